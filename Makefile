@@ -1,0 +1,41 @@
+# Two commands matter: `make benchmark` and `make test`. Both set up what they need first.
+.PHONY: setup benchmark test lint format clean help
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+JOBS ?= 2
+BIN := $(VENV)/bin
+UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
+
+# uv does not read pip's settings; a find-links folder or an index of pip's (clusters, mirrors) is handed on here.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export HF_HUB_OFFLINE ?= 1
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(VENV)/.ready  ## make the virtual environment .venv with the suite in it
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+benchmark: setup  ## score every target on every embedded data set and publish the board in leaderboard/v1
+	$(BIN)/pytest --benchmark --align-publish=leaderboard/v1 $(ARGS)
+
+# Each of the parallel tests may start a model: one thread each, or they spend their time waiting for each other.
+test: export OMP_NUM_THREADS ?= 1
+test: setup  ## run the tests, real models included
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: setup  ## ruff and mypy --strict
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup  ## let ruff rewrite the code
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean:  ## remove the virtual environment and tool caches (not the embedding cache)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

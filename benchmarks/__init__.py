@@ -1,0 +1,1 @@
+"""ASV suite: alignment over commits and the cost of the metrics."""

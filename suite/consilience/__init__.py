@@ -1,0 +1,63 @@
+"""Consilience: whether independently trained models of matter see matter the same way.
+
+Importing this package costs numpy and nothing heavier; everything else loads on first use. A target file
+needs only the names listed first.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, metrics, testing
+    from .cards import Card, DatasetCard, Resources
+    from .registry import dataset, get_dataset, get_target, list_datasets, list_targets, target
+    from .weights import Embedded, Weights
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Card": "cards",
+    "Embedded": "weights",
+    "Weights": "weights",
+    "target": "registry",
+    "DatasetCard": "cards",
+    "Resources": "cards",
+    "dataset": "registry",
+    "get_dataset": "registry",
+    "get_target": "registry",
+    "list_datasets": "registry",
+    "list_targets": "registry",
+}
+_MODULES = ("datasets", "metrics", "testing")
+
+__all__ = [
+    "Card",
+    "DatasetCard",
+    "Embedded",
+    "Resources",
+    "Weights",
+    "__version__",
+    "dataset",
+    "datasets",
+    "get_dataset",
+    "get_target",
+    "list_datasets",
+    "list_targets",
+    "metrics",
+    "target",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

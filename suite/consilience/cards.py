@@ -1,0 +1,190 @@
+"""Cards: what a target, a data set and a metric declare about themselves.
+
+A card is data. It is validated when its file is imported, unknown fields are refused, and an error names the
+field. Three fields are enough for a private target (`name`, `family`, `modality`); publishing asks for the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Modality = Literal["string", "graph", "atoms", "protein_sequence", "protein_structure", "text", "baseline"]
+View = Literal["id", "smiles", "selfies", "atoms", "sequence", "backbone"]
+
+#: A name is part of file names and of pytest ids, hence no path separators, brackets or spaces.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+#: The view of an item that a modality embeds unless the card says otherwise.
+DEFAULT_VIEW: dict[str, View] = {
+    "string": "smiles",
+    "graph": "smiles",
+    "atoms": "atoms",
+    "protein_sequence": "sequence",
+    "protein_structure": "backbone",
+    "text": "smiles",
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Resources(_Frozen):
+    """What embedding with a target asks of the machine."""
+
+    gpu: bool = False
+    """Whether a GPU is needed (not merely useful)."""
+    memory_gib: float = Field(default=4, gt=0)
+    """Main memory, GiB."""
+    batch_size: int = Field(default=32, ge=1)
+    """Items per call of `embed`; halved when memory runs out."""
+
+
+class Card(_Frozen):
+    """What a target declares about itself.
+
+    Only `name`, `family` and `modality` are required of a private target; :meth:`missing_for_publication`
+    lists what a published board asks for beyond them.
+    """
+
+    name: Name
+    """Unique name, such as ``chgnet-0.3.0``."""
+    family: Name
+    """Models of one family share an architecture; scores leave the target's own family out."""
+    modality: Modality
+    """What the model reads."""
+    view: View | None = None
+    """The view of an item handed to `embed`; follows from the modality unless given."""
+    title: str | None = None
+    """Name as people write it."""
+    revision: str | None = None
+    """Version of the published weights: package version, tag or commit."""
+    parameters: int | None = Field(default=None, ge=0)
+    """Number of parameters."""
+    dimension: int | None = Field(default=None, ge=1)
+    """Columns of the embedding."""
+    layer: str | None = None
+    """Where the embedding is taken."""
+    pooling: str | None = None
+    """How atoms, tokens or residues become one row."""
+    trained_on: tuple[str, ...] | None = None
+    """Training data sets; an empty tuple means that nothing was trained."""
+    level_of_theory: str | None = None
+    """Electronic-structure method behind the labels the model was trained on."""
+    elements: tuple[str, ...] | None = None
+    """Chemical symbols covered; ``None`` means no limit."""
+    licence_code: str | None = None
+    """SPDX identifier of the code's licence."""
+    licence_weights: str | None = None
+    """SPDX identifier of the weights' licence."""
+    reference: str | None = None
+    """DOI or arXiv identifier of the paper."""
+    source: str | None = None
+    """Where the weights come from."""
+    weights_sha256: Sha256 | None = None
+    """SHA-256 of the published weight file; a load that finds another file fails."""
+    untrained: bool = False
+    """Whether `load` can build the architecture with random weights (the untrained twin)."""
+    energy: bool = False
+    """Whether `embed` also returns energies (eV, total, the model's own reference)."""
+    distinct: bool = True
+    """False where distinct items may share a row by design (composition, 2D fingerprints of stereoisomers)."""
+    invariant: bool = True
+    """False where a rotation changes the embedding by design; `rotation_deviation` then says by how much."""
+    rotation_deviation: float | None = Field(default=None, ge=0)
+    """Measured relative change under rotation of a model that is not invariant."""
+    resources: Resources = Resources()
+    """What embedding asks of the machine."""
+    superseded_by: str | None = None
+    """Name of the target that replaces this one."""
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.modality == "baseline" and self.view is None:
+            raise ValueError("view: a baseline has to say which view it reads (id, smiles, atoms, ...)")
+        if not self.invariant and self.rotation_deviation is None:
+            raise ValueError("rotation_deviation: a target that is not invariant states its measured figure")
+        return self
+
+    @property
+    def input_view(self) -> View:
+        """The view that `embed` receives."""
+        return self.view or DEFAULT_VIEW[self.modality]
+
+    def missing_for_publication(self) -> list[str]:
+        """Names of the fields that a published board asks for and this card leaves open."""
+        wanted = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
+        if self.modality != "baseline":
+            wanted += ["parameters", "licence_weights", "source", "weights_sha256"]
+        return [field for field in wanted if getattr(self, field) is None]
+
+
+class Label(_Frozen):
+    """A number known for each item of a data set."""
+
+    name: str
+    """Column of the data set."""
+    unit: str
+    """Unit, such as ``eV``."""
+    description: str
+    """What the number is."""
+    level_of_theory: str | None = None
+    """Electronic-structure method behind it."""
+
+
+class DatasetCard(_Frozen):
+    """What a data set declares about itself."""
+
+    name: Name
+    """Unique name, such as ``qm9-1k``."""
+    title: str
+    """One line for people."""
+    matter: Literal["molecule", "crystal", "protein"]
+    """What the items are."""
+    views: tuple[View, ...]
+    """Views that every item has."""
+    items: int = Field(ge=1)
+    """Number of items."""
+    revision: str | None = Field(default=None, min_length=1)
+    """SHA-256 of an embedded file, commit of a hub repository; without one the items are hashed."""
+    energy: Label | None = None
+    """Total energy (or formation energy) of each item."""
+    strata: tuple[str, ...] = ()
+    """Columns within which a restricted permutation may shuffle."""
+    lineage: tuple[str, ...] = ()
+    """Published collections that hold these items, or near relatives of them; where a card's `trained_on` names
+    one of them, the data set is in distribution for that target."""
+    licence: str
+    """SPDX identifier."""
+    citation: str
+    """What to cite."""
+    source: str
+    """Pinned origin of the items."""
+    recipe: str
+    """The script that made the file."""
+    selection: str
+    """How the items were chosen."""
+
+
+class MetricCard(_Frozen):
+    """What a metric declares about itself; every declaration has a property test."""
+
+    name: Name
+    """Unique name, such as ``cknna``."""
+    title: str
+    """Name as people write it."""
+    inputs: Literal["pair", "single"]
+    """Two embeddings or one."""
+    higher_is_more_alike: bool | None
+    """Direction; ``None`` for a metric of a single embedding."""
+    symmetric: bool = True
+    """Whether exchanging the two embeddings leaves the value unchanged."""
+    invariances: tuple[Literal["orthogonal", "isotropic_scaling", "translation", "permutation"], ...]
+    """Transformations of an embedding (`permutation`: of the items of both) that leave the value unchanged."""
+    version: int = Field(default=1, ge=1)
+    """Raised when the definition changes; values of two versions never share a column."""
+    reference: str
+    """Source of the definition."""

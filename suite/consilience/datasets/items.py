@@ -1,0 +1,290 @@
+"""Items: a data set as the rest of the suite reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from consilience.cards import DatasetCard
+from consilience.embedding.items_file import Structures, save_items
+from consilience.registry import get_dataset
+
+from ._columns import flat, strings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TEXT_VIEWS = {"id": "id", "smiles": "smiles", "selfies": "selfies", "sequence": "sequence"}
+
+
+def open_dataset(name: str) -> Items:
+    """Open a registered data set.
+
+    Raises
+    ------
+    UnknownNameError
+        Nothing has this name; the message suggests near ones.
+    ValueError
+        The table does not hold what its card declares.
+    """
+    entry = get_dataset(name)
+    return Items.from_dataset(entry.card, entry.load())
+
+
+class Items:
+    """Items of a data set, in order, with everything that is known about them.
+
+    Columns are read from Arrow on first use and kept; arrays handed out are not to be written to.
+
+    Attributes
+    ----------
+    card
+        What the data set declares about itself.
+    revision
+        Version of the data set: the card's, or the SHA-256 of all its items where the card states none.
+        A selection keeps the revision of the set that it was drawn from.
+    """
+
+    def __init__(self, card: DatasetCard, table: pa.Table, revision: str | None = None) -> None:
+        self.card = card
+        self._table = table
+        self.ids: list[str] = strings(table, "id")
+        """Ids, in order; unique."""
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError(f"data set {card.name!r}: ids are not unique")
+        absent = [view for view in card.views if not self._columns_of(view) <= set(table.column_names)]
+        if absent:
+            raise ValueError(f"data set {card.name!r} declares views that its columns do not hold: {absent}")
+        self.revision: str = revision or card.revision or self._content_sha256()
+
+    @classmethod
+    def from_dataset(cls, card: DatasetCard, dataset: Any) -> Items:
+        """Wrap a `datasets.Dataset`; raises `ValueError` where it does not hold what the card declares."""
+        if dataset._indices is not None:  # selected or shuffled: the Arrow table still is in the old order
+            dataset = dataset.flatten_indices()
+        if len(dataset) != card.items:
+            raise ValueError(f"data set {card.name!r} has {len(dataset)} items, its card says {card.items}")
+        return cls(card, dataset.data.table)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.card.name
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Items({self.name!r}, {len(self)} of {self.card.items})"
+
+    @cached_property
+    def items_sha256(self) -> str:
+        """SHA-256 over the revision and the ids: equal only for the same items in the same order."""
+        return hashlib.sha256("\n".join([self.revision, *self.ids]).encode()).hexdigest()
+
+    # -- views ---------------------------------------------------------------------------------------------
+
+    def has_view(self, view: str) -> bool:
+        """Whether every item has this view."""
+        return view in self.card.views
+
+    def view(self, view: str, indices: ArrayLike | None = None) -> list[Any]:
+        """Items as a model reads them.
+
+        Parameters
+        ----------
+        view
+            ``"id"``, ``"smiles"``, ``"selfies"``, ``"sequence"``: strings. ``"atoms"``: fresh `ase.Atoms`
+            with positions and cell in Angstrom, ``info["charge"]`` and ``info["spin"]`` (multiplicity).
+        indices
+            Which items, in which order; all by default.
+
+        Raises
+        ------
+        ValueError
+            The data set has no such view.
+        """
+        content = self._content(view, indices)
+        return list(content.to_atoms()) if isinstance(content, Structures) else content
+
+    def save(self, path: str | Path, indices: ArrayLike | None = None, *, view: str) -> None:
+        """Write items to a plain ``.npz`` for :func:`consilience.embedding.items_file.load_items`."""
+        ids = self.ids if indices is None else [self.ids[i] for i in self._places(indices)]
+        save_items(path, view=view, ids=ids, content=self._content(view, indices))
+
+    def select(self, indices: ArrayLike) -> Items:
+        """Items at these places (or under this mask), in this order; each at most once."""
+        return Items(self.card, self._table.take(self._places(indices)), self.revision)
+
+    def head(self, n: int) -> Items:
+        """Return the first n items, or all where there are fewer."""
+        return self if n >= len(self) else self.select(np.arange(n))
+
+    # -- what is known about the items ---------------------------------------------------------------------
+
+    @cached_property
+    def energy(self) -> NDArray[np.float64] | None:
+        """(n,) reference energies in eV, as the card's `energy` describes them; ``None`` without a label."""
+        return None if self.card.energy is None else self.column(self.card.energy.name).astype(np.float64)
+
+    @cached_property
+    def electronic_energy(self) -> NDArray[np.float64] | None:
+        """(n,) reference energies in eV without zero-point vibration: what a potential predicts.
+
+        Equal to `energy` where the data set has no column ``zero_point_energy``.
+        """
+        if self.energy is None or "zero_point_energy" not in self._table.column_names:
+            return self.energy
+        vibration: NDArray[np.float64] = self.column("zero_point_energy")
+        return self.energy - vibration
+
+    def column(self, name: str) -> NDArray[Any]:
+        """(n,) values of a scalar column; raises `ValueError` naming the columns there are."""
+        if name in self._table.column_names and str(self._table.schema.field(name).type) in (
+            "string",
+            "large_string",
+        ):
+            return np.array(strings(self._table, name), dtype=np.str_)
+        values, _ = flat(self._table, name)
+        if values.shape != (len(self),):
+            raise ValueError(f"column {name!r} is nested: not one value per item")
+        return values
+
+    def strata(self, column: str) -> NDArray[Any]:
+        """(n,) labels of the groups within which a restricted permutation may shuffle.
+
+        Raises
+        ------
+        ValueError
+            The card declares no such stratum.
+        """
+        if column not in self.card.strata:
+            known = ", ".join(self.card.strata) or "none"
+            raise ValueError(f"data set {self.name!r} has no stratum {column!r}; it has: {known}")
+        return self.column(column)
+
+    @cached_property
+    def structures(self) -> Structures:
+        """All structures as flat arrays; raises `ValueError` where the items have none."""
+        self._require("atoms")
+        n = len(self)
+        numbers, offsets = flat(self._table, "numbers")
+        positions, _ = flat(self._table, "positions")
+        cell, _ = flat(self._table, "cell")
+        pbc, _ = flat(self._table, "pbc")
+        if offsets is None or len(positions) != 3 * len(numbers) or (len(cell), len(pbc)) != (9 * n, 3 * n):
+            raise ValueError(f"data set {self.name!r}: numbers, positions, cell and pbc do not fit each other")
+        return Structures(
+            offsets,
+            numbers.astype(np.uint8, copy=False),
+            positions.astype(np.float64, copy=False).reshape(-1, 3),
+            cell.astype(np.float64, copy=False).reshape(-1, 3, 3),
+            pbc.astype(np.bool_, copy=False).reshape(-1, 3),
+            self.column("charge").astype(np.int64),
+            self.column("spin").astype(np.int64),
+        )
+
+    def composition(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Atoms (or residues, where items are sequences only) of each kind in each item.
+
+        Returns
+        -------
+        counts, symbols
+            (n, c) counts and the c symbols, by atomic number (residues: by letter), that occur at all.
+        """
+        if self.has_view("atoms"):
+            from ase.data import chemical_symbols
+
+            kinds, names = self.structures.numbers, chemical_symbols
+            lengths = np.diff(self.structures.offsets)
+        elif self.has_view("sequence"):
+            sequences = self._content("sequence", None)
+            kinds, names = (
+                np.frombuffer("".join(sequences).encode("ascii"), np.uint8),
+                [chr(i) for i in range(128)],
+            )
+            lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        else:
+            raise ValueError(f"data set {self.name!r} has neither atoms nor sequences to count")
+        present, column = np.unique(kinds, return_inverse=True)
+        width = len(present)
+        places = np.repeat(np.arange(len(self)), lengths) * width + column
+        counts = np.bincount(places, minlength=len(self) * width).reshape(len(self), width)
+        return counts.astype(np.float64), tuple(names[kind] for kind in present)
+
+    @cached_property
+    def elements(self) -> list[frozenset[str]]:
+        """Chemical symbols in each item."""
+        self._require("atoms")
+        counts, symbols = self.composition()
+        names = np.array(symbols)
+        return [frozenset(names[row].tolist()) for row in counts > 0]
+
+    def controls(self) -> NDArray[np.float64]:
+        """Return what composition and size alone say about each item: the controls of ``metrics.prepare``.
+
+        Returns
+        -------
+        (n, 2c + 3) array
+            Counts of the c elements (or residues) that occur, their fractions, the size m, 1/m and m^2.
+            Columns may be constant, and are collinear: counts add up to m, fractions to 1.
+        """
+        counts, _ = self.composition()
+        size = counts.sum(axis=1, keepdims=True)
+        if not (size > 0).all():
+            raise ValueError(f"data set {self.name!r} has items without atoms")
+        return np.hstack([counts, counts / size, size, 1 / size, size**2])
+
+    # -- inner workings ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _columns_of(view: str) -> set[str]:
+        if view == "atoms":
+            return {"numbers", "positions", "cell", "pbc", "charge", "spin"}
+        return {_TEXT_VIEWS.get(view, view)}
+
+    def _require(self, view: str) -> None:
+        if not self.has_view(view):
+            raise ValueError(f"data set {self.name!r} has no view {view!r}; it has: {', '.join(self.card.views)}")
+
+    def _content(self, view: str, indices: ArrayLike | None) -> Any:
+        """List of strings, or Structures."""
+        self._require(view)
+        if view == "atoms":
+            return self.structures if indices is None else self.structures.take(self._places(indices))
+        texts = self.ids if view == "id" else strings(self._table, _TEXT_VIEWS[view])
+        return list(texts) if indices is None else [texts[i] for i in self._places(indices)]
+
+    def _places(self, indices: ArrayLike) -> NDArray[np.intp]:
+        places = np.asarray(indices)
+        if places.dtype == np.bool_:
+            if places.shape != (len(self),):
+                raise ValueError(f"a mask over {len(self)} items has to be ({len(self)},), not {places.shape}")
+            return np.flatnonzero(places)
+        places = places.astype(np.intp) if places.size == 0 else places
+        if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
+            raise ValueError("indices have to be a list of integers or a mask")
+        if places.size and (places.min() < 0 or places.max() >= len(self)):
+            raise ValueError(f"indices have to lie in 0..{len(self) - 1}, found {places.min()}..{places.max()}")
+        return places.astype(np.intp)
+
+    def _content_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for view in sorted(self.card.views):
+            content = self._content(view, None)
+            parts: Sequence[bytes]
+            if isinstance(content, Structures):
+                parts = [np.ascontiguousarray(array).tobytes() for array in content]
+            else:
+                parts = ["\0".join(content).encode()]
+            for part in (view.encode(), *parts):
+                digest.update(len(part).to_bytes(8, "little") + part)
+        if self.energy is not None:
+            digest.update(self.energy.tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,152 @@
+"""The contract of a target, examined from inside its environment (DESIGN 4).
+
+Each check compares rows that have to be equal, or that have to differ, and reports the figure it measured.
+Figures are relative: the norm of the difference over the norm of the row (of the mean row, where that is
+larger), the largest over the items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consilience.cards import Card
+from consilience.weights import Embedded
+
+from .batches import ContractError, run_batches
+
+#: Largest relative change that passes for "the same row" in float32.
+TOLERANCE = 1e-4
+#: Smallest relative distance that passes for "another row".
+DISTINCT = 1e-6
+
+Rows = NDArray[np.float64]
+
+
+def examine(
+    embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card, *, batch_size: int
+) -> list[dict[str, Any]]:
+    """Run every check that one process can run.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``passed``, ``value`` (the measured figure or None), ``limit``, ``detail``, one per check.
+    """
+
+    def rows(sample: Sequence[Any], size: int = batch_size) -> Rows:
+        batches = list(run_batches(embed, sample, batch_size=size, dimension=card.dimension))
+        reasons = [reason for batch in batches for reason in batch.reasons if reason]
+        if reasons:
+            raise ContractError(f"{len(reasons)} of {len(sample)} items could not be embedded: {reasons[0]}")
+        return np.concatenate([batch.features for batch in batches]).astype(np.float64)
+
+    checks: list[dict[str, Any]] = []
+
+    def compare(name: str, other: Callable[[], Rows], *, detail: str, limit: float = TOLERANCE) -> None:
+        try:
+            value = deviation(base, other())
+        except Exception as error:
+            checks.append(_check(name, False, None, limit, f"{type(error).__name__}: {error}"))
+        else:
+            checks.append(_check(name, value <= limit, value, limit, detail))
+
+    base = rows(items)
+    checks.append(_check("finite rows, one per item", True, None, None, f"{base.shape[0]} rows"))
+    wanted = card.dimension
+    text = f"{base.shape[1]} columns" + (" (not declared)" if wanted is None else "")
+    checks.append(_check("declared dimension", wanted in (None, base.shape[1]), None, None, text))
+    compare("independent of batch size", lambda: rows(items, 1), detail="one by one against batches")
+    compare("independent of order", lambda: rows(items[::-1])[::-1], detail="reversed order")
+    compare("repeatable", lambda: rows(items), detail="the same call again")
+    nearest = nearest_distance(base)
+    passed = nearest > DISTINCT or not card.distinct
+    note = "" if card.distinct else " (the card allows equal rows)"
+    checks.append(_check("distinct items, distinct rows", passed, nearest, DISTINCT, f"smallest distance{note}"))
+    if card.input_view == "atoms":
+        limit = TOLERANCE if card.invariant else float(card.rotation_deviation or 0) * 1.5
+        rng = np.random.default_rng(0)
+        moved = [_moved(atoms, rng) for atoms in items]
+        compare(
+            "rotation, translation, atom order",
+            lambda: rows(moved),
+            detail="random, all at once",
+            limit=limit,
+        )
+        if any(atoms.pbc.any() for atoms in items):
+            images = [_other_images(atoms, rng) for atoms in items]
+            compare("choice of periodic image", lambda: rows(images), detail="atoms moved by lattice vectors")
+    checks.append(_bad_item(embed, items, card))
+    return checks
+
+
+def deviation(rows: Rows, others: Rows) -> float:
+    """Largest relative difference between corresponding rows."""
+    scale = np.linalg.norm(rows, axis=1)
+    scale = np.maximum(scale, np.linalg.norm(rows.mean(axis=0)))
+    return float((np.linalg.norm(rows - others, axis=1) / np.maximum(scale, 1e-30)).max())
+
+
+def nearest_distance(rows: Rows) -> float:
+    """Smallest distance between two rows over the mean norm of a row."""
+    squared = (rows**2).sum(axis=1)
+    distances = np.sqrt(np.maximum(squared[:, None] + squared[None] - 2 * rows @ rows.T, 0))
+    i, j = np.triu_indices(len(rows), 1)
+    if not len(i):
+        return float("inf")
+    closest = np.argsort(distances[i, j])[:64]  # the Gram formula loses digits where rows nearly agree
+    exact = np.linalg.norm(rows[i[closest]] - rows[j[closest]], axis=1)
+    return float(exact.min() / max(np.sqrt(squared).mean(), 1e-30))
+
+
+def _check(name: str, passed: bool, value: float | None, limit: float | None, detail: str) -> dict[str, Any]:
+    return {"name": name, "passed": bool(passed), "value": value, "limit": limit, "detail": detail}
+
+
+def _moved(atoms: Any, rng: np.random.Generator) -> Any:
+    moved = atoms[rng.permutation(len(atoms))]
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    q *= np.sign(np.diag(r))
+    if np.linalg.det(q) < 0:
+        q[:, 0] *= -1
+    moved.set_positions(moved.positions @ q.T + rng.uniform(-2, 2, 3))
+    moved.set_cell(np.asarray(moved.cell) @ q.T)
+    return moved
+
+
+def _other_images(atoms: Any, rng: np.random.Generator) -> Any:
+    images = atoms.copy()
+    shifts = rng.integers(-1, 2, (len(atoms), 3)) * atoms.pbc
+    images.set_positions(images.positions + shifts @ np.asarray(images.cell))
+    return images
+
+
+def _bad_item(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card) -> dict[str, Any]:
+    """An item that can't be embedded has to cost its own row and nothing else."""
+    name = "an item that cannot be embedded"
+    if card.input_view == "smiles":
+        bad: Any = "C1CC((("
+    elif card.input_view == "atoms" and card.elements is not None:
+        bad = items[0].copy()
+        foreign = next(z for z in range(118, 0, -1) if _symbol(z) not in card.elements)
+        bad.set_atomic_numbers([foreign] * len(bad))
+    else:
+        return _check(name, True, None, None, "every item of this view can be embedded")
+    try:
+        sample = [items[0], bad, items[1]]
+        batches = list(run_batches(embed, sample, batch_size=3, dimension=card.dimension))
+    except Exception as error:
+        return _check(name, False, None, None, f"{type(error).__name__}: {error}")
+    reasons = [reason for batch in batches for reason in batch.reasons]
+    if reasons[0] is None and reasons[2] is None:
+        return _check(name, True, None, None, reasons[1] or "was embedded all the same")
+    return _check(name, False, None, None, f"its neighbours in the batch failed too: {reasons}")
+
+
+def _symbol(number: int) -> str:
+    from ase.data import chemical_symbols
+
+    return str(chemical_symbols[number])

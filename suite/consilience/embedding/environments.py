@@ -1,0 +1,261 @@
+"""Environments: each target file's PEP 723 header becomes a virtual environment, built once by uv.
+
+Equal headers share an environment; a header that the running interpreter already satisfies needs none. The
+environments lie in the suite's cache folder and hard-link their packages from uv's own cache, so that ten
+environments with one torch hold one torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from consilience.cache import cache_dir
+
+#: What the worker needs beside the model's own packages.
+WORKER_REQUIREMENTS = ("numpy", "pydantic>=2.9", "safetensors>=0.4.5")
+
+_HEADER = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+
+
+class EnvironmentBuildError(RuntimeError):
+    """A target's environment could not be built; the message carries uv's own words."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The PEP 723 block of a target file.
+
+    Attributes
+    ----------
+    dependencies
+        Requirements, in the file's order.
+    requires_python
+        Python versions allowed.
+    tool_uv
+        The ``[tool.uv]`` table (overrides of stale pins and the like).
+    """
+
+    dependencies: tuple[str, ...] = ()
+    requires_python: str = ">=3.11"
+    tool_uv: str = "{}"
+
+    @classmethod
+    def of(cls, path: Path) -> Header:
+        """Read the header of a Python file; a file without one depends on nothing.
+
+        Raises
+        ------
+        ValueError
+            There are two ``script`` blocks, or the block is not TOML.
+        """
+        blocks = [m for m in _HEADER.finditer(path.read_text("utf-8")) if m["type"] == "script"]
+        if len(blocks) > 1:
+            raise ValueError(f"{path}: more than one PEP 723 script block")
+        if not blocks:
+            return cls()
+        lines = blocks[0]["content"].splitlines()
+        try:
+            table = tomllib.loads("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
+        tool_uv = json.dumps(table.get("tool", {}).get("uv", {}), sort_keys=True)
+        return cls(tuple(table.get("dependencies", ())), table.get("requires-python", ">=3.11"), tool_uv)
+
+    @property
+    def digest(self) -> str:
+        """Hash that equal headers share; it is part of an embedding's identity."""
+        text = json.dumps([sorted(self.dependencies), self.requires_python, self.tool_uv, WORKER_REQUIREMENTS])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def satisfied_here(self) -> bool:
+        """Whether the running interpreter already has everything the header asks for."""
+        if self.tool_uv != "{}":
+            return False
+        here = ".".join(map(str, sys.version_info[:3]))
+        return SpecifierSet(self.requires_python).contains(here) and all(map(_installed, self.dependencies))
+
+
+def _installed(requirement: str) -> bool:
+    wanted = Requirement(requirement)
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return True
+    if wanted.url is not None or wanted.extras:
+        return False
+    try:
+        return wanted.specifier.contains(version(wanted.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+
+def environments_dir() -> Path:
+    """Folder that holds the built environments."""
+    return cache_dir() / "environments"
+
+
+def python_of(header: Header) -> Path | None:
+    """Interpreter that satisfies a header, or None while its environment is not built."""
+    if header.satisfied_here():
+        return Path(sys.executable)
+    root = environments_dir() / header.digest[:16]
+    return _interpreter(root) if (root / "ready.json").is_file() else None
+
+
+def ensure(header: Header) -> Path:
+    """Build a header's environment unless it stands, and return its interpreter.
+
+    Safe to call from several processes at once: one builds, the others wait. A build that was killed leaves no
+    ``ready.json`` and is begun anew.
+
+    Raises
+    ------
+    EnvironmentBuildError
+        uv could not resolve or install the header.
+    """
+    ready = python_of(header)
+    if ready is not None:
+        return ready
+    root = environments_dir() / header.digest[:16]
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{root}.lock"):
+        ready = python_of(header)
+        if ready is not None:
+            return ready
+        shutil.rmtree(root, ignore_errors=True)
+        _build(header, root)
+    return _interpreter(root)
+
+
+def _build(header: Header, root: Path) -> None:
+    here = ".".join(map(str, sys.version_info[:2]))
+    python = sys.executable if SpecifierSet(header.requires_python).contains(f"{here}.0") else header.requires_python
+    _uv("venv", "--python", str(python), str(root), header=header)
+    settings: dict[str, Any] = json.loads(header.tool_uv)
+    requirements = root / "requirements.txt"
+    requirements.write_text("\n".join([*header.dependencies, *WORKER_REQUIREMENTS]) + "\n", "utf-8")
+    command = ["pip", "install", "--python", str(_interpreter(root)), "--requirement", str(requirements)]
+    overrides = settings.pop("override-dependencies", [])
+    if overrides:
+        (root / "overrides.txt").write_text("\n".join(overrides) + "\n", "utf-8")
+        command += ["--override", str(root / "overrides.txt")]
+    for package in settings.pop("no-build-isolation-package", []):
+        command += ["--no-build-isolation-package", package]
+    if settings:
+        raise EnvironmentBuildError(f"the header's [tool.uv] has settings that are not understood: {sorted(settings)}")
+    _uv(*command, header=header)
+    frozen = _uv("pip", "freeze", "--python", str(_interpreter(root)), header=header)
+    content = {"dependencies": header.dependencies, "packages": frozen.splitlines()}
+    temporary = root / "ready.json.part"
+    temporary.write_text(json.dumps(content, indent=1), "utf-8")
+    temporary.replace(root / "ready.json")
+
+
+def packages_of(header: Header) -> list[str]:
+    """Exact packages (``name==version``) of a built environment; empty for one that runs in place."""
+    file = environments_dir() / header.digest[:16] / "ready.json"
+    return list(json.loads(file.read_text("utf-8"))["packages"]) if file.is_file() else []
+
+
+def _interpreter(root: Path) -> Path:
+    return root / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _uv(*arguments: str, header: Header) -> str:
+    command = (
+        [_uv_binary(), *arguments, "--quiet", "--no-config"]
+        if arguments[0] == "venv"
+        else [_uv_binary(), *arguments, "--no-config"]
+    )
+    done = subprocess.run(command, capture_output=True, text=True, env=uv_variables(), check=False)
+    if done.returncode != 0:
+        tail = "\n".join(done.stderr.strip().splitlines()[-15:])
+        raise EnvironmentBuildError(f"uv could not provide {list(header.dependencies)}:\n{tail}")
+    return done.stdout
+
+
+@lru_cache(maxsize=1)
+def _uv_binary() -> str:
+    from uv import find_uv_bin
+
+    return str(find_uv_bin())
+
+
+def uv_variables() -> dict[str, str]:
+    """Environment variables for uv, with pip's package sources handed on.
+
+    uv does not read pip's settings. On clusters and behind mirrors pip is often the only tool that was set up;
+    a find-links folder, an index or a certificate given to pip by variable also serves uv, unless uv has its own.
+    """
+    variables = dict(os.environ)
+    for pip_name, uv_name in (
+        ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
+        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+        ("PIP_CERT", "SSL_CERT_FILE"),
+    ):
+        if variables.get(pip_name) and not variables.get(uv_name):
+            value = variables[pip_name]
+            variables[uv_name] = ",".join(value.split()) if uv_name == "UV_FIND_LINKS" else value
+    variables.pop("VIRTUAL_ENV", None)
+    return variables
+
+
+def inventory(target_files: Mapping[Path, list[str]]) -> list[dict[str, Any]]:
+    """Environments on disk, with the targets that use each and its size.
+
+    Parameters
+    ----------
+    target_files
+        Names of targets by the file they stand in.
+
+    Returns
+    -------
+    list of dict
+        ``digest``, ``mib`` (hard-linked files counted once, in the first environment that holds them),
+        ``packages`` (their number), ``targets``.
+    """
+    users: dict[str, list[str]] = {}
+    for path, names in target_files.items():
+        users.setdefault(Header.of(path).digest[:16], []).extend(names)
+    seen: set[tuple[int, int]] = set()
+    found = []
+    for ready in sorted(environments_dir().glob("*/ready.json")):
+        size = 0
+        for file in ready.parent.rglob("*"):
+            status = file.lstat()
+            if file.is_file() and (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                size += status.st_size
+        name = ready.parent.name
+        packages = json.loads(ready.read_text("utf-8"))["packages"]
+        found.append(
+            {
+                "digest": name,
+                "mib": size / 2**20,
+                "packages": len(packages),
+                "targets": sorted(users.get(name, [])),
+            }
+        )
+    return found
+
+
+def remove(digest: str) -> None:
+    """Delete one environment by the name that :func:`inventory` gives it."""
+    if not re.fullmatch(r"[0-9a-f]{16}", digest):
+        raise ValueError(f"digest: expected 16 hexadecimal digits, found {digest!r}")
+    shutil.rmtree(environments_dir() / digest, ignore_errors=True)

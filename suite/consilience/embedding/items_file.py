@@ -1,0 +1,132 @@
+"""Items on their way into a target's environment: one plain ``.npz`` without pickles.
+
+Both ends import this module. The reading end runs where neither `datasets` nor `pyarrow` exist, hence nothing
+beyond numpy here, and ASE only for the view that is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FORMAT = 1
+
+
+class Structures(NamedTuple):
+    """n structures with N atoms in all, as flat arrays."""
+
+    offsets: NDArray[np.int64]
+    """(n + 1,): structure i owns the atoms ``offsets[i]:offsets[i + 1]``."""
+    numbers: NDArray[np.uint8]
+    """(N,) atomic numbers."""
+    positions: NDArray[np.float64]
+    """(N, 3) Angstrom."""
+    cell: NDArray[np.float64]
+    """(n, 3, 3) Angstrom, rows are lattice vectors; zeros where there is none."""
+    pbc: NDArray[np.bool_]
+    """(n, 3) whether each lattice direction repeats."""
+    charge: NDArray[np.int64]
+    """(n,) elementary charges."""
+    spin: NDArray[np.int64]
+    """(n,) multiplicity 2S + 1."""
+
+    def take(self, indices: NDArray[np.intp]) -> Structures:
+        """Structures at these places, in this order."""
+        lengths = np.diff(self.offsets)[indices]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        atoms = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        rest = (self.cell[indices], self.pbc[indices], self.charge[indices], self.spin[indices])
+        return Structures(offsets, self.numbers[atoms], self.positions[atoms], *rest)
+
+    def to_atoms(self) -> list[Atoms]:
+        """One `ase.Atoms` per structure, with ``info["charge"]`` and ``info["spin"]``."""
+        from ase import Atoms
+
+        return [
+            Atoms(
+                numbers=self.numbers[start:stop],
+                positions=self.positions[start:stop],
+                cell=self.cell[i],
+                pbc=self.pbc[i],
+                info={"charge": int(self.charge[i]), "spin": int(self.spin[i])},
+            )
+            for i, (start, stop) in enumerate(pairwise(self.offsets.tolist()))
+        ]
+
+
+def save_items(path: str | Path, *, view: str, ids: Sequence[str], content: Sequence[str] | Structures) -> None:
+    """Write items as one view of them.
+
+    Parameters
+    ----------
+    path
+        File to write, taken literally: no suffix is added.
+    view
+        Name of the view.
+    ids
+        (n,) ids.
+    content
+        (n,) strings, or the structures of the view ``"atoms"``.
+
+    Raises
+    ------
+    ValueError
+        Ids and content differ in number.
+    """
+    arrays: dict[str, NDArray[Any]]
+    if isinstance(content, Structures):
+        found, arrays = len(content.offsets) - 1, content._asdict()
+    else:
+        found, arrays = len(content), _pack("text", content)
+    if found != len(ids):
+        raise ValueError(f"{len(ids)} ids but {found} items")
+    with Path(path).open("wb") as file:
+        np.savez(file, format=np.array(FORMAT), view=np.array(view), **_pack("id", ids), **arrays)  # type: ignore[arg-type]
+
+
+def load_items(path: str | Path) -> list[Any]:
+    """Read items: strings, or `ase.Atoms` where the view is ``"atoms"``.
+
+    Raises
+    ------
+    ValueError
+        The file is of another format.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        _check_format(file, path)
+        if str(file["view"]) != "atoms":
+            return _unpack("text", file)
+        return list(Structures(*(file[field] for field in Structures._fields)).to_atoms())
+
+
+def load_ids(path: str | Path) -> list[str]:
+    """Read the ids of the items, in order."""
+    with np.load(path, allow_pickle=False) as file:
+        _check_format(file, path)
+        return _unpack("id", file)
+
+
+def _check_format(file: Any, path: str | Path) -> None:
+    found = int(file["format"]) if "format" in file else None
+    if found != FORMAT:
+        raise ValueError(f"{path} holds items in format {found}, expected {FORMAT}")
+
+
+def _pack(name: str, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """UTF-8 end to end plus offsets: a unicode array would take the width of its longest string for each."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in encoded])]).astype(np.int64)
+    return {f"{name}_bytes": np.frombuffer(b"".join(encoded), np.uint8), f"{name}_offsets": offsets}
+
+
+def _unpack(name: str, file: Any) -> list[str]:
+    flat, offsets = file[f"{name}_bytes"].tobytes(), file[f"{name}_offsets"].tolist()
+    return [flat[start:stop].decode() for start, stop in pairwise(offsets)]

@@ -1,0 +1,243 @@
+"""The embedding store: every embedding under a key made of all that determines it.
+
+Two places are read, in this order: the cache folder, and the reference embeddings shipped with the package,
+which count as cells already done. Files are written whole or not at all, and a checksum is verified whenever
+one is read; a damaged file is as good as none.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consilience.cache import cache_dir
+from consilience.weights import sha256_of_file
+
+from .environments import Header
+from .shards import write_atomically
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from consilience.datasets.items import Items
+    from consilience.registry import Target
+
+SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything an embedding depends on; its digest is the key of the store."""
+
+    target: str
+    weights: str
+    code: str
+    environment: str
+    dataset: str
+    revision: str
+    items: str
+    layer: str
+    pooling: str
+    dtype: str = "float32"
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over all fields."""
+        return hashlib.sha256(json.dumps(self.__dict__, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """An embedding read from the store.
+
+    Attributes
+    ----------
+    features
+        (n, d) float32; a row of NaN where the item could not be embedded.
+    energies
+        (n,) float64, eV; NaN where the model gives none.
+    ids
+        Item ids, in order.
+    reasons
+        Why an item could not be embedded, by its index.
+    provenance
+        Identity and circumstances of the run (seconds, versions, hardware, weights).
+    """
+
+    features: NDArray[np.float32]
+    energies: NDArray[np.float64]
+    ids: list[str]
+    reasons: dict[int, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def embedded(self) -> NDArray[np.bool_]:
+        """(n,) whether the item was embedded."""
+        return np.asarray(np.isfinite(self.features).all(axis=1))
+
+
+def identify(target: Target, items: Items) -> Identity:
+    """Identity of the embedding of `items` by `target`."""
+    weights = target.weights
+    if weights.kind == "random":
+        which = f"random:{weights.seed}"
+    elif weights.kind == "file" and weights.path is not None:
+        which = f"sha256:{sha256_of_file(weights.path)}"
+    else:
+        which = f"sha256:{weights.expected_sha256}"
+    return Identity(
+        target=target.name,
+        weights=which,
+        code=code_digest(target.path),
+        environment=Header.of(target.path).digest,
+        dataset=items.name,
+        revision=items.revision,
+        items=items.items_sha256,
+        layer=target.card.layer or "",
+        pooling=target.card.pooling or "",
+    )
+
+
+def code_digest(path: Path) -> str:
+    """Hash of what a target file does: its code without comments, docstrings and cards.
+
+    Cards are left out because the fields that matter stand in the identity themselves: a new card in a family's
+    file, or a corrected licence, does not make stored embeddings stale. Helper modules beside the file
+    (``_*.py``) that it imports count as part of it.
+    """
+    digest = hashlib.sha256()
+    for module in _with_helpers(path):
+        tree = ast.parse(module.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                node.decorator_list = []
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        digest.update(ast.unparse(tree).encode())
+    return digest.hexdigest()
+
+
+def _with_helpers(path: Path) -> list[Path]:
+    """List a target file and the ``_*.py`` beside it that it imports, directly or through one another."""
+    found = [path]
+    for module in found:
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            for name in names:
+                helper = path.parent / f"{name.rpartition('.')[2]}.py"
+                if helper.name.startswith("_") and helper.is_file() and helper not in found:
+                    found.append(helper)
+    return found
+
+
+class Store:
+    """Embeddings by key, in a folder and among the files shipped with the package.
+
+    Parameters
+    ----------
+    folder
+        Where embeddings are kept; the suite's cache folder by default.
+    shipped
+        Folder of reference embeddings, or None to ignore them (``--align-fresh``).
+    """
+
+    def __init__(self, folder: Path | None = None, shipped: Path | None = SHIPPED) -> None:
+        self.folder = folder or cache_dir() / "embeddings"
+        self.shipped = shipped
+
+    def cell(self, identity: Identity) -> Path:
+        """Folder of one embedding: its shards while it is being made, its file afterwards."""
+        return self.folder / identity.key[:2] / identity.key
+
+    def get(self, identity: Identity) -> Embedding | None:
+        """Read an embedding, or None where there is none whole and undamaged."""
+        own = self.cell(identity) / "embedding.safetensors"
+        found = _read(own, identity)
+        if found is None and self.shipped is not None:
+            found = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
+        return found
+
+    def put(self, identity: Identity, embedding: Embedding) -> Path:
+        """Write an embedding and remove the shards it was made from."""
+        folder = self.cell(identity)
+        path = folder / "embedding.safetensors"
+        write_embedding(path, identity, embedding)
+        for shard in folder.glob("shard-*.safetensors"):
+            shard.unlink()
+        return path
+
+
+def shipped_path(folder: Path, dataset: str, target: str) -> Path:
+    """Where a shipped embedding lies."""
+    return folder / dataset / f"{target}.safetensors.gz"
+
+
+def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> None:
+    """Write an embedding as one safetensors file with ids, provenance and checksum in its header.
+
+    A name that ends in ``.gz`` makes it a compressed file (the shipped ones: columns that never vary cost nothing).
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, NDArray[Any]] = {"features": np.ascontiguousarray(embedding.features)}
+    if np.isfinite(embedding.energies).any():
+        tensors["energies"] = embedding.energies
+    metadata = {
+        "format": str(FORMAT),
+        "key": identity.key,
+        "identity": json.dumps(identity.__dict__),
+        "ids": json.dumps(embedding.ids),
+        "reasons": json.dumps(embedding.reasons),
+        "provenance": json.dumps(embedding.provenance),
+        "checksum": _checksum(tensors),
+    }
+    content = save(tensors, metadata=metadata)
+    # No time stamp: the same embedding makes the same file.
+    write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _read(path: Path, identity: Identity) -> Embedding | None:
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        if metadata.get("key") != identity.key:
+            return None
+        tensors = load(content)
+    except (SafetensorError, OSError, EOFError, ValueError, KeyError, zlib.error):
+        return None  # cut off or damaged
+    if metadata.get("checksum") != _checksum(tensors):
+        return None
+    features = tensors["features"]
+    return Embedding(
+        features=features,
+        energies=tensors.get("energies", np.full(len(features), np.nan)),
+        ids=json.loads(metadata["ids"]),
+        reasons={int(i): reason for i, reason in json.loads(metadata["reasons"]).items()},
+        provenance=json.loads(metadata["provenance"]),
+    )
+
+
+def _checksum(tensors: dict[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()

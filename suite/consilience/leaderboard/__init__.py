@@ -1,0 +1,1 @@
+"""Boards: ranking, Markdown, JSON, what a run prints."""

@@ -1,0 +1,238 @@
+"""A board as Markdown, and the columns of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consilience.registry import get_metric
+from consilience.results import PRESET_TITLES, PRESETS, RANKED, Board, DatasetBoard, Interval, PresetName, Row
+
+_HEAD = """\
+# Consilience leaderboard {board}
+
+{title}
+
+**Alignment** is the mean, over the reference models outside a target's own family, of calibrated CKNNA
+(k = {k}): 0 is what randomly paired items reach in 95 of 100 cases, 1 is perfect agreement about who is whose
+neighbour. Three preparations of the embeddings stand side by side; the board ranks by *beyond composition*, in
+which nothing that composition and size predict linearly is left to agree about. *Paper* is the plain CKNNA of
+arXiv 2512.03750 (rows L2-normalised, not calibrated), for comparison with it. Intervals are 95 %, from
+{subsamples} subsamples of the items, and conservative.
+
+Built from the records in `results/`; do not edit.
+"""
+
+
+def render(board: Board) -> str:
+    """Markdown page of a board."""
+    settings = board.spec.settings
+    parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, subsamples=settings.subsamples)]
+    if board.overall:
+        parts.append(_overall(board))
+    parts += [_dataset(table) for table in board.datasets]
+    return "\n".join(parts)
+
+
+def discrimination_words(table: DatasetBoard, preset: PresetName) -> str:
+    """Put one preset's discrimination in plain words, or return an empty string where it can't be told."""
+    found = table.discrimination[preset]
+    if found.value is None:
+        return ""
+    if found.value >= 0.95:
+        verdict = "tells trained from untrained"
+    elif found.value >= 0.8:
+        verdict = "mostly tells trained from untrained"
+    elif found.value >= 0.65:
+        verdict = "barely tells trained from untrained"
+    else:
+        verdict = "cannot tell trained from untrained"
+    words = f"{PRESET_TITLES[preset]}: {found.value:.2f}, {verdict}"
+    if found.across_modalities is not None and found.pairs_across > found.trained_pairs:
+        words += f" (across modalities {found.across_modalities:.2f})"
+    return words
+
+
+def _overall(board: Board) -> str:
+    names = list(board.overall[0].ranks)
+    rows = [
+        [str(row.rank), row.target, f"{row.borda:.2f}", *(str(row.ranks[name]) for name in names)]
+        for row in board.overall
+    ]
+    text = "Borda: the share of competitors that a target outranks, averaged over the molecular data sets; targets\n"
+    text += "ranked on all of them.\n"
+    return f"## Across molecules\n\n{text}\n" + tabulated([["rank", "target", "Borda", *names], *rows], "pipe") + "\n"
+
+
+def _dataset(table: DatasetBoard) -> str:
+    card = table.card
+    energy = f"Energies: {card.energy.level_of_theory}." if card.energy else ""
+    ok = [row for row in table.rows if row.state == "ok"]
+    others = [row for row in table.rows if row.state != "ok"]
+    parts = [
+        f"## {table.name}",
+        f"{card.title}. {card.items:,} {card.matter}s, revision `{table.revision[:12]}`, {card.licence}. {energy}",
+        f"References: {', '.join(table.references)}.",
+        tabulated(main_columns(ok), "pipe"),
+        "(c) control, (r) reference. Parameters count the weights; in/out: whether the target was trained on the "
+        "collection that the data set was drawn from.",
+        _discrimination(table),
+        _sanity(table),
+        _remarks(ok),
+        "<details><summary>Other metrics, energies, speed</summary>\n\n" + tabulated(detail_columns(ok), "pipe"),
+        "dCor (unbiased, squared), CKA and mutual kNN: higher is more alike; information imbalance (to and from the "
+        "references): lower is more alike; all beyond composition, as measured, averaged over the references. "
+        "I_d: TwoNN intrinsic dimension. Energy MAE: the model's own energies, composition fitted away on both "
+        "sides (eV per item; in sample as in the paper / out of sample). Probe MAE: ridge from the embedding to "
+        "the energy per atom beyond composition, out of fold"
+        + (f" (no embedding: {_baseline(table)})." if _baseline(table) else ".")
+        + "\n\n</details>",
+    ]
+    if others:
+        rows = [[row.target, row.state, row.reason or ""] for row in others]
+        parts.append("Not scored:\n\n" + tabulated([["target", "state", "reason"], *rows], "pipe"))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def main_columns(rows: Sequence[Row], *, ranked: bool = True, narrow: bool = False) -> list[list[str]]:
+    """Lay out the main table: head and one line per row.
+
+    Parameters
+    ----------
+    rows
+        Scored rows, in order.
+    ranked
+        False where not every competitor is in the table: ranks would mean nothing.
+    narrow
+        Only what fits a terminal.
+    """
+    head = ["rank", "target", "modality", "parameters", "trained on", "in/out", "covered", "alignment [95 %]",
+            "standardized", "paper", "twin distance"]  # fmt: skip
+    left_out = ({"rank"} if not ranked else set()) | ({"parameters", "trained on", "covered"} if narrow else set())
+    table = [head]
+    for row in rows:
+        marks = "".join(mark for mark, shown in (("c", row.control), ("r", row.reference)) if shown)
+        table.append(
+            [
+                _rank(row),
+                f"{row.target} ({marks})" if marks else row.target,
+                row.modality,
+                _count(row.parameters) if not (row.control and row.modality == "baseline") else "",
+                ", ".join(row.trained_on or ()) or "",
+                row.distribution or "",
+                f"{row.coverage:.0%}",
+                _interval(row.alignment.get(RANKED)),
+                _value(row.alignment.get("standardized")),
+                _number(row.cknna.get("paper")),
+                _number(row.twin_distance),
+            ]
+        )
+    kept = [i for i, name in enumerate(head) if name not in left_out]
+    return [[line[i] for i in kept] for line in table]
+
+
+def detail_columns(rows: Sequence[Row]) -> list[list[str]]:
+    """Table of everything else: head and one line per row."""
+    names = sorted({name for row in rows for name in row.metrics})
+    head = ["target", *map(_metric_title, names), "I_d", "energy MAE, eV", "probe MAE, eV/atom", "items/s"]
+    table = [head]
+    for row in rows:
+        energy = ""
+        if row.energy_mae is not None:
+            energy = f"{_number(row.energy_mae)} / {_number(row.energy_mae_out_of_sample)}"
+        table.append(
+            [
+                row.target,
+                *(_number(row.metrics.get(name)) for name in names),
+                _number(row.intrinsic_dimension, 1),
+                energy,
+                _number(row.probe_mae, 4),
+                _count(row.items_per_second),
+            ]
+        )
+    return table
+
+
+def _metric_title(name: str) -> str:
+    """Title of a metric; a directed one appears twice, to and from the references."""
+    base, _, direction = name.rpartition("_")
+    if direction in ("to", "from"):
+        return f"{get_metric(base).card.title} {direction}"
+    return get_metric(name).card.title
+
+
+def _discrimination(table: DatasetBoard) -> str:
+    words = [words for preset in PRESETS if (words := discrimination_words(table, preset))]
+    if not words:
+        return ""
+    pairs = table.discrimination[RANKED]
+    head = (
+        "**Discrimination**: the probability that a pair of trained models of different families outscores a pair "
+        f"of a trained model and an untrained network ({pairs.trained_pairs} and {pairs.untrained_pairs} pairs, all "
+        "reading the same kind of input, so that they differ in training alone); 0.5 is a coin toss."
+    )
+    if pairs.pairs_across > pairs.trained_pairs:
+        head += (
+            f" Across modalities ({pairs.pairs_across} pairs): string and graph models never see the geometry that "
+            "even a random 3D network sees, and may fall below it."
+        )
+    return head + "\n\n" + "\n".join(f"- {word}" for word in words)
+
+
+def _sanity(table: DatasetBoard) -> str:
+    sanity = table.sanity
+    parts = []
+    if sanity.self_alignment is not None:
+        parts.append(f"CKNNA of a target with itself is {sanity.self_alignment:.6f} (the smallest of all)")
+    if sanity.random_gaussian is not None:
+        parts.append(f"random rows align at {_interval(sanity.random_gaussian)}")
+    return f"**Sanity**: {'; '.join(parts)}." if parts else ""
+
+
+def _remarks(rows: Sequence[Row]) -> str:
+    """What has to be known about cells that were scored all the same."""
+    return "\n".join(f"- {row.target}: {row.reason}" for row in rows if row.reason)
+
+
+def _baseline(table: DatasetBoard) -> str:
+    return next((_number(row.probe_baseline, 4) for row in table.rows if row.probe_baseline is not None), "")
+
+
+def _rank(row: Row) -> str:
+    if row.rank is None:
+        return "–"
+    if row.rank_interval is None:
+        return str(row.rank)
+    low, high = row.rank_interval
+    return str(row.rank) if low == high == row.rank else f"{row.rank} ({low}–{high})"
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None or interval.value is None:
+        return ""
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _value(interval: Interval | None) -> str:
+    return _number(interval.value) if interval is not None else ""
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _count(number: float | None) -> str:
+    if number is None:
+        return ""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.3g}"
+
+
+def tabulated(rows: list[list[str]], style: str) -> str:
+    """Lay out a table whose first row is its head, in one of tabulate's styles."""
+    from tabulate import tabulate
+
+    return str(tabulate(rows[1:], rows[0], tablefmt=style, disable_numparse=True))

@@ -1,0 +1,58 @@
+"""What a run prints at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from consilience.results import PRESETS, Board, DatasetBoard, Record
+
+from .markdown import detail_columns, discrimination_words, main_columns, tabulated
+
+
+def summarize(
+    board: Board, ran: Mapping[str, Sequence[str]], records: Sequence[Record], *, limit: int | None = None
+) -> Iterator[str]:
+    """Lines of a run's summary: a table per data set, discrimination, and every cell that is not ok.
+
+    Parameters
+    ----------
+    board
+        Board that holds the run's records.
+    ran
+        By data set, the targets that this run was about.
+    records
+        The run's records.
+    limit
+        Number of items of a quick look; says so.
+    """
+    for table in board.datasets:
+        names = ran.get(table.name)
+        if names:
+            yield ""
+            yield from _table(table, names, limit)
+    others = [record for record in records if record.state != "ok"]
+    if others:
+        yield ""
+        yield "not scored"
+        for record in others:
+            yield f"  {record.dataset}::{record.target}  {record.state}: {record.reason}"
+    yield ""
+
+
+def _table(table: DatasetBoard, names: Sequence[str], limit: int | None) -> Iterator[str]:
+    rows = [row for row in table.rows if row.target in names and row.state == "ok"]
+    quick = f"  QUICK LOOK at {limit} items: not comparable with a board" if limit else ""
+    yield f"{table.name}: alignment with {', '.join(table.references)}{quick}"
+    if not rows:
+        return
+    everything = {row.target for row in table.rows if not row.control} <= set(names)
+    yield from tabulated(main_columns(rows, ranked=everything, narrow=True), "simple").splitlines()
+    if everything:
+        yield "c control, r reference; discrimination (trained against untrained, 0.5 is a coin toss):"
+        for preset in PRESETS:
+            words = discrimination_words(table, preset)
+            if words:
+                yield f"  {words}"
+    else:
+        yield ""
+        yield from tabulated(detail_columns(rows), "simple").splitlines()

@@ -1,0 +1,55 @@
+"""Measures of agreement between embeddings of the same items.
+
+Free functions on arrays: no targets, no files. Preparation is a step of its own (:func:`prepare`), and chance
+is calibrated away by :func:`calibrate`. An array that is no embedding raises :class:`ValueError`; one whose
+rows are all equal makes a pair metric ``nan`` with a :class:`DegenerateInputWarning`.
+"""
+
+from __future__ import annotations
+
+from .arrays import DegenerateInputWarning
+from .calibration import Calibration, calibrate, calibrate_from
+from .cka import cka
+from .cknna import cknna, cknna_from
+from .distance_correlation import distance_correlation
+from .information_imbalance import information_imbalance
+from .intrinsic_dimension import intrinsic_dimension
+from .intrinsic_dimension_correlation import intrinsic_dimension_correlation
+from .matrices import AlignmentMatrices, alignment_matrices
+from .mutual_knn import mutual_knn, mutual_knn_from
+from .neighbor_kernel import NeighborKernel
+from .neighbors import Neighbors, neighbors
+from .pairs import Pairwise, pairwise
+from .preparation import prepare
+from .resampling import draw_permutations, draw_subsets
+from .subsampling import Interval, interval, interval_from, subsample_scores
+
+__all__ = [
+    "AlignmentMatrices",
+    "Calibration",
+    "DegenerateInputWarning",
+    "Interval",
+    "NeighborKernel",
+    "Neighbors",
+    "Pairwise",
+    "alignment_matrices",
+    "calibrate",
+    "calibrate_from",
+    "cka",
+    "cknna",
+    "cknna_from",
+    "distance_correlation",
+    "draw_permutations",
+    "draw_subsets",
+    "information_imbalance",
+    "interval",
+    "interval_from",
+    "intrinsic_dimension",
+    "intrinsic_dimension_correlation",
+    "mutual_knn",
+    "mutual_knn_from",
+    "neighbors",
+    "pairwise",
+    "prepare",
+    "subsample_scores",
+]

@@ -1,0 +1,206 @@
+"""Centred kernel nearest-neighbour alignment (CKNNA)."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from consilience.cards import MetricCard
+from consilience.registry import metric
+
+from .arrays import FloatArray, IntArray, check_choice, check_same_length, warn_undefined
+from .neighbor_kernel import NeighborKernel
+from .pairs import Pairwise, pairwise
+
+Variant = Literal["paper", "platonic-rep"]
+
+
+@metric(
+    MetricCard(
+        name="cknna",
+        title="CKNNA",
+        inputs="pair",
+        higher_is_more_alike=True,
+        symmetric=True,
+        invariances=("orthogonal", "isotropic_scaling", "permutation"),
+        reference="arXiv:2512.03750, eq. A13-A16; Huh et al. 2024, arXiv:2405.07987",
+    )
+)
+def cknna(
+    x: npt.ArrayLike | NeighborKernel,
+    y: npt.ArrayLike | NeighborKernel,
+    *,
+    k: int = 25,
+    variant: Variant = "paper",
+    eps: float = 1e-6,
+) -> float:
+    r"""Centred kernel alignment of two embeddings, restricted to the neighbours they share.
+
+    Parameters
+    ----------
+    x, y : array_like of shape (n, d_x) and (n, d_y), or NeighborKernel
+        Embeddings of the same items. Rows are used as they are: the papers normalise them first, which is
+        :func:`~consilience.metrics.prepare`.
+    k : int
+        Neighbours of each item: those with the largest inner products, the item itself left out, ties to
+        the lower index.
+    variant : {"paper", "platonic-rep"}
+        ``"paper"``: the kernel minus its row mean (over all n columns, the diagonal included), summed over
+        the pairs (i, j) where j is among the k nearest of i in *both* embeddings, divided by the root of the
+        two self terms. ``"platonic-rep"``: the published code of Huh et al.: unbiased HSIC of the kernels,
+        not centred, set to zero outside the shared neighbours. Its masks are directed, so that only
+        reciprocal neighbours enter the main term, and it is symmetric only to about 1e-3.
+    eps : float
+        Added to the denominator of ``"platonic-rep"`` as its code does; 0 turns it off. With rows of unit
+        length it lowers the score by 0.1 % at n=2,000 and k=10, by more for larger n. No part of ``"paper"``.
+
+    Returns
+    -------
+    float
+        1 for embeddings with the same neighbours and similarities, about k/n for independent ones.
+        ``nan``, with a :class:`DegenerateInputWarning`, when all rows of one embedding are equal.
+
+    Raises
+    ------
+    ValueError
+        An argument is no embedding, lengths differ, n <= k, `variant` is unknown, or a
+        :class:`NeighborKernel` was made for another k.
+
+    References
+    ----------
+    arXiv:2512.03750, appendix A (the formula); M. Huh et al., "The Platonic Representation Hypothesis",
+    ICML 2024, arXiv:2405.07987 (the code).
+    """
+    check_choice(variant, get_args(Variant), "variant")
+    a, b = as_kernel(x, "x", k), as_kernel(y, "y", k)
+    return cknna_from(a, b) if variant == "paper" else _platonic_from(a, b, eps)
+
+
+def as_kernel(x: npt.ArrayLike | NeighborKernel, name: str, k: int, depth: int | None = None) -> NeighborKernel:
+    """Return `x` if it is a :class:`NeighborKernel` with this `k`, else make one.
+
+    Raises
+    ------
+    ValueError
+        `x` is no embedding (the message calls it `name`), or a kernel made for another k.
+    """
+    if not isinstance(x, NeighborKernel):
+        try:
+            return NeighborKernel(x, k, depth)
+        except ValueError as error:
+            raise ValueError(str(error).replace("x:", f"{name}:", 1)) from None
+    if x.k != k:
+        raise ValueError(f"{name}: made for k={x.k} neighbours, found k={k}")
+    return x
+
+
+def cknna_from(a: NeighborKernel, b: NeighborKernel) -> float:
+    """CKNNA (``"paper"``) of two models from their ready lists, in O(n k).
+
+    Raises
+    ------
+    ValueError
+        The models have different numbers of items or of neighbours.
+    """
+    if undefined_kernels("CKNNA", a, b):
+        return float("nan")
+    if norm(a, b) == 0:
+        warn_undefined("CKNNA", "the kernel of an embedding vanishes at all of its neighbours")
+        return float("nan")
+    return aligned_sum(a, b) / norm(a, b)
+
+
+def undefined_kernels(name: str, a: NeighborKernel, b: NeighborKernel) -> bool:
+    """Whether a score of `a` and `b` is ``nan`` (a warning says why); checks that they fit together.
+
+    Raises
+    ------
+    ValueError
+        The models have different numbers of items or of neighbours.
+    """
+    check_same_length(len(a), len(b))
+    if a.k != b.k:
+        raise ValueError(f"a and b: expected the same k, found {a.k} and {b.k}")
+    if a.degenerate or b.degenerate:
+        warn_undefined(name, "all rows of an embedding are equal")
+        return True
+    return False
+
+
+def norm(a: NeighborKernel, b: NeighborKernel) -> float:
+    """Denominator of CKNNA, the root of the product of the self terms (roots first: no overflow)."""
+    return float(np.sqrt(a.self_term) * np.sqrt(b.self_term))
+
+
+def shared_edges(
+    a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Find the pairs (i, j) that are neighbours in `a` and, after relabelling, in `b`.
+
+    Parameters
+    ----------
+    a, b : NeighborKernel
+        Two models of n items.
+    relabelling : ndarray of shape (n,), optional
+        Permutation p: row i of `a` is set against row ``p[i]`` of `b`.
+
+    Returns
+    -------
+    places : ndarray of shape (m,)
+        Which of the n k entries of the lists of `a` are shared.
+    rows, ranks : ndarray of shape (m,)
+        Where the same pairs stand in the lists of `b`.
+    """
+    if relabelling is None:
+        edges = a.edges
+    else:
+        edges = relabelling.take(a.columns)
+        edges += (relabelling * len(a))[:, None]
+        edges = edges.ravel()
+    ranks = b.ranks_at(edges)
+    places = np.flatnonzero(ranks < b.k)
+    rows = places // a.k
+    return places, rows if relabelling is None else relabelling[rows], ranks[places]
+
+
+def aligned_sum(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None) -> float:
+    """Numerator of CKNNA: the sum of products of both centred kernels over the shared neighbours."""
+    places, rows, ranks = shared_edges(a, b, relabelling)
+    # not `@`: BLAS would start threads for a few thousand products and wait longer than it computes
+    return float(np.einsum("e,e->", a.kernel_values.ravel()[places], b.kernel_values[rows, ranks]))
+
+
+def _platonic_from(a: NeighborKernel, b: NeighborKernel, eps: float) -> float:
+    if undefined_kernels("CKNNA", a, b):
+        return float("nan")
+    if len(a) < 4:
+        raise ValueError(f"x and y: the unbiased HSIC needs at least 4 rows, found {len(a)}")
+    products = _masked_hsic(a, a) * _masked_hsic(b, b)
+    if products <= 0:
+        warn_undefined("CKNNA", "the unbiased HSIC of an embedding with itself is not positive")
+        return float("nan")
+    return _masked_hsic(a, b) / (float(np.sqrt(products)) + eps)
+
+
+def _masked_hsic(a: NeighborKernel, b: NeighborKernel) -> float:
+    """Unbiased HSIC (Song et al. 2012, eq. 5) of two kernels set to zero outside their shared edges."""
+    n = len(a)
+    places, rows, ranks = shared_edges(a, b)
+    columns = a.columns.ravel()[places]
+    first: FloatArray = a.raw_values.ravel()[places]
+    second: FloatArray = b.raw_values[rows, ranks]
+    back = columns * n + rows
+    reciprocal = (a.ranks_at(back) < a.k) & (b.ranks_at(back) < b.k)
+    trace = float(np.sum((first * second)[reciprocal]))
+    crossed = np.bincount(columns, first, n) @ np.bincount(rows, second, n)
+    total = trace + first.sum() * second.sum() / ((n - 1) * (n - 2)) - 2 * crossed / (n - 2)
+    return float(total / (n * (n - 3)))
+
+
+def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+    return aligned_sum(a, b, permutation) / norm(a, b)
+
+
+pairwise("cknna", Pairwise(state=NeighborKernel, score=cknna_from, relabelled=_relabelled, neighbors=25))

@@ -1,0 +1,84 @@
+"""Overlap of nearest-neighbour lists (mutual k-nearest neighbours)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from consilience.cards import MetricCard
+from consilience.registry import metric
+
+from .arrays import IntArray, as_embedding, check_same_length, undefined
+from .cknna import shared_edges, undefined_kernels
+from .neighbor_kernel import NeighborKernel
+from .neighbors import Neighbors, neighbors
+from .pairs import Pairwise, pairwise
+
+
+@metric(
+    MetricCard(
+        name="mutual_knn",
+        title="mutual kNN",
+        inputs="pair",
+        higher_is_more_alike=True,
+        symmetric=True,
+        invariances=("orthogonal", "isotropic_scaling", "permutation"),
+        reference="Huh et al. 2024, arXiv:2405.07987, section 2",
+    )
+)
+def mutual_knn(x: npt.ArrayLike | Neighbors, y: npt.ArrayLike | Neighbors, *, k: int = 10) -> float:
+    """Mean share of the `k` nearest neighbours that two embeddings have in common.
+
+    Parameters
+    ----------
+    x, y : array_like of shape (n, d_x) and (n, d_y), or Neighbors
+        Embeddings of the same items, or their ready lists (of any similarity). Neighbours of an array are
+        the items with the largest inner products, the item itself left out, ties to the lower index.
+    k : int
+        Neighbours of each item.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; k/(n-1) on average for independent embeddings. ``nan``, with a
+        :class:`DegenerateInputWarning`, when all rows of one embedding are equal.
+
+    Raises
+    ------
+    ValueError
+        An argument is no embedding, lengths differ, n <= k, or lists are shorter than k.
+
+    References
+    ----------
+    M. Huh et al., "The Platonic Representation Hypothesis", ICML 2024, arXiv:2405.07987.
+    """
+    given = {name: as_embedding(z, name) for name, z in (("x", x), ("y", y)) if not isinstance(z, Neighbors)}
+    check_same_length(
+        len(x) if isinstance(x, Neighbors) else len(given["x"]),
+        len(y) if isinstance(y, Neighbors) else len(given["y"]),
+    )
+    if undefined("mutual kNN", **given):
+        return float("nan")
+    first = x if isinstance(x, Neighbors) else neighbors(given["x"], k)
+    second = y if isinstance(y, Neighbors) else neighbors(given["y"], k)
+    return overlap(first.nearest(k), second.nearest(k))
+
+
+def overlap(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> float:
+    """Mean share of common entries, row by row, of two (n, k) lists without repeats."""
+    together = np.sort(np.concatenate([first, second], axis=1), axis=1)
+    return float(np.count_nonzero(np.diff(together, axis=1) == 0) / first.size)
+
+
+def mutual_knn_from(a: NeighborKernel, b: NeighborKernel) -> float:
+    """Mutual kNN of two models from the lists that CKNNA uses, at their own k."""
+    if undefined_kernels("mutual kNN", a, b):
+        return float("nan")
+    return overlap(a.neighbors.nearest(a.k), b.neighbors.nearest(b.k))
+
+
+def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+    return len(shared_edges(a, b, permutation)[0]) / a.edges.size
+
+
+pairwise("mutual_knn", Pairwise(state=NeighborKernel, score=mutual_knn_from, relabelled=_relabelled, neighbors=10))

@@ -1,0 +1,345 @@
+"""The pytest plug-in: ``pytest --benchmark`` scores targets, one item per target and data set.
+
+Without ``--benchmark`` (or its synonym ``--align``) the plug-in does nothing and imports nothing heavy. All other
+options begin with ``--align-``: the names ``--benchmark-*`` belong to pytest-benchmark, which works beside us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from .registry import Target
+    from .results import Board, Record, Spec
+    from .runner import Cell, Runner
+
+#: Exit code for "could not run" (0: fine, 1: a cell failed), the same in all of the suite's commands.
+COULD_NOT_RUN = 2
+_run_key = pytest.StashKey["Run"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options."""
+    group = parser.getgroup("consilience", "alignment of models of matter (consilience)")
+
+    def add(*names: str, **settings: Any) -> None:
+        group.addoption(*names, **settings)
+
+    flag: dict[str, Any] = {"action": "store_true", "dest": "align", "default": False}
+    text = "score targets: those of target_*.py files given or found, else every target of the suite"
+    add("--align", help=text, **flag)
+    with contextlib.suppress(ValueError):  # another plug-in may have taken the name; --align remains
+        add("--benchmark", help="the same as --align", **flag)
+    add(
+        "--align-targets",
+        metavar="NAMES",
+        help="targets, comma-separated; globs and NAME@untrained are understood",
+    )
+    add("--align-datasets", metavar="NAMES", help="data sets, comma-separated; globs are understood")
+    add(
+        "--align-fresh",
+        action="store_true",
+        help="ignore the embeddings shipped with the suite: embed everything",
+    )
+    add("--align-device", default="cpu", metavar="DEVICE", help="torch device (default: cpu)")
+    add(
+        "--align-timeout",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="limit per cell (default: 1800)",
+    )
+    add("--align-limit", type=int, metavar="N", help="a quick look at the first N items; never published")
+    add("--align-json", metavar="PATH", help="write the scores of this run as JSON")
+    add(
+        "--align-publish",
+        metavar="DIR",
+        help="add the records to this board and rebuild it (holds spec.toml)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the run's settings; one line per cell on the terminal."""
+    if not config.getoption("align"):
+        return
+    if hasattr(config, "workerinput"):  # one of several processes: models share the cores instead of fighting over them
+        count = int(config.workerinput["workercount"])
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    run = Run(config)
+    config.stash[_run_key] = run
+    config.pluginmanager.register(run, "consilience-run")
+    config.option.verbose = max(config.option.verbose, 1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave everything but target files alone: ``--benchmark`` runs benchmark items only."""
+    if config.getoption("align") and collection_path.is_file() and not _is_target_file(collection_path):
+        return True
+    return None
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect ``target_*.py``."""
+    if parent.config.getoption("align") and _is_target_file(file_path):
+        return TargetFile.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Keep pytest from importing a target file as a module of tests as well."""
+    if parent.config.getoption("align") and _is_target_file(module_path):
+        return NoTests.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Let the record travel with the report, across xdist's processes too."""
+    report = yield
+    if isinstance(item, AlignmentItem) and report.when == "call" and item.record is not None:
+        report.consilience_record = item.record.model_dump_json()
+    return report
+
+
+class TargetFile(pytest.File):
+    """A user's target file: every card of it on every data set."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item per data set and card."""
+        from .registry import load_target_file
+
+        run = self.config.stash[_run_key]
+        for cell in run.plan(load_target_file(self.path)):
+            yield AlignmentItem.from_parent(self, name=cell.id, cell=cell)
+
+
+class NoTests(pytest.File):
+    """Stands in for the test module that a target file is not."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Nothing."""
+        return iter(())
+
+
+class AlignmentItem(pytest.Item):
+    """One cell: a target on a data set."""
+
+    def __init__(self, *, cell: Cell, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.cell = cell
+        self.record: Record | None = None
+        if self.config.getoption("benchmark_only", False) or self.config.getoption("benchmark_skip", False):
+            self.fixturenames = ("benchmark",)  # how pytest-benchmark knows a benchmark for these two options
+
+    def runtest(self) -> None:
+        """Score the cell; fail or skip with the record's reason."""
+        run = self.config.stash[_run_key]
+        self.record = run.runner.run(self.cell, run.progress(self))
+        if self.record.state == "skipped":
+            pytest.skip(self.record.reason or "")
+        if self.record.state != "ok":
+            raise CellFailedError(self.record.reason or "")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Give the reason alone for a failed cell; a traceback into our own code would say nothing to its author."""
+        if isinstance(excinfo.value, CellFailedError):
+            return f"{self.cell.id} failed: {excinfo.value}"
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the item stands, and its headline (other than its id, whose dots pytest would rewrite)."""
+        return self.cell.target.path, 0, f"{self.cell.target.name} on {self.cell.dataset}"
+
+
+class CellFailedError(Exception):
+    """A cell failed; the message is its reason."""
+
+
+class Run:
+    """One ``pytest --benchmark``: its settings, its records, its report."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.records: list[Record] = []
+        self.board: Board | None = None
+        self.publish_to: Path | None = None
+        option = config.getoption
+        if option("align_publish"):
+            self.publish_to = Path(option("align_publish"))
+            if option("align_limit"):
+                _stop("--align-limit is a quick look: its scores are not published (drop --align-publish)")
+            if not (self.publish_to / "spec.toml").is_file():
+                _stop(f"--align-publish: {self.publish_to} holds no spec.toml")
+        self._runner: Runner | None = None
+
+    @property
+    def runner(self) -> Runner:
+        """The runner, made when first needed."""
+        if self._runner is None:
+            from .runner import Runner
+
+            option = self.config.getoption
+            self._runner = Runner(
+                self.spec,
+                fresh=option("align_fresh"),
+                device=option("align_device"),
+                time_limit=option("align_timeout"),
+                limit=option("align_limit"),
+            )
+        return self._runner
+
+    @property
+    def spec(self) -> Spec:
+        """The board's spec: of the folder published to, else the one shipped."""
+        from .results import read_spec
+        from .runner import DEFAULT_SPEC
+
+        return read_spec(self.publish_to / "spec.toml" if self.publish_to else DEFAULT_SPEC)
+
+    def plan(self, own: list[Target] | None = None) -> list[Cell]:
+        """Cells to run: of a user's file, or of the default profile, narrowed by the options."""
+        from . import runner
+
+        spec = self.spec
+        option = self.config.getoption
+        known = [entry.name for entry in spec.datasets]
+        datasets = _select(option("align_datasets"), known, "--align-datasets")
+        targets: list[Target] | list[str] | None = own
+        if own is None and option("align_targets"):
+            from .registry import list_targets
+
+            everything = [name for target in list_targets() for name in (target, f"{target}@untrained")]
+            targets = _select(option("align_targets"), everything, "--align-targets", twins=False)
+        try:
+            return runner.plan(spec, targets=targets, datasets=datasets)
+        except (LookupError, ValueError) as error:
+            _stop(str(error.args[0]))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Keep benchmark items only; with no target file found, run the default profile."""
+        others = [item for item in items if not isinstance(item, AlignmentItem)]
+        if others:
+            config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if isinstance(item, AlignmentItem)]
+        if not items and not session.testsfailed:
+            items[:] = [
+                AlignmentItem.from_parent(session, name=cell.id, nodeid=cell.id, cell=cell) for cell in self.plan()
+            ]
+
+    def progress(self, item: AlignmentItem) -> Any:
+        """Return a callback that shows items done, items/s and time left on a terminal, and nothing elsewhere."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or capture is None or not reporter.isatty or hasattr(self.config, "workerinput"):
+            return None
+        began: list[float] = []
+        shown = [0.0]
+
+        def show(done: int, total: int) -> None:
+            now = time.monotonic()
+            if not began:
+                began.extend((now, done))
+            if now - shown[0] < 0.2 and done < total:
+                return
+            shown[0] = now
+            rate = (done - began[1]) / max(now - began[0], 1e-6)
+            text = f"{item.nodeid} {done}/{total}"
+            if 0 < done < total and rate > 0:
+                text += f"  {rate:.3g} items/s, {(total - done) / rate:.0f} s left"
+            with capture.global_and_fixture_disabled():
+                reporter.rewrite(f"{item.nodeid} " if done >= total else text, erase=True)
+
+        return show
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the record of each finished cell."""
+        text = getattr(report, "consilience_record", None)
+        if text is not None:
+            from .results import Record
+
+            self.records.append(Record.model_validate_json(text))
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Show the score in a passed cell's line."""
+        text = getattr(report, "consilience_record", None)
+        if text is None or report.outcome != "passed":
+            return None
+        from .results import RANKED, Record
+
+        record = Record.model_validate_json(text)
+        value = record.scores[RANKED].alignment.value if RANKED in record.scores else None
+        return "passed", ".", "ok" if value is None else f"ok {value:.3f}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write what was asked for, before anything about exit codes is decided."""
+        if hasattr(self.config, "workerinput") or not self.records:
+            return
+        from .leaderboard.board import build_board
+        from .leaderboard.publish import publish
+        from .results import to_json
+
+        if self.publish_to is not None:
+            self.board = publish(self.publish_to, self.records)
+        else:
+            self.board = build_board(self.spec, self.records)
+        path = self.config.getoption("align_json")
+        if path:
+            from .embedding.shards import write_atomically
+
+            write_atomically(Path(path), to_json(self.board))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the table: the product of the run."""
+        if self.board is None:
+            return
+        from .leaderboard.terminal import summarize
+
+        limit = self.config.getoption("align_limit")
+        ran = {dataset: [r.target for r in self.records if r.dataset == dataset] for dataset in self._datasets()}
+        for line in summarize(self.board, ran, self.records, limit=limit):
+            terminalreporter.write_line(line)
+        if self.publish_to is not None:
+            terminalreporter.write_line(f"published: {self.publish_to / 'leaderboard.md'} and leaderboard.json")
+        if self.config.getoption("align_json"):
+            terminalreporter.write_line(f"written: {self.config.getoption('align_json')}")
+
+    def _datasets(self) -> list[str]:
+        return list(dict.fromkeys(record.dataset for record in self.records))
+
+
+def _is_target_file(path: Path) -> bool:
+    return path.suffix == ".py" and path.name.startswith("target_")
+
+
+def _select(wanted: str | None, known: list[str], option: str, *, twins: bool = True) -> list[str] | None:
+    """Names that match a comma-separated list of names and globs, in the order of the list."""
+    if not wanted:
+        return None
+    found: dict[str, None] = {}
+    for pattern in (part.strip() for part in wanted.split(",") if part.strip()):
+        pool = known if twins or "@" in pattern else [name for name in known if "@" not in name]
+        matching = fnmatch.filter(pool, pattern)
+        if not matching:
+            import difflib
+
+            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+            _stop(f"{option}: nothing is named {pattern!r}; {hint}")
+        found.update(dict.fromkeys(matching))
+    return list(found)
+
+
+def _stop(message: str) -> NoReturn:
+    pytest.exit(message, returncode=COULD_NOT_RUN)

@@ -1,0 +1,267 @@
+"""Targets, data sets and metrics by name.
+
+Each lives in one file and announces itself with a decorator; nothing is registered anywhere else. Files are
+found in three places: the suite's own folders, the entry-point group ``consilience`` of installed packages
+(each naming a module), and the ``target_*.py`` files a user names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .cards import Card, DatasetCard, MetricCard
+from .weights import Embedded, Weights
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PACKAGE = Path(__file__).parent
+ENTRY_POINT_GROUP = "consilience"
+UNTRAINED = "@untrained"
+
+Embed = Callable[[list[Any]], Embedded]
+Loader = Callable[[Card, Weights, str], Embed]
+F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E")
+
+
+class UnknownNameError(LookupError):
+    """A name that nothing is registered under; the message suggests near ones."""
+
+
+class PluginWarning(UserWarning):
+    """A plug-in could not be imported; the suite goes on without it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A registered model: its card, the function that loads it, and the file both stand in."""
+
+    card: Card
+    load: Loader
+    path: Path
+    weights: Weights
+
+    @property
+    def name(self) -> str:
+        """Name on the board; an untrained twin carries the suffix ``@untrained``."""
+        return self.card.name + (UNTRAINED if self.weights.random else "")
+
+    @property
+    def trained(self) -> bool:
+        """Whether the embedding comes from training data (twins and baselines do not)."""
+        return not self.weights.random and self.card.modality != "baseline"
+
+    def untrained(self, seed: int = 0) -> Target:
+        """Return the same architecture with random weights."""
+        if not self.card.untrained:
+            raise ValueError(f"target {self.card.name!r} has no untrained twin (card field `untrained`)")
+        # The checksum stays: some architectures are described only inside their checkpoint.
+        return replace(self, weights=replace(self.weights, kind="random", seed=seed))
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A registered data set: its card and the function that returns its table."""
+
+    card: DatasetCard
+    load: Callable[[], Any]
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.card.name
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """A registered metric: its card and its function."""
+
+    card: MetricCard
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the metric."""
+        return self.card.name
+
+
+_targets: dict[str, Target] = {}
+_datasets: dict[str, DatasetEntry] = {}
+_metrics: dict[str, MetricEntry] = {}
+_scanned: set[str] = set()
+
+
+def target(*cards: Card) -> Callable[[F], F]:
+    """Register ``load(card, weights, device)`` under each card.
+
+    `load` returns ``embed(items) -> Embedded``; see the README for a complete file. `device` is a torch
+    device string such as ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    ValueError
+        A name is taken by a target of another file.
+    """
+
+    def register(load: F) -> F:
+        path = _file_of(load)
+        for card in cards:
+            _put(_targets, card.name, Target(card, load, path, Weights(expected_sha256=card.weights_sha256)))
+        return load
+
+    return register
+
+
+def dataset(card: DatasetCard) -> Callable[[F], F]:
+    """Register ``load() -> datasets.Dataset`` under the card's name."""
+
+    def register(load: F) -> F:
+        _put(_datasets, card.name, DatasetEntry(card, load, _file_of(load)))
+        return load
+
+    return register
+
+
+def metric(card: MetricCard) -> Callable[[F], F]:
+    """Register a metric function under the card's name."""
+
+    def register(function: F) -> F:
+        _put(_metrics, card.name, MetricEntry(card, function))
+        return function
+
+    return register
+
+
+def list_targets() -> dict[str, Target]:
+    """All registered targets by name, untrained twins not included."""
+    _scan("targets", plugins=True)
+    return dict(sorted(_targets.items()))
+
+
+def list_datasets() -> dict[str, DatasetEntry]:
+    """All registered data sets by name."""
+    _scan("datasets", plugins=True)
+    return dict(sorted(_datasets.items()))
+
+
+def list_metrics() -> dict[str, MetricEntry]:
+    """All registered metrics by name."""
+    _scan("metrics", plugins=True)
+    return dict(sorted(_metrics.items()))
+
+
+def get_target(name: str) -> Target:
+    """Look a target up; ``NAME@untrained`` is its untrained twin.
+
+    Raises
+    ------
+    UnknownNameError
+        Nothing has this name; the message suggests near ones.
+    """
+    base, twin, rest = name.partition(UNTRAINED)
+    if rest:
+        raise UnknownNameError(f"target {name!r}: only the suffix {UNTRAINED!r} is known")
+    found: Target = _look_up("target", base, list_targets())
+    return found.untrained() if twin else found
+
+
+def get_dataset(name: str) -> DatasetEntry:
+    """Look a data set up; raises :class:`UnknownNameError` with near names."""
+    return _look_up("data set", name, list_datasets())
+
+
+def get_metric(name: str) -> MetricEntry:
+    """Look a metric up; raises :class:`UnknownNameError` with near names."""
+    return _look_up("metric", name, list_metrics())
+
+
+def load_target_file(path: str | Path) -> list[Target]:
+    """Import a user's ``target_*.py`` and return the targets it registers, in the order of its cards.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file registers no target.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no target file at {path}")
+    import_file(path)
+    found = [entry for entry in _targets.values() if entry.path == path]
+    if not found:
+        raise ValueError(f"{path} registers no target: decorate its load function with @target(Card(...))")
+    return found
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a Python file by its path, once per process."""
+    name = f"consilience_file_{path.stem}_{abs(hash(str(path))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # leave no trace in an author's folder
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.dont_write_bytecode = writes
+    return module
+
+
+def _scan(folder: str, *, plugins: bool) -> None:
+    """Import every module of one of the suite's folders, and the plug-ins, once."""
+    if folder not in _scanned:
+        _scanned.add(folder)
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            parts = path.relative_to(PACKAGE).with_suffix("").parts
+            if not path.name.startswith("_"):
+                importlib.import_module(".".join(("consilience", *parts)))
+    if plugins and "plugins" not in _scanned:
+        _scanned.add("plugins")
+        for entry in entry_points(group=ENTRY_POINT_GROUP):
+            try:
+                entry.load()
+            except Exception as error:  # a stranger's plug-in may fail in any way; ours must go on
+                warnings.warn(
+                    f"plug-in {entry.name!r} ({entry.value}) could not be imported: {error!r}",
+                    PluginWarning,
+                    stacklevel=3,
+                )
+
+
+def _file_of(function: Callable[..., Any]) -> Path:
+    return Path(function.__code__.co_filename).resolve()
+
+
+def _put(table: dict[str, Any], name: str, entry: Any) -> None:
+    old = table.get(name)
+    if old is not None and getattr(old, "path", None) != getattr(entry, "path", None):
+        raise ValueError(f"{name!r} is registered by {old.path} and again by {entry.path}")
+    table[name] = entry
+
+
+def _look_up(kind: str, name: str, table: dict[str, E]) -> E:
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(table) or 'none'}"
+    raise UnknownNameError(f"no {kind} is named {name!r}; {hint}")

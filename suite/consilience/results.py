@@ -1,0 +1,417 @@
+"""Records and boards: the schema of everything the suite publishes, versioned and validated.
+
+A record is one scored cell (target x data set) and the source of truth; a board is built from records and from
+nothing else. Both carry an integer schema version; a reader migrates older versions on the way in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from .cards import Card, DatasetCard, Name, Sha256
+
+RECORD_VERSION: Literal[1] = 1
+BOARD_VERSION: Literal[1] = 1
+
+State = Literal["ok", "failed", "skipped", "missing"]
+PresetName = Literal["paper", "standardized", "beyond_composition"]
+PRESETS: tuple[PresetName, ...] = ("paper", "standardized", "beyond_composition")
+#: The preset that a board ranks by.
+RANKED: PresetName = "beyond_composition"
+PRESET_TITLES: dict[PresetName, str] = {
+    "paper": "paper (rows L2)",
+    "standardized": "standardized",
+    "beyond_composition": "beyond composition",
+}
+
+
+def _no_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+#: A figure that may be undefined; NaN is written as null, since JSON has no NaN.
+Figure = Annotated[float | None, BeforeValidator(_no_nan)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Interval(_Model):
+    """A value with its interval."""
+
+    value: Figure
+    """Estimate."""
+    low: Figure = None
+    """Lower end, 95 %."""
+    high: Figure = None
+    """Upper end, 95 %."""
+
+
+class PairScore(_Model):
+    """A target against one reference, in one preset."""
+
+    cknna: Figure
+    """CKNNA as measured."""
+    null_mean: Figure
+    """Mean of CKNNA when items are paired at random."""
+    null_quantile: Figure
+    """The calibration's threshold: 95 % quantile of that null."""
+    p_value: Figure
+    """Permutation p."""
+    calibrated: Figure
+    """max(0, (cknna - threshold) / (1 - threshold))."""
+    metrics: dict[str, Figure] = {}
+    """Every other pair metric by name, as measured."""
+
+
+class PresetScore(_Model):
+    """A target against all references outside its family, in one preset."""
+
+    alignment: Interval
+    """Mean calibrated CKNNA over the references."""
+    cknna: Figure
+    """Mean CKNNA as measured."""
+    metrics: dict[str, Figure] = {}
+    """Mean over the references of every other pair metric."""
+    pairs: dict[str, PairScore]
+    """By reference."""
+    draws: list[Figure] = []
+    """Alignment in each subsample of items; the same subsamples for every target, so that ranks can be drawn."""
+    self_alignment: Figure
+    """CKNNA of the target with itself: 1 unless something is broken."""
+
+
+class EnergyError(_Model):
+    """Error of the model's own energies once composition is fitted away from both sides."""
+
+    mae: Figure
+    """Mean absolute error, eV per item, fit on the same items (the paper's figure, eqs 1-4)."""
+    mae_out_of_sample: Figure
+    """The same with the composition fits made on other items."""
+    mae_per_atom: Figure
+    """Out-of-sample error, eV per atom."""
+    items: int
+    """Items with an energy."""
+
+
+class Probe(_Model):
+    """Ridge regression from the embedding to the energy per atom beyond composition, out of fold."""
+
+    mae: Figure
+    """eV per atom."""
+    baseline: Figure
+    """The same without any embedding (composition and size only)."""
+
+
+class Twin(_Model):
+    """A target against its own architecture with random weights (beyond composition)."""
+
+    cknna: Figure
+    """CKNNA as measured."""
+    calibrated: Figure
+    """Calibrated CKNNA."""
+    distance: Figure
+    """1 - calibrated: what training changed."""
+
+
+class Provenance(_Model):
+    """Where a record's numbers come from."""
+
+    created: str
+    """UTC time of scoring."""
+    suite_version: str
+    """Version of consilience."""
+    commit: str | None
+    """Commit of the suite's repository, where it runs from one."""
+    dirty: bool | None
+    """Whether that working tree had changes."""
+    settings: dict[str, Any]
+    """Every resolved setting of the scoring (spec, seeds, k, permutations...)."""
+    metric_versions: dict[str, int]
+    """Version of every metric used."""
+    packages: dict[str, str]
+    """Package versions of the scoring environment."""
+    embedding: dict[str, Any]
+    """Provenance of the embedding: identity (weights, code, environment, items), seconds, hardware, packages."""
+    references: dict[str, str]
+    """Key of each reference embedding."""
+
+
+class Record(_Model):
+    """One cell of a board: a target scored on a data set, or the reason why it is not."""
+
+    schema_version: Literal[1] = RECORD_VERSION
+    """Version of this schema."""
+    board: Name
+    """Board version the cell belongs to."""
+    dataset: Name
+    """Data set."""
+    revision: Sha256
+    """Revision of the data set."""
+    target: str
+    """Target; an untrained twin ends in ``@untrained``."""
+    card: Card
+    """The target's card."""
+    trained: bool
+    """False for untrained twins and baselines."""
+    state: State
+    """What became of the cell."""
+    reason: str | None = None
+    """Why it is not ok, or what has to be known about it all the same."""
+    distribution: Literal["in", "out", "unknown"] | None = None
+    """Whether the target was trained on the collection that the data set was drawn from; None if untrained."""
+    coverage: float = Field(default=0.0, ge=0, le=1)
+    """Share of the items that were embedded."""
+    uncovered: dict[str, int] = {}
+    """Reasons why items were not embedded, with their counts."""
+    dimension: int | None = None
+    """Columns of the embedding."""
+    scores: dict[PresetName, PresetScore] = {}
+    """By preset."""
+    singles: dict[str, dict[str, Figure]] = {}
+    """Metrics of the embedding alone (intrinsic dimension...), by preset."""
+    twin: Twin | None = None
+    """Against the untrained twin."""
+    energy: EnergyError | None = None
+    """Error of the model's energies."""
+    probe: Probe | None = None
+    """What a linear probe reads from the embedding."""
+    items_per_second: Figure = None
+    """Embedding throughput, loading excluded."""
+    provenance: Provenance | None = None
+    """Where the numbers come from."""
+
+
+class SpecDataset(_Model):
+    """A data set of a board, frozen."""
+
+    name: Name
+    """Registered name."""
+    revision: Sha256
+    """Revision; another one is another board."""
+    references: tuple[str, ...]
+    """Targets that every other is compared with."""
+
+
+class SpecSettings(_Model):
+    """Parameters of the metrics, frozen."""
+
+    k: int = Field(default=25, ge=1)
+    """Neighbours."""
+    permutations: int = Field(default=200, ge=1)
+    """Relabellings behind each null."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """1 - the quantile that calibrates."""
+    subsamples: int = Field(default=100, ge=2)
+    """Subsamples behind each interval."""
+    fraction: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the items in a subsample."""
+    seed: int = 0
+    """Seed of all of the above."""
+    least_coverage: float = 0.95
+    """A target covering less of the items gets no rank."""
+
+
+class Spec(_Model):
+    """What a board measures: frozen, one file per board version."""
+
+    board: Name
+    """Version, such as ``v1``."""
+    title: str
+    """One line for people."""
+    datasets: tuple[SpecDataset, ...]
+    """In the order of the board."""
+    controls: tuple[str, ...]
+    """Targets that are always shown and never ranked: baselines and untrained twins."""
+    settings: SpecSettings = SpecSettings()
+    """Parameters of the metrics."""
+
+    def dataset(self, name: str) -> SpecDataset:
+        """Entry of one data set; raises `LookupError` naming those there are."""
+        for entry in self.datasets:
+            if entry.name == name:
+                return entry
+        raise LookupError(f"board {self.board} has no data set {name!r}; it has {[d.name for d in self.datasets]}")
+
+
+class Row(_Model):
+    """One line of a board's table: the figures of a record that people compare."""
+
+    target: str
+    """Target."""
+    title: str
+    """Name as people write it."""
+    family: str
+    """Family."""
+    modality: str
+    """Modality."""
+    control: bool
+    """Whether it is a control (never ranked)."""
+    reference: bool
+    """Whether others are compared with it."""
+    state: State
+    """State of the cell."""
+    reason: str | None
+    """Why it is not ok."""
+    rank: int | None = None
+    """Rank by alignment beyond composition, among ranked targets."""
+    rank_interval: tuple[int, int] | None = None
+    """95 % interval of the rank over subsamples of the items."""
+    parameters: int | None = None
+    """Number of parameters."""
+    trained_on: tuple[str, ...] | None = None
+    """Training data sets."""
+    distribution: str | None = None
+    """In or out of distribution for this target."""
+    coverage: float
+    """Share of the items embedded."""
+    alignment: dict[PresetName, Interval] = {}
+    """Mean calibrated CKNNA by preset."""
+    cknna: dict[PresetName, Figure] = {}
+    """Mean CKNNA as measured, by preset."""
+    metrics: dict[str, Figure] = {}
+    """Mean of the other pair metrics, beyond composition."""
+    intrinsic_dimension: Figure = None
+    """TwoNN, beyond composition."""
+    twin_distance: Figure = None
+    """Distance to the untrained twin."""
+    energy_mae: Figure = None
+    """Composition-corrected MAE, eV (the paper's)."""
+    energy_mae_out_of_sample: Figure = None
+    """The same, fits made on other items, eV."""
+    probe_mae: Figure = None
+    """Probe, eV per atom."""
+    probe_baseline: Figure = None
+    """The same without any embedding; one figure per data set."""
+    items_per_second: Figure = None
+    """Throughput."""
+
+
+class Discrimination(_Model):
+    """Probability that a trained-trained pair of different families outscores a trained-untrained one."""
+
+    value: Figure
+    """Probability among pairs of one modality, that of the untrained twins (ties count one half)."""
+    trained_pairs: int
+    """Trained-trained pairs compared."""
+    untrained_pairs: int
+    """Trained-untrained pairs compared."""
+    across_modalities: Figure
+    """The same with trained-trained pairs of any two modalities."""
+    pairs_across: int
+    """Trained-trained pairs of any two modalities."""
+
+
+class Sanity(_Model):
+    """What must hold on any board that can be trusted."""
+
+    self_alignment: Figure
+    """Smallest CKNNA of a target with itself; has to be 1."""
+    random_gaussian: Interval | None
+    """Calibrated alignment of random rows before it is cut off at 0; the interval has to hold no positive signal."""
+
+
+class DatasetBoard(_Model):
+    """The table of one data set."""
+
+    name: Name
+    """Data set."""
+    card: DatasetCard
+    """Its card."""
+    revision: Sha256
+    """Its revision."""
+    references: tuple[str, ...]
+    """What targets are compared with."""
+    rows: list[Row]
+    """Ranked targets, then the rest, then controls."""
+    discrimination: dict[PresetName, Discrimination]
+    """Of each preset, over pairs of ranked kinds."""
+    sanity: Sanity
+    """Checks on the board itself."""
+
+
+class OverallRow(_Model):
+    """One line across data sets."""
+
+    target: str
+    """Target."""
+    borda: float
+    """Mean share of competitors outranked, over the data sets (1 is first everywhere)."""
+    rank: int
+    """Rank by that."""
+    ranks: dict[str, int]
+    """Rank on each data set."""
+
+
+class Board(_Model):
+    """A published board."""
+
+    schema_version: Literal[1] = BOARD_VERSION
+    """Version of this schema."""
+    board: Name
+    """Version of the board."""
+    title: str
+    """One line for people."""
+    spec: Spec
+    """What was measured."""
+    datasets: list[DatasetBoard]
+    """One table each."""
+    overall: list[OverallRow] = []
+    """Targets ranked on every molecular data set."""
+
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+#: By version: turns a record of that version into one of the next.
+RECORD_MIGRATIONS: dict[int, Migration] = {}
+
+
+def read_record(path: Path) -> Record:
+    """Read a record, migrating older versions; raises `ValueError` naming the file when it is not one."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        version = content.get("schema_version")
+        while version in RECORD_MIGRATIONS:
+            content = RECORD_MIGRATIONS[version](content)
+            version = content["schema_version"]
+        return Record.model_validate(content)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not a record of schema version {RECORD_VERSION}: {error}") from error
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a board's ``spec.toml``; raises `ValueError` naming the file and the field."""
+    try:
+        return Spec.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def to_json(model: BaseModel) -> str:
+    """Text of a record or board as it is published: indented, keys in schema order, figures to 6 digits."""
+    return json.dumps(_rounded(model.model_dump(mode="json")), indent=1, ensure_ascii=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema of records and boards, by file name."""
+    return {
+        f"record.v{RECORD_VERSION}.json": Record.model_json_schema(mode="serialization"),
+        f"board.v{BOARD_VERSION}.json": Board.model_json_schema(mode="serialization"),
+    }

@@ -1,0 +1,350 @@
+"""Plan, embed, score: from a spec and a selection to records, one cell at a time.
+
+A cell is a target on a data set. Whatever happens to one cell, the others go on; what happened is its record's
+state. Nothing that is already done is done again: embeddings come from the store, scores from the record cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from . import __version__
+from .cache import cache_dir
+from .embedding.process import (
+    EmbeddingFailedError,
+    EmbeddingSkippedError,
+    Progress,
+    covered_items,
+    embed,
+)
+from .embedding.shards import write_atomically
+from .embedding.store import SHIPPED, Embedding, Store, identify
+from .registry import UNTRAINED, Target, get_target, list_metrics, list_targets
+from .results import Provenance, Record, Spec, read_record, read_spec, to_json
+
+if TYPE_CHECKING:
+    from .datasets.items import Items
+    from .scoring.panel import Panel
+
+PACKAGE = Path(__file__).parent
+#: The spec that the package ships: what targets are scored against when no board is named.
+DEFAULT_SPEC = PACKAGE / "data" / "spec.toml"
+#: Packages whose versions a record states.
+_STATED = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit", "ase", "torch")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A target on a data set."""
+
+    dataset: str
+    target: Target
+
+    @property
+    def id(self) -> str:
+        """``<dataset>::<target>``, as pytest shows it."""
+        return f"{self.dataset}::{self.target.name}"
+
+
+def plan(
+    spec: Spec,
+    *,
+    targets: Sequence[Target | str] | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Cell]:
+    """Cells of a run, data set by data set, references first.
+
+    Parameters
+    ----------
+    spec
+        The board.
+    targets
+        Targets or names; by default the references, the controls and every registered target.
+    datasets
+        Names of data sets of the board; all by default.
+
+    Raises
+    ------
+    LookupError
+        A name is unknown.
+    """
+    names = [entry.name for entry in spec.datasets] if datasets is None else [spec.dataset(d).name for d in datasets]
+    chosen = None if targets is None else [get_target(t) if isinstance(t, str) else t for t in targets]
+    cells = []
+    for name in names:
+        found = chosen if chosen is not None else _default_targets(spec, name)
+        cells += [Cell(name, target) for target in found]
+    return cells
+
+
+def _default_targets(spec: Spec, dataset: str) -> list[Target]:
+    own = [target.name for target in list_targets().values() if target.path.is_relative_to(PACKAGE)]
+    names = dict.fromkeys([*spec.dataset(dataset).references, *own, *spec.controls])
+    ordered = [name for name in names if name not in spec.controls] + list(spec.controls)
+    return [get_target(name) for name in ordered]
+
+
+class Runner:
+    """Runs the cells of a board.
+
+    Parameters
+    ----------
+    spec
+        The board; the one shipped with the package by default.
+    fresh
+        Ignore the reference embeddings shipped with the package: every target embeds itself.
+    device
+        Torch device string.
+    time_limit
+        Seconds that one cell's embedding may take.
+    store
+        Where embeddings are kept; the suite's cache folder by default.
+    limit
+        Only the first so many items of each data set: a quick look, never published.
+    """
+
+    def __init__(
+        self,
+        spec: Spec | None = None,
+        *,
+        fresh: bool = False,
+        device: str = "cpu",
+        time_limit: float = 1800.0,
+        store: Store | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.spec = spec or read_spec(DEFAULT_SPEC)
+        self.fresh = fresh
+        self.device = device
+        self.time_limit = time_limit
+        self.limit = limit
+        self.store = store or Store(shipped=None if fresh else SHIPPED)
+        self._items: dict[str, Items] = {}
+        self._panels: dict[str, Panel] = {}
+        self._broken_references: dict[str, list[str]] = {}
+        self._failures: dict[str, str] = {}
+
+    def items(self, dataset: str) -> Items:
+        """Items of a data set, checked against the spec's revision.
+
+        Raises
+        ------
+        ValueError
+            The data at hand are of another revision than the board's.
+        """
+        if dataset not in self._items:
+            from .datasets.items import open_dataset
+
+            items = open_dataset(dataset)
+            wanted = self.spec.dataset(dataset).revision
+            if items.revision != wanted:
+                raise ValueError(
+                    f"{dataset}: board {self.spec.board} is about revision {wanted[:12]}, "
+                    f"the data here are {items.revision[:12]}"
+                )
+            self._items[dataset] = items.head(self.limit) if self.limit else items
+        return self._items[dataset]
+
+    def run(self, cell: Cell, progress: Progress | None = None) -> Record:
+        """Score one cell. Failures of the target become the record's state; they are never raised."""
+        target, items = cell.target, self.items(cell.dataset)
+        record = Record(
+            board=self.spec.board,
+            dataset=cell.dataset,
+            revision=items.revision,
+            target=target.name,
+            card=target.card,
+            trained=target.trained,
+            state="missing",
+            distribution=_distribution(target, items),
+        )
+        try:
+            self._references(cell.dataset)
+            cached = self._cache_path(cell)
+            if cached.is_file():
+                try:
+                    known = read_record(cached)
+                except ValueError:
+                    cached.unlink()  # written by another version, or damaged: score again
+                else:
+                    return known.model_copy(update={"card": target.card, "distribution": record.distribution})
+            embedding = self._embed(target, items, progress)
+            record = self._score(cell, record, embedding)
+        except EmbeddingSkippedError as skip:
+            return record.model_copy(update={"state": "skipped", "reason": str(skip)})
+        except EmbeddingFailedError as failure:
+            return record.model_copy(update={"state": "failed", "reason": str(failure)})
+        if record.state == "ok":
+            write_atomically(cached, to_json(record))
+        return record
+
+    def _embed(self, target: Target, items: Items, progress: Progress | None = None) -> Embedding:
+        key = identify(target, items).key
+        if key in self._failures:  # a reference or a twin that failed is not tried again within a run
+            raise EmbeddingFailedError(self._failures[key])
+        try:
+            return embed(target, items, self.store, device=self.device, time_limit=self.time_limit, progress=progress)
+        except EmbeddingFailedError as error:
+            self._failures[key] = str(error)
+            raise
+
+    def _score(self, cell: Cell, record: Record, embedding: Embedding) -> Record:
+        target, items = cell.target, self.items(cell.dataset)
+        twin = self._twin(target, items)
+        embedded = embedding.embedded
+        record = record.model_copy(
+            update={
+                "coverage": float(embedded.mean()),
+                "uncovered": dict(Counter(embedding.reasons.values()).most_common(20)),
+                "dimension": embedding.features.shape[1],
+                "items_per_second": embedding.provenance.get("items_per_second"),
+            }
+        )
+        panel = self._panel(cell.dataset)
+        constant = panel.constant(embedding)
+        if constant is not None:
+            state = "failed" if target.card.distinct else "skipped"
+            return record.model_copy(update={"state": state, "reason": constant})
+        scored = panel.score(target, embedding, twin)
+        broken = self._broken_references.get(cell.dataset)
+        remark = f"scored without references that failed: {', '.join(broken)}" if broken else None
+        provenance = self._provenance(cell, embedding)
+        return record.model_copy(update={"state": "ok", "reason": remark, **scored, "provenance": provenance})
+
+    def _twin(self, target: Target, items: Items) -> Embedding | None:
+        """Embedding of the untrained twin where the board shows that twin anyway; None elsewhere."""
+        name = target.card.name + UNTRAINED
+        if not target.trained or target.weights.kind == "file" or name not in self.spec.controls:
+            return None
+        try:
+            return self._embed(target.untrained(), items)
+        except (EmbeddingFailedError, EmbeddingSkippedError):
+            return None
+
+    def _references(self, dataset: str) -> dict[str, tuple[Target, Embedding]]:
+        return self._panel(dataset).references
+
+    def _panel(self, dataset: str) -> Panel:
+        """References of a data set, embedded and prepared. A reference that fails is left out, with its reason."""
+        if dataset not in self._panels:
+            from .scoring.panel import Panel
+
+            items = self.items(dataset)
+            references: dict[str, tuple[Target, Embedding]] = {}
+            broken = self._broken_references.setdefault(dataset, [])
+            for name in self.spec.dataset(dataset).references:
+                target = get_target(name)
+                try:
+                    references[name] = (target, self._embed(target, items))
+                except (EmbeddingFailedError, EmbeddingSkippedError):
+                    broken.append(name)  # its own cell says why
+            # One panel at a time: cells come data set by data set, and a panel holds all pairwise distances.
+            self._panels = {dataset: Panel(items, self.spec.settings, references)}
+        return self._panels[dataset]
+
+    def _cache_path(self, cell: Cell) -> Path:
+        items = self.items(cell.dataset)
+        covered_items(cell.target, items)  # a skipped cell has no score to look up
+        twin = cell.target.card.name + UNTRAINED
+        parts = {
+            "target": identify(cell.target, items).key,
+            "references": self._reference_keys(cell.dataset),
+            "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
+            "board": self.spec.board,
+            "settings": self.spec.settings.model_dump(),
+            "code": scoring_digest(),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return cache_dir() / "records" / digest[:2] / f"{digest}.json"
+
+    def _reference_keys(self, dataset: str) -> dict[str, str]:
+        items = self.items(dataset)
+        return {name: identify(target, items).key for name, (target, _) in self._references(dataset).items()}
+
+    def _provenance(self, cell: Cell, embedding: Embedding) -> Provenance:
+        commit, dirty = repository_state()
+        return Provenance(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            suite_version=__version__,
+            commit=commit,
+            dirty=dirty,
+            settings=self.spec.settings.model_dump(),
+            metric_versions={name: entry.card.version for name, entry in list_metrics().items()},
+            packages=_package_versions(),
+            embedding=embedding.provenance,
+            references=self._reference_keys(cell.dataset),
+        )
+
+
+def run_all(
+    runner: Runner, cells: Iterable[Cell], *, done: Callable[[Cell, Record], None] | None = None
+) -> list[Record]:
+    """Run cells one after another; `done` is called with each record as it comes."""
+    records = []
+    for cell in cells:
+        record = runner.run(cell)
+        records.append(record)
+        if done is not None:
+            done(cell, record)
+    return records
+
+
+def _distribution(target: Target, items: Items) -> Literal["in", "out", "unknown"] | None:
+    if not target.trained:
+        return None
+    if target.card.trained_on is None:
+        return "unknown"
+    trained_on = {name.casefold() for name in target.card.trained_on}
+    return "in" if trained_on & {name.casefold() for name in items.card.lineage} else "out"
+
+
+@lru_cache(maxsize=1)
+def scoring_digest() -> str:
+    """Hash of the code that turns embeddings into scores: cached scores of other code are never used."""
+    digest = hashlib.sha256()
+    files = [*(PACKAGE / "metrics").glob("*.py"), *(PACKAGE / "scoring").glob("*.py"), PACKAGE / "results.py"]
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def repository_state() -> tuple[str | None, bool | None]:
+    """Commit of the repository the suite runs from and whether it has changes; (None, None) when installed."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        if top is None or not (Path(top) / "suite" / "consilience").samefile(PACKAGE):
+            return None, None
+        changes = git("status", "--porcelain", "--", "suite")
+    except OSError:
+        return None, None
+    return git("rev-parse", "HEAD"), bool(changes)
+
+
+@lru_cache(maxsize=1)
+def _package_versions() -> dict[str, str]:
+    found = {}
+    for name in _STATED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+__all__ = ["DEFAULT_SPEC", "Cell", "Runner", "plan", "run_all"]

@@ -1,0 +1,1 @@
+"""Scoring: a target against the references of a data set."""

@@ -1,0 +1,134 @@
+"""How good a model's own energies are, and what a linear probe reads from its embedding.
+
+Energies of different models have different references (which atoms count as zero), so a plain error means
+nothing across models. Following the paper (arXiv 2512.03750, eqs 1-4), a linear function of composition is
+fitted to the true energies and another to each model's energies; what remains is compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from consilience.results import EnergyError, Probe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDS = 5
+_RIDGE = np.logspace(-3, 5, 17)
+
+
+def energy_error(
+    predicted: NDArray[np.float64], true: NDArray[np.float64], counts: NDArray[np.float64], *, seed: int = 0
+) -> EnergyError | None:
+    """Composition-corrected error of a model's energies.
+
+    Parameters
+    ----------
+    predicted, true
+        (n,) total energies, eV; NaN where there is none.
+    counts
+        (n, n_elements) atoms of each element.
+    seed
+        Seed of the folds of the out-of-sample figure.
+
+    Returns
+    -------
+    EnergyError or None
+        None where fewer than ten items have both energies.
+
+    References
+    ----------
+    Edamadaka et al., arXiv 2512.03750, eqs 1-4 (fit on the same items). The out-of-sample figure is ours.
+    """
+    known = np.isfinite(predicted) & np.isfinite(true)
+    if known.sum() < 10:
+        return None
+    predicted, true, counts = predicted[known], true[known], counts[known]
+    everyone = np.arange(len(true))
+    inside = _residual(true, counts, everyone, everyone) - _residual(predicted, counts, everyone, everyone)
+    outside = np.empty(len(true))
+    for train, test in _folds(len(true), seed):
+        outside[test] = _residual(true, counts, train, test) - _residual(predicted, counts, train, test)
+    atoms = counts.sum(axis=1)
+    return EnergyError(
+        mae=float(np.abs(inside).mean()),
+        mae_out_of_sample=float(np.abs(outside).mean()),
+        mae_per_atom=float(np.abs(outside / atoms).mean()),
+        items=int(known.sum()),
+    )
+
+
+def probe(
+    features: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    controls: NDArray[np.float64],
+    *,
+    seed: int = 0,
+) -> Probe | None:
+    """Out-of-fold ridge regression from an embedding to the energy per atom beyond composition.
+
+    Parameters
+    ----------
+    features
+        (n, d) embedding; rows with NaN are left out.
+    energies
+        (n,) true energies, eV per item.
+    counts
+        (n, n_elements) atoms of each element.
+    controls
+        (n, c) what composition and size alone tell; their out-of-fold prediction is taken from the target first,
+        so that the probe is not paid for reading the formula.
+    seed
+        Seed of the folds.
+
+    Returns
+    -------
+    Probe or None
+        None where fewer than fifty items have an embedding and an energy.
+    """
+    known = np.isfinite(features).all(axis=1) & np.isfinite(energies)
+    if known.sum() < 50:
+        return None
+    y = energies[known] / counts[known].sum(axis=1)
+    y = y - _ridge_out_of_fold(controls[known], y, seed)
+    predicted = _ridge_out_of_fold(features[known], y, seed + 1)
+    return Probe(mae=float(np.abs(y - predicted).mean()), baseline=float(np.abs(y).mean()))
+
+
+def _residual(
+    energies: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    design = np.column_stack([counts, np.ones(len(counts))])
+    # Least squares of least norm: elements that occur in no training item get coefficient zero.
+    offset = energies[train].mean()
+    coefficients = np.linalg.lstsq(design[train], energies[train] - offset, rcond=1e-10)[0]
+    return np.asarray(energies[test] - offset - design[test] @ coefficients)
+
+
+def _ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    from sklearn.linear_model import RidgeCV
+
+    predicted = np.empty(len(y))
+    for train, test in _folds(len(y), seed):
+        mean, scale = x[train].mean(axis=0), x[train].std(axis=0)
+        kept = scale > 1e-9 * np.maximum(np.abs(mean), 1e-30)
+        if not kept.any():
+            predicted[test] = y[train].mean()
+            continue
+        standard = (x[:, kept] - mean[kept]) / scale[kept]
+        model = RidgeCV(alphas=_RIDGE).fit(standard[train], y[train])
+        predicted[test] = model.predict(standard[test])
+    return predicted
+
+
+def _folds(n: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    from sklearn.model_selection import KFold
+
+    return list(KFold(FOLDS, shuffle=True, random_state=seed).split(np.arange(n)))

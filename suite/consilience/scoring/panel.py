@@ -1,0 +1,261 @@
+"""The panel: the references of a data set, prepared once, against which every target is scored."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consilience.metrics import DegenerateInputWarning, prepare
+from consilience.metrics.calibration import Calibration, calibrate_from
+from consilience.metrics.cknna import cknna_from
+from consilience.metrics.neighbor_kernel import NeighborKernel
+from consilience.metrics.pairs import parts_of
+from consilience.metrics.resampling import draw_permutations, draw_subsets
+from consilience.metrics.subsampling import Interval as ScoreInterval
+from consilience.metrics.subsampling import subsample_scores
+from consilience.registry import list_metrics
+from consilience.results import PRESETS, RANKED, Interval, PairScore, PresetName, PresetScore, SpecSettings, Twin
+
+from .energy import energy_error, probe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from consilience.datasets.items import Items
+    from consilience.embedding.store import Embedding
+    from consilience.registry import Target
+
+    Rows = NDArray[np.float64]
+
+
+class Prepared:
+    """One embedding in one preset, with what each metric keeps of it, made when first needed."""
+
+    def __init__(self, rows: Rows, k: int) -> None:
+        self.rows = rows
+        self.k = k
+        self._states: dict[str, Any] = {}
+
+    @cached_property
+    def kernel(self) -> NeighborKernel:
+        """Neighbour lists of CKNNA."""
+        return NeighborKernel(self.rows, self.k)
+
+    def state(self, metric: str) -> Any:
+        """What `metric` keeps of the embedding."""
+        if metric not in self._states:
+            parts = parts_of(metric)
+            self._states[metric] = parts.describe(self.rows, parts.neighbors)
+        return self._states[metric]
+
+
+class Panel:
+    """References of one data set and everything drawn once for it (relabellings, subsamples, controls).
+
+    Parameters
+    ----------
+    items
+        The data set.
+    settings
+        Parameters of the board.
+    references
+        Target and embedding of each reference.
+    """
+
+    def __init__(
+        self, items: Items, settings: SpecSettings, references: Mapping[str, tuple[Target, Embedding]]
+    ) -> None:
+        self.items = items
+        self.settings = settings
+        self.references = dict(references)
+        self._common = np.ones(len(items), dtype=bool)
+        for _, embedding in self.references.values():
+            self._common &= embedding.embedded
+        self._prepared: dict[tuple[str, PresetName], Prepared] = {}
+        self._restricted: dict[bytes, Panel] = {}
+
+    def constant(self, embedding: Embedding) -> str | None:
+        """Why an embedding can't be scored at all: its rows do not differ. None where they do."""
+        rows = embedding.features[embedding.embedded]
+        if len(rows) and len(np.unique(rows, axis=0)) < 2:
+            return f"all {len(rows)} rows are equal: the target sees no difference between these items"
+        if len(rows) <= 2 * self.settings.k:
+            return f"only {len(rows)} items were embedded, {2 * self.settings.k + 1} are needed"
+        return None
+
+    def score(self, target: Target, embedding: Embedding, twin: Embedding | None = None) -> dict[str, Any]:
+        """Score one target.
+
+        Parameters
+        ----------
+        target, embedding
+            The target and its embedding of the panel's items.
+        twin
+            Embedding of its untrained twin.
+
+        Returns
+        -------
+        dict
+            Fields of a :class:`~consilience.results.Record`: ``scores``, ``singles``, ``twin``, ``energy``,
+            ``probe``.
+        """
+        usable = embedding.embedded & self._common
+        if twin is not None:
+            usable &= twin.embedded
+        if not usable.all():
+            return self._restrict(usable).score(target, _take(embedding, usable), twin and _take(twin, usable))
+        features = embedding.features
+        prepared = {preset: self._prepare(features, preset) for preset in PRESETS}
+        scores = {preset: self._against_references(target, prepared[preset], preset) for preset in PRESETS}
+        return {
+            "scores": scores,
+            "singles": {preset: _singles(prepared[preset].rows) for preset in PRESETS},
+            "twin": None if twin is None else self._against_twin(prepared[RANKED], twin),
+            "energy": self._energy(embedding) if target.trained else None,  # a twin only echoes fitted atom energies
+            "probe": self._probe(features),
+        }
+
+    def _against_references(self, target: Target, prepared: Prepared, preset: PresetName) -> PresetScore:
+        pairs: dict[str, PairScore] = {}
+        calibrations: list[Calibration] = []
+        draws: list[Rows] = []
+        for name, (reference, _) in self.references.items():
+            if reference.card.family == target.card.family:
+                continue
+            other = self._reference(name, preset)
+            calibration = self._calibrate(prepared, other)
+            calibrations.append(calibration)
+            drawn = subsample_scores(prepared.kernel, other.kernel, self._subsets)
+            draws.append(_scale(drawn, calibration))
+            pairs[name] = PairScore(
+                cknna=calibration.score,
+                null_mean=calibration.null_mean,
+                null_quantile=calibration.null_quantile,
+                p_value=calibration.p_value,
+                calibrated=calibration.calibrated,
+                metrics=_other_metrics(prepared, other),
+            )
+        alignment = Interval(value=None)
+        kept: list[float | None] = []
+        if pairs:
+            # The mean over references keeps its joint distribution: the subsamples are the same for all of them.
+            means = np.mean(draws, axis=0)
+            value = float(np.mean([calibration.calibrated for calibration in calibrations]))
+            # Around the mean before anything is cut off at 0; the ends are cut off afterwards, as the value is.
+            centre = float(np.mean([_scale(np.array([c.score]), c, cut=False)[0] for c in calibrations]))
+            spread = ScoreInterval.from_subsamples(centre, means, fraction=self._subsets.shape[1] / len(self.items))
+            alignment = Interval(value=value, low=max(0.0, min(spread.low, value)), high=max(spread.high, value))
+            kept = [float(mean) for mean in means]
+        names = sorted({name for pair in pairs.values() for name in pair.metrics})
+        return PresetScore(
+            alignment=alignment,
+            cknna=_mean([pair.cknna for pair in pairs.values()]),
+            metrics={name: _mean([pair.metrics.get(name) for pair in pairs.values()]) for name in names},
+            pairs=pairs,
+            draws=kept,
+            self_alignment=cknna_from(prepared.kernel, prepared.kernel),
+        )
+
+    def _against_twin(self, prepared: Prepared, twin: Embedding) -> Twin:
+        other = self._prepare(twin.features, RANKED)
+        calibration = self._calibrate(prepared, other)
+        return Twin(cknna=calibration.score, calibrated=calibration.calibrated, distance=1 - calibration.calibrated)
+
+    def _energy(self, embedding: Embedding) -> Any:
+        true = self.items.electronic_energy
+        if true is None:
+            return None
+        counts, _ = self.items.composition()
+        return energy_error(embedding.energies, true, counts, seed=self.settings.seed)
+
+    def _probe(self, features: NDArray[np.float32]) -> Any:
+        true = self.items.electronic_energy
+        if true is None:
+            return None
+        counts, _ = self.items.composition()
+        return probe(features.astype(np.float64), true, counts, self.items.controls(), seed=self.settings.seed)
+
+    def _calibrate(self, a: Prepared, b: Prepared) -> Calibration:
+        return calibrate_from(a.kernel, b.kernel, permutations=self._relabellings, alpha=self.settings.alpha)
+
+    def _reference(self, name: str, preset: PresetName) -> Prepared:
+        if (name, preset) not in self._prepared:
+            self._prepared[name, preset] = self._prepare(self.references[name][1].features, preset)
+        return self._prepared[name, preset]
+
+    def _prepare(self, features: NDArray[np.float32], preset: PresetName) -> Prepared:
+        if preset == "paper":
+            rows = prepare(features, scheme="unit")
+        elif preset == "standardized":
+            rows = prepare(features, scheme="standardized")
+        else:
+            rows = prepare(features, scheme="standardized", controls=self.items.controls())
+        return Prepared(rows, self.settings.k)
+
+    def _restrict(self, usable: NDArray[np.bool_]) -> Panel:
+        """Return the panel of the items that this target, too, could embed."""
+        key = usable.tobytes()
+        if key not in self._restricted:
+            references = {name: (target, _take(e, usable)) for name, (target, e) in self.references.items()}
+            self._restricted = {key: Panel(self.items.select(usable), self.settings, references)}
+        return self._restricted[key]
+
+    @cached_property
+    def _relabellings(self) -> NDArray[np.intp]:
+        return draw_permutations(len(self.items), self.settings.permutations, seed=self.settings.seed)
+
+    @cached_property
+    def _subsets(self) -> NDArray[np.intp]:
+        s = self.settings
+        return draw_subsets(len(self.items), s.subsamples, fraction=s.fraction, seed=s.seed)
+
+
+def _scale(scores: Rows, calibration: Calibration, *, cut: bool = True) -> Rows:
+    """Put CKNNA values on the calibrated scale of a pair, cut off at 0 as calibrated scores are."""
+    room = 1 - calibration.null_quantile
+    scaled = (scores - calibration.null_quantile) / room if room > 0 else np.zeros_like(scores)
+    return np.maximum(scaled, 0) if cut else scaled
+
+
+def _other_metrics(a: Prepared, b: Prepared) -> dict[str, float | None]:
+    """Every registered pair metric but CKNNA; a directed one gives two figures, to and from the reference."""
+    found: dict[str, float | None] = {}
+    for name, entry in list_metrics().items():
+        if entry.card.inputs != "pair" or name == "cknna":
+            continue
+        with warnings.catch_warnings():
+            # A control such as size leaves some metrics undefined; the record says so with a null.
+            warnings.simplefilter("ignore", DegenerateInputWarning)
+            value = parts_of(name).score(a.state(name), b.state(name))
+        if isinstance(value, tuple):
+            found[f"{name}_to"], found[f"{name}_from"] = (float(part) for part in value)
+        else:
+            found[name] = float(value)
+    return found
+
+
+def _singles(rows: Rows) -> dict[str, float]:
+    found = {}
+    for name, entry in list_metrics().items():
+        if entry.card.inputs == "single":
+            try:
+                found[name] = float(entry.function(rows))
+            except ValueError:  # too few distinct distances: undefined here, not a failure of the target
+                found[name] = float("nan")
+    return found
+
+
+def _take(embedding: Embedding, usable: NDArray[np.bool_]) -> Embedding:
+    from consilience.embedding.store import Embedding as Rebuilt
+
+    ids = [identifier for identifier, kept in zip(embedding.ids, usable, strict=True) if kept]
+    return Rebuilt(embedding.features[usable], embedding.energies[usable], ids, {}, embedding.provenance)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else None

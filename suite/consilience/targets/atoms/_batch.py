@@ -1,0 +1,123 @@
+"""What the 3D targets share: batches in which an item may fail, pooling, reading checkpoints."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consilience.weights import Embedded, as_features
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from consilience.weights import Weights
+
+_SYMBOLS = """
+    H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y
+    Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re
+    Os Ir Pt Au Hg Tl Pb Bi Ac Th Pa U Np Pu
+"""
+#: H to Bi and Ac to Pu: the elements of Materials Project data, which most crystal models cover.
+ELEMENTS_89 = tuple(_SYMBOLS.split())
+
+
+def embed_by_batch(
+    prepare: Callable[[Any], Any],
+    forward: Callable[[list[Any]], tuple[Any, Any]],
+    dimension: int,
+    elements: Sequence[str] | None = None,
+) -> Callable[[list[Any]], Embedded]:
+    """Make `embed` of a step per item and a step per batch; an item that fails gets NaN and a reason.
+
+    Parameters
+    ----------
+    prepare
+        Turns an `ase.Atoms` into the model's graph; what it raises becomes the item's reason.
+    forward
+        Turns a list of graphs into ``(n, d)`` features and ``(n,)`` energies in eV.
+    dimension
+        Columns of the features.
+    elements
+        Chemical symbols that the model covers.
+    """
+    covered = None if elements is None else frozenset(elements)
+
+    def embed(items: list[Any]) -> Embedded:
+        features = np.full((len(items), dimension), np.nan, dtype=np.float32)
+        energies = np.full(len(items), np.nan)
+        reasons: list[str | None] = [None] * len(items)
+        ready, graphs = [], []
+        for index, atoms in enumerate(items):
+            try:
+                foreign = set(atoms.get_chemical_symbols()) - covered if covered is not None else None
+                if foreign:
+                    raise ValueError(f"elements not covered: {' '.join(sorted(foreign))}")
+                graphs.append(prepare(atoms))
+                ready.append(index)
+            except Exception as error:  # a foreign graph builder may fail in any way; the batch goes on
+                reasons[index] = _reason(error)
+
+        def run(indices: list[int], batch: list[Any]) -> None:
+            try:
+                rows, values = forward(batch)
+            except Exception as error:
+                reason = _reason(error)
+                if len(indices) == 1:
+                    reasons[indices[0]] = reason
+                    return
+                for index, graph in zip(indices, batch, strict=True):  # find the item that is to blame
+                    run([index], [graph])
+                return
+            features[indices] = as_features(rows)
+            energies[indices] = values.detach().cpu().numpy().reshape(-1)
+
+        if ready:
+            run(ready, graphs)
+        return Embedded(features, energies, reasons)
+
+    return embed
+
+
+def _reason(error: Exception) -> str:
+    """One line about a failure; a failure for want of memory is no item's fault and is raised again."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        raise error
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
+
+
+def require_molecule(atoms: Any) -> None:
+    """Refuse a periodic structure, for models of molecules."""
+    if np.any(atoms.pbc):
+        raise ValueError("periodic structures are outside this model's domain")
+
+
+def mean_over_atoms(per_atom: Any, counts: Any) -> Any:
+    """Mean of the rows of each item; items lie one after another, `counts` says how many rows each has.
+
+    Summed in double precision, item by item, so that the batch an item is in leaves no trace.
+    """
+    import torch
+
+    return torch.segment_reduce(per_atom.double(), "mean", lengths=counts, axis=0)
+
+
+def require_trust(weights: Weights) -> None:
+    """Refuse a user's checkpoint that opens by unpickling or running it, unless the user vouches for it."""
+    if weights.kind == "file" and not weights.trusted:
+        raise ValueError("such a checkpoint can run code when read: allow it with --trust-checkpoint")
+
+
+def read_checkpoint(weights: Weights, published: str | Path) -> Any:
+    """Read the user's checkpoint or the published one; unpickle only what the user vouches for."""
+    import torch
+
+    path = weights.file_or_published(published)
+    unpickle = weights.kind == "file" and weights.trusted
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not unpickle)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path.name} holds pickled objects: allow with --trust-checkpoint") from error

@@ -1,0 +1,45 @@
+"""Shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Each miss of an unreachable hub costs 24 s; nothing here needs one.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def write_target(tmp_path: Path) -> Callable[..., Path]:
+    """Write a target file whose `embed` has the body given; it runs in the tests' own environment."""
+
+    def write(body: str, *, name: str = "toy", card: str = "", preamble: str = "") -> Path:
+        path = tmp_path / f"target_{name.replace('-', '_')}.py"
+        path.write_text(
+            "import numpy as np\n"
+            "from consilience import Card, Embedded, target\n"
+            f'@target(Card(name="{name}", family="{name}", modality="atoms"{card}))\n'
+            "def load(card, weights, device):\n"
+            + textwrap.indent(textwrap.dedent(preamble), "    ")
+            + "    def embed(items):\n"
+            + textwrap.indent(textwrap.dedent(body), "        ")
+            + "    return embed\n",
+            "utf-8",
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("CONSILIENCE_CACHE", str(folder))
+    return folder

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consilience.embedding.batches import Batch
+from consilience.embedding.shards import finished_items, read_shards, write_shard
+from consilience.embedding.store import Embedding, Identity, Store, code_digest, shipped_path, write_embedding
+
+IDENTITY = Identity("t", "sha256:0", "c", "e", "d", "r", "i", "last", "mean")
+
+
+def embedding(n: int = 5) -> Embedding:
+    features = np.arange(3.0 * n, dtype=np.float32).reshape(n, 3)
+    features[1] = np.nan
+    return Embedding(features, np.arange(float(n)), [f"id{i}" for i in range(n)], {1: "too large"}, {"seconds": 1.0})
+
+
+def test_what_is_put_is_got(tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=None)
+    assert store.get(IDENTITY) is None
+    store.put(IDENTITY, embedding())
+    found = store.get(IDENTITY)
+    assert found is not None
+    np.testing.assert_array_equal(found.features, embedding().features)
+    np.testing.assert_array_equal(found.energies, embedding().energies)
+    assert found.ids == embedding().ids
+    assert found.reasons == {1: "too large"}
+    assert found.embedded.tolist() == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("field", list(IDENTITY.__dict__))
+def test_every_part_of_the_identity_makes_another_key(field: str, tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=None)
+    store.put(IDENTITY, embedding())
+    assert store.get(replace(IDENTITY, **{field: "other"})) is None
+
+
+@pytest.mark.parametrize("where", [100, -1])
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, where: int) -> None:
+    store = Store(tmp_path, shipped=None)
+    path = store.put(IDENTITY, embedding())
+    content = bytearray(path.read_bytes())
+    content[where] ^= 0xFF
+    path.write_bytes(content)
+    assert store.get(IDENTITY) is None
+    path.write_bytes(b"")
+    assert store.get(IDENTITY) is None
+
+
+def test_a_truncated_file_is_as_good_as_none(tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=None)
+    path = store.put(IDENTITY, embedding())
+    path.write_bytes(path.read_bytes()[:-4])
+    assert store.get(IDENTITY) is None
+
+
+def test_a_shipped_embedding_is_a_cell_already_done(tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped"
+    write_embedding(shipped_path(shipped, "d", "t"), IDENTITY, embedding())
+    assert Store(tmp_path / "own", shipped).get(IDENTITY) is not None
+    assert Store(tmp_path / "own", shipped).get(replace(IDENTITY, code="changed")) is None
+    assert Store(tmp_path / "own", shipped=None).get(IDENTITY) is None
+
+
+def test_shards_are_read_up_to_the_first_gap(tmp_path: Path) -> None:
+    def batch(start: int, n: int) -> Batch:
+        return Batch(np.full((n, 2), start, np.float32), np.zeros(n), [None] * (n - 1) + ["bad"])
+
+    write_shard(tmp_path, 0, [batch(0, 2), batch(2, 1)])
+    write_shard(tmp_path, 3, [batch(3, 2)])
+    write_shard(tmp_path, 7, [batch(7, 2)])
+    (tmp_path / ".shard-000000005-000000007.safetensors.99.part").write_bytes(b"half a file")
+    assert finished_items(tmp_path) == (5, 2)
+    found = read_shards(tmp_path)
+    assert found.features[:, 0].tolist() == [0, 0, 2, 3, 3]
+    assert found.reasons == [None, "bad", "bad", None, "bad"]
+
+
+def test_the_code_digest_sees_code_and_nothing_else(tmp_path: Path) -> None:
+    def digest(text: str) -> str:
+        path = tmp_path / "target_x.py"
+        path.write_text(text)
+        return code_digest(path)
+
+    base = digest('"""Doc."""\n@target(Card(name="a"))\ndef load(card):\n    return 1\n')
+    same = digest(
+        '# comment\n"""Other."""\n\n@target(Card(name="b"))\ndef load(card):\n    """New."""\n    return (1)\n'
+    )
+    assert base == same
+    assert base != digest('"""Doc."""\n@target(Card(name="a"))\ndef load(card):\n    return 2\n')
+
+
+def test_the_code_digest_includes_helpers_that_import_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text("from consilience.targets.atoms._one import f\n")
+    (tmp_path / "_one.py").write_text("from . import _two\n")
+    (tmp_path / "_two.py").write_text("from . import _one\nx = 1\n")
+    (tmp_path / "_three.py").write_text("y = 1\n")
+    before = code_digest(path)
+    (tmp_path / "_three.py").write_text("y = 2\n")
+    assert code_digest(path) == before
+    (tmp_path / "_two.py").write_text("from . import _one\nx = 2\n")
+    assert code_digest(path) != before

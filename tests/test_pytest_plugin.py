@@ -1,0 +1,157 @@
+"""The plug-in as its users meet it: a pytest process of its own in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOOD = """
+distances = [a.get_all_distances() for a in items]
+weights = [np.sqrt(np.outer(a.numbers, a.numbers)) for a in items]
+return Embedded([np.histogram(d, 24, (0.5, 8), weights=w)[0] for d, w in zip(distances, weights)])
+"""
+
+TOY = '''\
+"""A toy of 15 lines: how far apart the atoms are, weighted by their charges."""
+import numpy as np
+
+from consilience import Card, Embedded, target
+
+
+@target(Card(name="toy", family="toy", modality="atoms"))
+def load(card, weights, device):
+    def row(atoms):
+        charges = np.sqrt(np.outer(atoms.numbers, atoms.numbers))
+        return np.histogram(atoms.get_all_distances(mic=any(atoms.pbc)), 32, (0.5, 8), weights=charges)[0]
+
+    def embed(items):
+        return Embedded([row(atoms) for atoms in items])
+    return embed
+'''
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def folder_with_toy(tmp_path: Path) -> Path:
+    folder = tmp_path / "author"
+    folder.mkdir()
+    (folder / "target_toy.py").write_text(TOY)
+    return folder
+
+
+def test_a_toy_gets_a_row_and_leaves_no_trace(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    done = run(folder, "--benchmark", "target_toy.py", "--align-json=scores.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for dataset in ("qm9-1k", "qm9-isomers-1k", "mp-1k"):
+        assert f"target_toy.py::{dataset}::toy ok" in done.stdout
+    board = json.loads((folder / "scores.json").read_text())
+    for table in board["datasets"]:
+        (row,) = [row for row in table["rows"] if row["target"] == "toy"]
+        assert row["state"] == "ok"
+        assert 0 < row["alignment"]["beyond_composition"]["value"] < 1
+        assert row["alignment"]["paper"]["low"] <= row["alignment"]["paper"]["value"]
+        assert {"cka", "distance_correlation", "mutual_knn", "information_imbalance_to"} <= set(row["metrics"])
+        assert row["probe_mae"] > 0
+    assert not (own_cache / "environments").exists(), "another model's environment was built"
+    written = {path.name for path in folder.iterdir()} - {".benchmarks"}  # pytest-benchmark makes that folder
+    assert written == {"target_toy.py", "scores.json"}
+
+
+def test_without_the_flag_nothing_is_collected(tmp_path: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    assert run(folder).returncode == 5  # pytest's own code for "no tests"
+
+
+def test_a_failing_cell_fails_alone(write_target: Callable[..., Path], tmp_path: Path, own_cache: Path) -> None:
+    write_target(GOOD, name="fine")
+    write_target("raise RuntimeError('out of luck')\n", name="raises")
+    write_target("return Embedded(np.full((len(items), 2), np.nan))\n", name="nans")
+    write_target("return Embedded(np.ones((7, 2)))\n", name="short-of-rows")
+    write_target("return Embedded(np.ones((len(items), 2)))\n", name="constant")
+    write_target("import time; time.sleep(600)\n", name="hangs")
+    done = run(tmp_path, "--align", "--align-datasets=qm9-isomers-1k", "--align-timeout=15", "--align-json=out.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "5 failed, 1 passed" in done.stdout
+    (table,) = [t for t in json.loads((tmp_path / "out.json").read_text())["datasets"] if t["name"] == "qm9-isomers-1k"]
+    states = {row["target"]: (row["state"], row["reason"] or "") for row in table["rows"]}
+    assert states["fine"][0] == "ok"
+    for name, reason in {
+        "raises": "out of luck",
+        "nans": "NaN for",
+        "short-of-rows": "7 rows for 32 items",
+        "constant": "all 1000 rows are equal",
+        "hangs": "time limit of 15 s",
+    }.items():
+        state, found = states[name]
+        assert state == "failed"
+        assert reason in found
+        assert reason in done.stdout
+
+
+def test_unknown_names_stop_the_run_with_a_suggestion(tmp_path: Path) -> None:
+    done = run(tmp_path, "--benchmark", "--align-targets=chgnet-0.3")
+    assert done.returncode == 2
+    assert "did you mean chgnet-0.3.0" in done.stdout + done.stderr
+    done = run(tmp_path, "--benchmark", "--align-datasets=qm8-1k")
+    assert done.returncode == 2
+    assert "qm9-1k" in done.stdout + done.stderr
+
+
+def test_a_quick_look_is_never_published(tmp_path: Path) -> None:
+    done = run(tmp_path, "--benchmark", "--align-limit=100", f"--align-publish={tmp_path}")
+    assert done.returncode == 2
+    assert "not published" in done.stdout + done.stderr
+
+
+def test_a_quick_look_says_what_it_is(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    done = run(folder, "--benchmark", "--align-limit=120", "--align-datasets=qm9-1k")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "QUICK LOOK at 120 items" in done.stdout
+
+
+@pytest.mark.parametrize("extra", [["--benchmark-only"], ["-n", "2"], ["-k", "qm9-1k"]])
+def test_it_works_beside_other_plugins(tmp_path: Path, own_cache: Path, extra: list[str]) -> None:
+    folder = folder_with_toy(tmp_path)
+    (folder / "test_other.py").write_text("def test_other(benchmark):\n    benchmark(sum, [1])\n")
+    done = run(folder, "--benchmark", "--align-datasets=qm9-1k", *extra)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    assert "toy" in done.stdout.split("alignment with")[1]
+
+
+def test_pytest_benchmark_keeps_its_own_world(tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text("def test_other(benchmark):\n    benchmark(sum, [1])\n")
+    done = run(tmp_path, "--benchmark-only", "--benchmark-max-time=0.01")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_a_second_run_scores_nothing_twice(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    assert run(folder, "--benchmark", "--align-datasets=qm9-1k", "--align-json=a.json").returncode == 0
+    stamps = {path: path.stat().st_mtime_ns for path in own_cache.rglob("*") if path.is_file()}
+    assert run(folder, "--benchmark", "--align-datasets=qm9-1k", "--align-json=b.json").returncode == 0
+    changed = {
+        path.relative_to(own_cache)
+        for path in own_cache.rglob("*")
+        if path.is_file() and "lock" not in path.name and stamps.get(path) != path.stat().st_mtime_ns
+    }
+    assert not changed
+    assert (folder / "a.json").read_text() == (folder / "b.json").read_text()
+
+
+def test_a_run_of_one_suite_target_by_name(tmp_path: Path, own_cache: Path) -> None:
+    done = run(tmp_path, "--benchmark", "--align-targets=size", "--align-datasets=qm9-*")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 1 skipped" in done.stdout
+    assert "all 1000 rows are equal" in done.stdout

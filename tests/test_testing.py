@@ -1,0 +1,53 @@
+"""The contract check itself: it has to find what is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consilience.testing import check_target
+
+GOOD = "return Embedded([np.sort(a.get_all_distances().ravel())[-8:] for a in items])\n"
+
+
+def test_a_good_target_passes_every_check(write_target: Callable[..., Path]) -> None:
+    report = check_target(write_target(GOOD, name="check-good", card=", dimension=8"), dataset="qm9-1k", n=8)
+    assert report.passed, str(report)
+    assert "ok" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("body", "card", "rule"),
+    [
+        ("return Embedded([a.positions.ravel()[:9] for a in items])\n", "", "rotation, translation, atom order"),
+        ("return Embedded(np.sort(np.random.rand(len(items), 4)))\n", "", "repeatable"),
+        (
+            "return Embedded([[len(items), a.get_all_distances().max()] for a in items])\n",
+            "",
+            "independent of batch size",
+        ),
+        ("return Embedded([[1.0, len(set(a.numbers))] for a in items])\n", "", "distinct items, distinct rows"),
+        (
+            "import os\nreturn Embedded([[os.getpid(), a.get_all_distances().max()] for a in items])\n",
+            "",
+            "deterministic across processes",
+        ),
+        (GOOD, ", untrained=True", "the untrained twin differs"),
+    ],
+)
+def test_a_broken_rule_is_named(write_target: Callable[..., Path], body: str, card: str, rule: str) -> None:
+    report = check_target(
+        write_target(body, name=f"check-{abs(hash(body + card)) % 10**8}", card=card), dataset="qm9-1k", n=8
+    )
+    assert not report.passed
+    assert rule in {check.name for check in report.checks if not check.passed}
+    with pytest.raises(AssertionError, match=rule):
+        report.raise_for_failures()
+
+
+def test_an_exception_of_known_size_stands_on_the_card(write_target: Callable[..., Path]) -> None:
+    body = "return Embedded([[100 + a.positions[:, 0].std(), a.get_all_distances().max()] for a in items])\n"
+    card = ", invariant=False, rotation_deviation=0.05"
+    assert check_target(write_target(body, name="check-not-invariant", card=card), dataset="qm9-1k", n=8).passed
