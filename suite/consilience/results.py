@@ -112,7 +112,7 @@ class Probe(_Model):
 
 
 class Twin(_Model):
-    """A target against its own architecture with random weights (beyond composition)."""
+    """A target against its own architecture with random weights, in one preset."""
 
     cknna: Figure
     """CKNNA as measured."""
@@ -178,8 +178,8 @@ class Record(_Model):
     """By preset."""
     singles: dict[str, dict[str, Figure]] = {}
     """Metrics of the embedding alone (intrinsic dimension...), by preset."""
-    twin: Twin | None = None
-    """Against the untrained twin."""
+    twin: dict[PresetName, Twin] = {}
+    """Against the untrained twin, by preset; empty where there is none."""
     energy: EnergyError | None = None
     """Error of the model's energies."""
     probe: Probe | None = None
@@ -282,7 +282,7 @@ class Row(_Model):
     intrinsic_dimension: Figure = None
     """TwoNN, beyond composition."""
     twin_distance: Figure = None
-    """Distance to the untrained twin."""
+    """Distance to the untrained twin, beyond composition."""
     energy_mae: Figure = None
     """Composition-corrected MAE, eV (the paper's)."""
     energy_mae_out_of_sample: Figure = None

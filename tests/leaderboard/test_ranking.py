@@ -5,7 +5,7 @@ import pytest
 
 from consilience.cards import Card
 from consilience.leaderboard import ranking
-from consilience.results import Interval, PairScore, PresetScore, Record
+from consilience.results import Interval, PairScore, PresetScore, Record, Twin
 
 
 def test_equal_scores_share_the_better_rank() -> None:
@@ -64,6 +64,11 @@ def test_discrimination_is_the_area_under_the_roc_curve() -> None:
     assert (found.trained_pairs, found.untrained_pairs, found.pairs_across) == (3, 2, 4)
     assert found.value == pytest.approx(5 / 6)
     assert found.across_modalities == pytest.approx(5 / 8)
+    # A target against its own twin is a trained-untrained pair too.
+    records[0].twin["beyond_composition"] = Twin(cknna=0.35, calibrated=0.3, distance=0.7)
+    found = ranking.discrimination(records)
+    assert found.untrained_pairs == 3
+    assert found.value == pytest.approx(6 / 9)
 
 
 def test_discrimination_is_undefined_without_twins() -> None:

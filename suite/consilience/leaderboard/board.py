@@ -140,7 +140,7 @@ def _row(
         cknna={preset: score.cknna for preset, score in record.scores.items()},
         metrics=best.metrics if best else {},
         intrinsic_dimension=record.singles.get(RANKED, {}).get("intrinsic_dimension"),
-        twin_distance=record.twin.distance if record.twin else None,
+        twin_distance=record.twin[RANKED].distance if RANKED in record.twin else None,
         energy_mae=record.energy.mae if record.energy else None,
         energy_mae_out_of_sample=record.energy.mae_out_of_sample if record.energy else None,
         probe_mae=record.probe.mae if record.probe else None,

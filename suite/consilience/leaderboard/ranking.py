@@ -65,8 +65,9 @@ def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Di
     """Probability that a trained-trained pair of different families outscores a trained-untrained one.
 
     The trained-trained pairs are those of a trained target with a reference outside its family, each counted
-    once; the trained-untrained pairs are those of an untrained twin with a reference outside its family. Values
-    are CKNNA as measured in the preset. It is the area under the ROC curve: 0.5 means that the preset can't
+    once; the trained-untrained pairs are those of an untrained twin with a reference outside its family, and of a
+    trained target with its own twin (the hardest of all: they share their architecture). Values are CKNNA as
+    measured in the preset. It is the area under the ROC curve: 0.5 means that the preset can't
     tell a trained network from a random one, 1 that it always can.
 
     The figure compares like with like: only trained targets that read what the untrained twins read, so that
@@ -77,7 +78,8 @@ def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Di
     modalities = {record.card.modality for record in twins}
     trained = [record for record in records if record.trained]
     alike = [record for record in trained if record.card.modality in modalities]
-    untrained = list(_pairs(twins, preset).values())
+    own = [record.twin[preset].cknna for record in trained if preset in record.twin]
+    untrained = [*_pairs(twins, preset).values(), *(value for value in own if value is not None)]
     within, across = list(_pairs(alike, preset).values()), list(_pairs(trained, preset).values())
     return Discrimination(
         value=_probability_above(within, untrained),

@@ -18,7 +18,7 @@ from consilience.metrics.resampling import draw_permutations, draw_subsets
 from consilience.metrics.subsampling import Interval as ScoreInterval
 from consilience.metrics.subsampling import subsample_scores
 from consilience.registry import list_metrics
-from consilience.results import PRESETS, RANKED, Interval, PairScore, PresetName, PresetScore, SpecSettings, Twin
+from consilience.results import PRESETS, Interval, PairScore, PresetName, PresetScore, SpecSettings, Twin
 
 from .energy import energy_error, probe
 
@@ -114,7 +114,7 @@ class Panel:
         return {
             "scores": scores,
             "singles": {preset: _singles(prepared[preset].rows) for preset in PRESETS},
-            "twin": None if twin is None else self._against_twin(prepared[RANKED], twin),
+            "twin": {} if twin is None else {p: self._against_twin(prepared[p], twin, p) for p in PRESETS},
             "energy": self._energy(embedding) if target.trained else None,  # a twin only echoes fitted atom energies
             "probe": self._probe(features),
         }
@@ -160,8 +160,8 @@ class Panel:
             self_alignment=cknna_from(prepared.kernel, prepared.kernel),
         )
 
-    def _against_twin(self, prepared: Prepared, twin: Embedding) -> Twin:
-        other = self._prepare(twin.features, RANKED)
+    def _against_twin(self, prepared: Prepared, twin: Embedding, preset: PresetName) -> Twin:
+        other = self._prepare(twin.features, preset)
         calibration = self._calibrate(prepared, other)
         return Twin(cknna=calibration.score, calibrated=calibration.calibrated, distance=1 - calibration.calibrated)
 
