@@ -166,3 +166,13 @@ def test_a_broken_record_is_named(folder: Path) -> None:
     misplaced.write_bytes((folder / "results" / "qm9-isomers-1k" / "chgnet-0.3.0.json").read_bytes())
     with pytest.raises(ValueError, match="holds the record of chgnet"):
         read_records(folder / "results")
+
+
+def test_the_readme_shows_the_published_board() -> None:
+    board = json.loads((REPOSITORY / "leaderboard" / "v1" / "leaderboard.json").read_text())
+    page = (REPOSITORY / "README.md").read_text()
+    for table in board["datasets"]:
+        for preset in table["discrimination"].values():
+            assert f"| {preset['value']:.2f} " in page, "run: scripts/update_readme.py"
+    for row in board["datasets"][0]["rows"]:
+        assert f"| {row['alignment']['beyond_composition']['value']:.3f} " in page, "run: scripts/update_readme.py"
