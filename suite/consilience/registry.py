@@ -262,6 +262,6 @@ def _put(table: dict[str, Any], name: str, entry: Any) -> None:
 def _look_up(kind: str, name: str, table: dict[str, E]) -> E:
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, table, n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(table) or 'none'}"
     raise UnknownNameError(f"no {kind} is named {name!r}; {hint}")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from consilience.cli import main
+from consilience.results import json_schemas
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("what", ["targets", "datasets", "metrics"])
+def test_listings_are_tables_and_json(what: str) -> None:
+    code, text = invoke("list", what)
+    assert code == 0
+    code, content = invoke("list", what, "--json")
+    assert code == 0
+    cards = json.loads(content)
+    assert len(cards) >= 3
+    assert all(card["name"] in text for card in cards)
+
+
+def test_an_unknown_name_is_one_clear_line_and_code_2(own_cache: Path) -> None:
+    code, text = invoke("embed", "chgnet-0.3", "qm9-1k", "--output", "x.safetensors")
+    assert code == 2
+    assert text.startswith("consilience: no target is named 'chgnet-0.3'; did you mean 'chgnet-0.3.0'")
+    assert text.count("\n") == 1
+    code, text = invoke("run", "--targets", "size", "--datasets", "qm8-1k")
+    assert code == 2
+    assert "has no data set 'qm8-1k'" in text
+
+
+def test_embeddings_are_handed_out_with_their_ids(tmp_path: Path, own_cache: Path) -> None:
+    from safetensors import safe_open
+
+    path = tmp_path / "size.safetensors"
+    code, text = invoke("embed", "size", "mp-1k", "--output", str(path))
+    assert code == 0
+    assert "1000 x 3" in text
+    with safe_open(path, framework="numpy") as file:
+        assert file.get_tensor("features").shape == (1000, 3)
+        assert json.loads(file.metadata()["ids"])[0].startswith("mp-")
+
+
+def test_check_reports_and_exits_by_the_result(write_target: Callable[..., Path]) -> None:
+    good = write_target("return Embedded([[len(a), a.get_all_distances().sum()] for a in items])\n", name="cli-good")
+    code, text = invoke("check", str(good), "--dataset", "qm9-1k", "--items", "6")
+    assert code == 0
+    assert "deterministic across processes" in text
+    bad = write_target("return Embedded([a.positions[0] for a in items])\n", name="cli-bad")
+    code, text = invoke("check", str(bad), "--dataset", "qm9-1k", "--items", "6")
+    assert code == 1
+    assert "BROKEN" in text
+    broken = write_target("raise ValueError('cannot')\n", name="cli-broken")
+    code, text = invoke("check", str(broken), "--dataset", "qm9-1k", "--items", "6")
+    assert code == 1
+    assert "cannot" in text
+
+
+def test_run_scores_and_prints_json(own_cache: Path) -> None:
+    code, text = invoke("run", "--targets", "size,random-gaussian", "--datasets", "mp-1k", "--json")
+    assert code == 0
+    board = json.loads(text[text.index("{") :])
+    rows = {row["target"]: row for row in board["datasets"][2]["rows"]}
+    assert rows["size"]["state"] == rows["random-gaussian"]["state"] == "ok"
+    assert rows["random-gaussian"]["alignment"]["beyond_composition"]["value"] == pytest.approx(0, abs=2e-3)
+
+
+def test_schemas_are_written(tmp_path: Path) -> None:
+    assert invoke("schema", "--output", str(tmp_path))[0] == 0
+    for name, content in json_schemas().items():
+        assert json.loads((tmp_path / name).read_text()) == content
+
+
+def test_environments_are_listed(own_cache: Path) -> None:
+    code, text = invoke("environments", "--json")
+    assert code == 0
+    assert json.loads(text) == []
+
+
+def test_a_board_is_rebuilt_from_its_records(tmp_path: Path) -> None:
+    published = Path(__file__).resolve().parents[1] / "leaderboard" / "v1"
+    for path in [published / "spec.toml", *published.glob("results/*/*.json")]:
+        copy = tmp_path / path.relative_to(published)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    code, text = invoke("leaderboard", "build", str(tmp_path))
+    assert code == 0
+    assert "43 scored cells" in text
+    assert (tmp_path / "leaderboard.json").read_text() == (published / "leaderboard.json").read_text()
