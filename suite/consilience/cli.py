@@ -76,7 +76,7 @@ def check(target: str, dataset: str | None, n: int, device: str, as_json: bool) 
 
 
 @main.command()
-@click.option("--targets", help="Names, comma-separated; by default all of the suite.")
+@click.option("--targets", help="Names or target_*.py files, comma-separated; default: all.")
 @click.option("--datasets", help="Names, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, file_okay=False), help="Board folder to publish into.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
@@ -96,11 +96,17 @@ def run(
     from .leaderboard.board import build_board
     from .leaderboard.publish import publish
     from .leaderboard.terminal import summarize
+    from .registry import Target, load_target_file
     from .results import Record, read_spec, to_json
     from .runner import DEFAULT_SPEC, Cell, Runner, plan, run_all
 
     spec = read_spec(board / "spec.toml" if board else DEFAULT_SPEC)
-    cells = plan(spec, targets=_names(targets), datasets=_names(datasets))
+    chosen: list[Target | str] | None = None
+    if targets:
+        chosen = []
+        for name in _names(targets) or []:
+            chosen += load_target_file(name) if name.endswith(".py") else [name]
+    cells = plan(spec, targets=chosen, datasets=_names(datasets))
     runner = Runner(spec, fresh=fresh, device=device, time_limit=timeout)
 
     def report(cell: Cell, record: Record) -> None:

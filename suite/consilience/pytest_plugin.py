@@ -248,8 +248,9 @@ class Run:
 
         def show(done: int, total: int) -> None:
             now = time.monotonic()
-            if not began:
-                began.extend((now, done))
+            if done == 0 or not began:  # a new target begins: the cell's own, or a reference it is compared with
+                began[:] = [now, done]
+                shown[0] = 0.0
             if now - shown[0] < 0.2 and done < total:
                 return
             shown[0] = now

@@ -169,7 +169,7 @@ class Runner:
             distribution=_distribution(target, items),
         )
         try:
-            self._references(cell.dataset)
+            self._panel(cell.dataset, progress)
             cached = self._cache_path(cell)
             if cached.is_file():
                 try:
@@ -231,10 +231,7 @@ class Runner:
         except (EmbeddingFailedError, EmbeddingSkippedError):
             return None
 
-    def _references(self, dataset: str) -> dict[str, tuple[Target, Embedding]]:
-        return self._panel(dataset).references
-
-    def _panel(self, dataset: str) -> Panel:
+    def _panel(self, dataset: str, progress: Progress | None = None) -> Panel:
         """References of a data set, embedded and prepared. A reference that fails is left out, with its reason."""
         if dataset not in self._panels:
             from .scoring.panel import Panel
@@ -245,7 +242,7 @@ class Runner:
             for name in self.spec.dataset(dataset).references:
                 target = get_target(name)
                 try:
-                    references[name] = (target, self._embed(target, items))
+                    references[name] = (target, self._embed(target, items, progress))
                 except (EmbeddingFailedError, EmbeddingSkippedError):
                     broken.append(name)  # its own cell says why
             # One panel at a time: cells come data set by data set, and a panel holds all pairwise distances.
@@ -269,7 +266,7 @@ class Runner:
 
     def _reference_keys(self, dataset: str) -> dict[str, str]:
         items = self.items(dataset)
-        return {name: identify(target, items).key for name, (target, _) in self._references(dataset).items()}
+        return {name: identify(target, items).key for name, (target, _) in self._panel(dataset).references.items()}
 
     def _provenance(self, cell: Cell, embedding: Embedding) -> Provenance:
         commit, dirty = repository_state()

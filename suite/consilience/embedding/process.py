@@ -178,6 +178,8 @@ def run_worker(
     EmbeddingFailedError
         With the worker's reason, or what ended it.
     """
+    if progress is not None:
+        progress(0, len(items))  # building the environment may take a while: show that something goes on
     try:
         python = environments.ensure(Header.of(target.path))
     except environments.EnvironmentBuildError as error:
