@@ -245,6 +245,10 @@ class Run:
             return None
         began: list[float] = []
         shown = [0.0]
+        from_file = isinstance(item.parent, TargetFile)
+        name = (
+            f"{os.path.relpath(item.path, self.config.invocation_params.dir)}::{item.name}" if from_file else item.name
+        )
 
         def show(done: int, total: int) -> None:
             now = time.monotonic()
@@ -255,11 +259,11 @@ class Run:
                 return
             shown[0] = now
             rate = (done - began[1]) / max(now - began[0], 1e-6)
-            text = f"{item.nodeid} {done}/{total}"
+            text = f"{name} {done}/{total}"
             if 0 < done < total and rate > 0:
                 text += f"  {rate:.3g} items/s, {(total - done) / rate:.0f} s left"
             with capture.global_and_fixture_disabled():
-                reporter.rewrite(f"{item.nodeid} " if done >= total else text, erase=True)
+                reporter.rewrite(f"{name} " if done >= total else text, erase=True)
 
         return show
 

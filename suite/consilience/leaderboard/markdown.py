@@ -22,6 +22,19 @@ arXiv 2512.03750 (rows L2-normalised, not calibrated), for comparison with it. I
 Built from the records in `results/`; do not edit.
 """
 
+_LEGEND = (
+    "(c) control, (r) reference. Parameters count the weights; in/out: whether the target was trained on a collection "
+    "that holds these items or near relatives of them."
+)
+_DETAILS = (
+    "dCor (distance correlation, unbiased and squared), CKA, mutual kNN, I_dCor (correlation of intrinsic dimension): "
+    "higher is more alike; II (information imbalance, to and from the references): lower is more alike; all beyond "
+    "composition, as measured, averaged over the references. I_d: TwoNN intrinsic dimension. Energy MAE: the model's "
+    "own energies against the data set's without zero-point vibration, composition fitted away on both sides (eV per item; "
+    "in sample as in the paper / out of sample). "
+    "Probe MAE: ridge from the embedding to the energy per atom beyond composition, out of fold"
+)
+
 
 def render(board: Board) -> str:
     """Markdown page of a board."""
@@ -73,19 +86,12 @@ def _dataset(table: DatasetBoard) -> str:
         f"{card.title}. {card.items:,} {card.matter}s, revision `{table.revision[:12]}`, {card.licence}. {energy}",
         f"References: {', '.join(table.references)}.",
         tabulated(main_columns(ok), "pipe"),
-        "(c) control, (r) reference. Parameters count the weights; in/out: whether the target was trained on the "
-        "collection that the data set was drawn from.",
+        _LEGEND,
         _discrimination(table),
         _sanity(table),
         _remarks(ok),
         "<details><summary>Other metrics, energies, speed</summary>\n\n" + tabulated(detail_columns(ok), "pipe"),
-        "dCor (unbiased, squared), CKA and mutual kNN: higher is more alike; information imbalance (to and from the "
-        "references): lower is more alike; all beyond composition, as measured, averaged over the references. "
-        "I_d: TwoNN intrinsic dimension. Energy MAE: the model's own energies, composition fitted away on both "
-        "sides (eV per item; in sample as in the paper / out of sample). Probe MAE: ridge from the embedding to "
-        "the energy per atom beyond composition, out of fold"
-        + (f" (no embedding: {_baseline(table)})." if _baseline(table) else ".")
-        + "\n\n</details>",
+        _DETAILS + (f" (no embedding: {_baseline(table)})." if _baseline(table) else ".") + "\n\n</details>",
     ]
     if others:
         rows = [[row.target, row.state, row.reason or ""] for row in others]

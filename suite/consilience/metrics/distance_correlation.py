@@ -20,7 +20,7 @@ Variant = Literal["unbiased", "paper", "biased"]
 @metric(
     MetricCard(
         name="distance_correlation",
-        title="distance correlation",
+        title="dCor",
         inputs="pair",
         higher_is_more_alike=True,
         symmetric=True,

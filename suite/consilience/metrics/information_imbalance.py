@@ -17,7 +17,7 @@ from .pairs import Pairwise, pairwise
 @metric(
     MetricCard(
         name="information_imbalance",
-        title="information imbalance",
+        title="II",
         inputs="pair",
         higher_is_more_alike=False,
         symmetric=False,

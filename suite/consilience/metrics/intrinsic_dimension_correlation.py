@@ -36,7 +36,7 @@ def intrinsic_dimension_correlation(
 @metric(
     MetricCard(
         name="intrinsic_dimension_correlation",
-        title="I_d correlation",
+        title="I_dCor",
         inputs="pair",
         higher_is_more_alike=True,
         symmetric=True,
