@@ -30,8 +30,8 @@ _DETAILS = (
     "dCor (distance correlation, unbiased and squared), CKA, mutual kNN, I_dCor (correlation of intrinsic dimension): "
     "higher is more alike; II (information imbalance, to and from the references): lower is more alike; all beyond "
     "composition, as measured, averaged over the references. I_d: TwoNN intrinsic dimension. Energy MAE: the model's "
-    "own energies against the data set's without zero-point vibration, composition fitted away on both sides (eV per item; "
-    "in sample as in the paper / out of sample). "
+    "own energies against the data set's without zero-point vibration, composition fitted away on both sides (eV per "
+    "item; in sample as in the paper / out of sample). "
     "Probe MAE: ridge from the embedding to the energy per atom beyond composition, out of fold"
 )
 
