@@ -105,3 +105,12 @@ def test_the_code_digest_includes_helpers_that_import_each_other(tmp_path: Path)
     assert code_digest(path) == before
     (tmp_path / "_two.py").write_text("from . import _one\nx = 2\n")
     assert code_digest(path) != before
+
+
+def test_a_part_of_an_embedding_keeps_its_reasons_in_place() -> None:
+    part = embedding().take(np.array([False, True, True, False, True]))
+    assert part.ids == ["id1", "id2", "id4"]
+    assert part.reasons == {0: "too large"}
+    assert part.energies.tolist() == [1.0, 2.0, 4.0]
+    assert part.embedded.tolist() == [False, True, True]
+    assert embedding().head(2).ids == ["id0", "id1"]

@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,18 @@ class Embedding:
     def embedded(self) -> NDArray[np.bool_]:
         """(n,) whether the item was embedded."""
         return np.asarray(np.isfinite(self.features).all(axis=1))
+
+    def take(self, chosen: NDArray[np.bool_]) -> Embedding:
+        """Return the embedding of the items under a mask (n,)."""
+        places = np.flatnonzero(chosen)
+        new = {int(old): i for i, old in enumerate(places)}
+        reasons = {new[old]: reason for old, reason in self.reasons.items() if old in new}
+        ids = [self.ids[i] for i in places]
+        return replace(self, features=self.features[places], energies=self.energies[places], ids=ids, reasons=reasons)
+
+    def head(self, n: int) -> Embedding:
+        """Return the embedding of the first n items."""
+        return self.take(np.arange(len(self.features)) < n)
 
 
 def identify(target: Target, items: Items) -> Identity:

@@ -107,7 +107,7 @@ class Panel:
         if twin is not None:
             usable &= twin.embedded
         if not usable.all():
-            return self._restrict(usable).score(target, _take(embedding, usable), twin and _take(twin, usable))
+            return self._restrict(usable).score(target, embedding.take(usable), twin and twin.take(usable))
         features = embedding.features
         prepared = {preset: self._prepare(features, preset) for preset in PRESETS}
         scores = {preset: self._against_references(target, prepared[preset], preset) for preset in PRESETS}
@@ -200,7 +200,7 @@ class Panel:
         """Return the panel of the items that this target, too, could embed."""
         key = usable.tobytes()
         if key not in self._restricted:
-            references = {name: (target, _take(e, usable)) for name, (target, e) in self.references.items()}
+            references = {name: (target, e.take(usable)) for name, (target, e) in self.references.items()}
             self._restricted = {key: Panel(self.items.select(usable), self.settings, references)}
         return self._restricted[key]
 
@@ -247,13 +247,6 @@ def _singles(rows: Rows) -> dict[str, float]:
             except ValueError:  # too few distinct distances: undefined here, not a failure of the target
                 found[name] = float("nan")
     return found
-
-
-def _take(embedding: Embedding, usable: NDArray[np.bool_]) -> Embedding:
-    from consilience.embedding.store import Embedding as Rebuilt
-
-    ids = [identifier for identifier, kept in zip(embedding.ids, usable, strict=True) if kept]
-    return Rebuilt(embedding.features[usable], embedding.energies[usable], ids, {}, embedding.provenance)
 
 
 def _mean(values: list[float | None]) -> float | None:
