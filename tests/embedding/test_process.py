@@ -197,3 +197,12 @@ def test_a_twin_and_its_target_are_two_cells(write_target: Callable[..., Path], 
     assert len(keys) == 3
     assert json.dumps(identify(target, items).__dict__)
     assert replace(identify(target, items)).key in keys
+
+
+def test_an_authors_folder_is_left_as_it_was(
+    write_target: Callable[..., Path], items: Items, store: Store, tmp_path: Path
+) -> None:
+    path = write_target(GOOD, name="tidy")
+    before = set(tmp_path.iterdir())
+    embed(one(path), items, store)
+    assert set(tmp_path.iterdir()) - before <= {store.folder}

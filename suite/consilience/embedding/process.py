@@ -209,7 +209,7 @@ def run_worker(
         job.write_text(json.dumps(content), "utf-8")
         with log.open("w", encoding="utf-8") as errors:
             process = subprocess.Popen(
-                [str(python), "-I", "-B", str(WORKER), str(job)],
+                [str(python), "-I", str(WORKER), str(job)],
                 stdin=subprocess.PIPE,  # closes when we die, and the worker with it
                 stdout=subprocess.PIPE,
                 stderr=errors,
