@@ -112,3 +112,35 @@ def test_a_twin_of_another_seed_is_another_cell() -> None:
 
     other = replace(target, weights=replace(target.weights, seed=7))
     assert identify(target, items).key != identify(other, items).key
+
+
+def test_an_embedding_that_cannot_be_scored_fails_its_own_cell(
+    write_target: Callable[..., Path], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from consilience.scoring.panel import Panel
+
+    (toy,) = load_target_file(write_target(GOOD, name="unscorable"))
+    real = Panel.score
+
+    def score(self: Panel, target: object, *arguments: object) -> object:
+        if target is toy:
+            raise FloatingPointError("a metric gave up")
+        return real(self, target, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Panel, "score", score)
+    records = run_all(Runner(SPEC), [Cell("mp-1k", toy), Cell("mp-1k", get_target("size"))])
+    assert [record.state for record in records] == ["failed", "ok"]
+    assert records[0].reason == "scoring failed: FloatingPointError: a metric gave up"
+
+
+@pytest.mark.parametrize(
+    "row", ["[len(a) % 2]", "[1e30 * len(a), 1e-30]", "[float(len(a) > 17)] * 3", "np.eye(40)[len(a)]"]
+)
+def test_odd_embeddings_are_scored(write_target: Callable[..., Path], own_cache: Path, row: str) -> None:
+    """One binary column, huge beside tiny values, duplicates everywhere: figures or nulls, never a crash."""
+    body = f"return Embedded([{row} for a in items])\n"
+    (target,) = load_target_file(write_target(body, name=f"odd-{abs(hash(row)) % 10**6}"))
+    record = Runner(SPEC).run(Cell("qm9-1k", target))
+    assert record.state == "ok", record.reason
+    value = record.scores[RANKED].alignment.value
+    assert value is None or 0 <= value < 0.3

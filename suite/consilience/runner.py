@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -185,6 +186,10 @@ class Runner:
             return record.model_copy(update={"state": "skipped", "reason": str(skip)})
         except EmbeddingFailedError as failure:
             return record.model_copy(update={"state": "failed", "reason": str(failure)})
+        except Exception as error:  # an embedding no metric was prepared for: this cell fails, the others go on
+            traceback.print_exc()
+            reason = f"scoring failed: {type(error).__name__}: {error}"
+            return record.model_copy(update={"state": "failed", "reason": reason})
         if record.state == "ok":
             write_atomically(cached, to_json(record))
         return record

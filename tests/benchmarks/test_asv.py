@@ -1,0 +1,34 @@
+"""The ASV suite is importable, its signatures fit its parameters, and its trackers give one float each."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_asv_accepts_the_suite(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("asv")), "check", "--python=same"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No problems found" in done.stdout
+
+
+def test_misalignment_is_read_from_the_published_records() -> None:
+    spec = importlib.util.spec_from_file_location("asv_alignment", REPOSITORY / "benchmarks" / "alignment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tracked = module.Alignment()
+    tracked.setup("qm9-1k", "so3lr")
+    value = tracked.track_misalignment_calibrated("qm9-1k", "so3lr")
+    assert type(value) is float
+    assert 0 < value < 1
+    with pytest.raises(NotImplementedError):
+        tracked.setup("mp-1k", "so3lr")
