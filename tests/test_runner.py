@@ -8,8 +8,9 @@ import pytest
 
 from consilience.embedding.store import Store
 from consilience.registry import get_target, load_target_file
-from consilience.results import RANKED, read_record, read_spec
+from consilience.results import RANKED, read_record
 from consilience.runner import DEFAULT_SPEC, Cell, Runner, plan, run_all
+from consilience.spec import read_spec
 
 SPEC = read_spec(DEFAULT_SPEC)
 GOOD = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] for a in items])\n"

@@ -9,8 +9,8 @@ from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.process import EmbeddingSkippedError, covered_items, embed
 from consilience.embedding.store import SHIPPED, Store, identify, shipped_path
 from consilience.registry import get_target
-from consilience.results import read_spec
 from consilience.runner import DEFAULT_SPEC
+from consilience.spec import read_spec
 
 SPEC = read_spec(DEFAULT_SPEC)
 SHIPPED_CELLS = [

@@ -97,8 +97,9 @@ def run(
     from .leaderboard.publish import publish
     from .leaderboard.terminal import summarize
     from .registry import Target, load_target_file
-    from .results import Record, read_spec, to_json
+    from .results import Record, to_json
     from .runner import DEFAULT_SPEC, Cell, Runner, plan, run_all
+    from .spec import read_spec
 
     spec = read_spec(board / "spec.toml" if board else DEFAULT_SPEC)
     chosen: list[Target | str] | None = None

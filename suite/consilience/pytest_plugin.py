@@ -18,8 +18,9 @@ import pytest
 
 if TYPE_CHECKING:
     from .registry import Target
-    from .results import Board, Record, Spec
+    from .results import Board, Record
     from .runner import Cell, Runner
+    from .spec import Spec
 
 #: Exit code for "could not run" (0: fine, 1: a cell failed), the same in all of the suite's commands.
 COULD_NOT_RUN = 2
@@ -199,8 +200,8 @@ class Run:
     @property
     def spec(self) -> Spec:
         """The board's spec: of the folder published to, else the one shipped."""
-        from .results import read_spec
         from .runner import DEFAULT_SPEC
+        from .spec import read_spec
 
         return read_spec(self.publish_to / "spec.toml" if self.publish_to else DEFAULT_SPEC)
 

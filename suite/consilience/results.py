@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from .cards import Card, DatasetCard, Name, Sha256
+from .spec import Spec
 
 RECORD_VERSION: Literal[1] = 1
 BOARD_VERSION: Literal[1] = 1
@@ -190,58 +190,6 @@ class Record(_Model):
     """Where the numbers come from."""
 
 
-class SpecDataset(_Model):
-    """A data set of a board, frozen."""
-
-    name: Name
-    """Registered name."""
-    revision: Sha256
-    """Revision; another one is another board."""
-    references: tuple[str, ...]
-    """Targets that every other is compared with."""
-
-
-class SpecSettings(_Model):
-    """Parameters of the metrics, frozen."""
-
-    k: int = Field(default=25, ge=1)
-    """Neighbours."""
-    permutations: int = Field(default=200, ge=1)
-    """Relabellings behind each null."""
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    """1 - the quantile that calibrates."""
-    subsamples: int = Field(default=100, ge=2)
-    """Subsamples behind each interval."""
-    fraction: float = Field(default=0.5, gt=0, lt=1)
-    """Share of the items in a subsample."""
-    seed: int = 0
-    """Seed of all of the above."""
-    least_coverage: float = 0.95
-    """A target covering less of the items gets no rank."""
-
-
-class Spec(_Model):
-    """What a board measures: frozen, one file per board version."""
-
-    board: Name
-    """Version, such as ``v1``."""
-    title: str
-    """One line for people."""
-    datasets: tuple[SpecDataset, ...]
-    """In the order of the board."""
-    controls: tuple[str, ...]
-    """Targets that are always shown and never ranked: baselines and untrained twins."""
-    settings: SpecSettings = SpecSettings()
-    """Parameters of the metrics."""
-
-    def dataset(self, name: str) -> SpecDataset:
-        """Entry of one data set; raises `LookupError` naming those there are."""
-        for entry in self.datasets:
-            if entry.name == name:
-                return entry
-        raise LookupError(f"board {self.board} has no data set {name!r}; it has {[d.name for d in self.datasets]}")
-
-
 class Row(_Model):
     """One line of a board's table: the figures of a record that people compare."""
 
@@ -384,14 +332,6 @@ def read_record(path: Path) -> Record:
         return Record.model_validate(content)
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is not a record of schema version {RECORD_VERSION}: {error}") from error
-
-
-def read_spec(path: Path) -> Spec:
-    """Read a board's ``spec.toml``; raises `ValueError` naming the file and the field."""
-    try:
-        return Spec.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def to_json(model: BaseModel) -> str:

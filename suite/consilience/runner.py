@@ -31,7 +31,8 @@ from .embedding.process import (
 from .embedding.shards import write_atomically
 from .embedding.store import SHIPPED, Embedding, Store, identify
 from .registry import UNTRAINED, Target, get_target, list_metrics, list_targets
-from .results import Provenance, Record, Spec, read_record, read_spec, to_json
+from .results import Provenance, Record, read_record, to_json
+from .spec import Spec, read_spec
 
 if TYPE_CHECKING:
     from .datasets.items import Items

@@ -10,8 +10,9 @@ from consilience.leaderboard.board import build_board, read_records, record_path
 from consilience.leaderboard.markdown import render
 from consilience.leaderboard.publish import publish
 from consilience.registry import get_target
-from consilience.results import Record, Spec, json_schemas, read_record, read_spec, to_json
+from consilience.results import Record, json_schemas, read_record, to_json
 from consilience.runner import DEFAULT_SPEC, Cell, Runner
+from consilience.spec import Spec, read_spec
 
 SPEC = read_spec(DEFAULT_SPEC)
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -6,19 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from consilience.registry import get_dataset, get_target
-from consilience.results import (
-    PRESETS,
-    RANKED,
-    Board,
-    DatasetBoard,
-    Interval,
-    Record,
-    Row,
-    Sanity,
-    Spec,
-    SpecDataset,
-    read_record,
-)
+from consilience.results import PRESETS, RANKED, Board, DatasetBoard, Interval, Record, Row, Sanity, read_record
+from consilience.spec import Spec, SpecDataset
 
 from . import ranking
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from consilience.embedding.shards import write_atomically
-from consilience.results import Board, Record, read_spec, to_json
+from consilience.results import Board, Record, to_json
+from consilience.spec import read_spec
 
 from .board import build_board, read_records, record_path
 from .markdown import render

@@ -18,7 +18,8 @@ from consilience.metrics.resampling import draw_permutations, draw_subsets
 from consilience.metrics.subsampling import Interval as ScoreInterval
 from consilience.metrics.subsampling import subsample_scores
 from consilience.registry import list_metrics
-from consilience.results import PRESETS, Interval, PairScore, PresetName, PresetScore, SpecSettings, Twin
+from consilience.results import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
+from consilience.spec import SpecSettings
 
 from .energy import energy_error, probe
 
