@@ -145,3 +145,26 @@ def test_odd_embeddings_are_scored(write_target: Callable[..., Path], own_cache:
     assert record.state == "ok", record.reason
     value = record.scores[RANKED].alignment.value
     assert value is None or 0 <= value < 0.3
+
+
+def test_another_family_is_another_score(write_target: Callable[..., Path], own_cache: Path) -> None:
+    """The family decides which references are left out: a cached record must not outlive a corrected card."""
+    (toy,) = load_target_file(write_target(GOOD, name="renamed-family"))
+    moved = replace(toy, card=toy.card.model_copy(update={"family": "chgnet"}))
+    first = Runner(SPEC).run(Cell("mp-1k", toy))
+    second = Runner(SPEC).run(Cell("mp-1k", moved))
+    assert "chgnet-0.3.0" in first.scores[RANKED].pairs
+    assert "chgnet-0.3.0" not in second.scores[RANKED].pairs
+
+
+def test_a_broken_reference_is_named_once_even_when_data_sets_alternate(
+    write_target: Callable[..., Path], own_cache: Path
+) -> None:
+    load_target_file(write_target("raise RuntimeError('no luck')\n", name="broken-twice"))
+    entries = tuple(
+        entry.model_copy(update={"references": ("chgnet-0.3.0", "broken-twice")}) for entry in SPEC.datasets[::2]
+    )
+    runner = Runner(SPEC.model_copy(update={"datasets": entries}))
+    size = get_target("size")
+    records = run_all(runner, [Cell(name, size) for name in ("qm9-1k", "mp-1k", "qm9-1k")])
+    assert {record.reason for record in records} == {"scored without references that failed: broken-twice"}

@@ -126,11 +126,11 @@ class Runner:
         limit: int | None = None,
     ) -> None:
         self.spec = spec or read_spec(DEFAULT_SPEC)
-        self.fresh = fresh
         self.device = device
         self.time_limit = time_limit
         self.limit = limit
         self.store = store or Store(shipped=None if fresh else SHIPPED)
+        self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
         self._panels: dict[str, Panel] = {}
         self._broken_references: dict[str, list[str]] = {}
@@ -154,9 +154,9 @@ class Runner:
                     f"{dataset}: board {self.spec.board} is about revision {wanted[:12]}, "
                     f"the data here are {items.revision[:12]}"
                 )
-            self._items[dataset] = items
-        items = self._items[dataset]
-        return items.head(self.limit) if self.limit else items
+            self._whole[dataset] = items
+            self._items[dataset] = items.head(self.limit) if self.limit else items
+        return self._items[dataset]
 
     def run(self, cell: Cell, progress: Progress | None = None) -> Record:
         """Score one cell. Failures of the target become the record's state; they are never raised."""
@@ -198,7 +198,7 @@ class Runner:
     def _embed(self, target: Target, items: Items, progress: Progress | None = None) -> Embedding:
         if self.limit:
             # The first rows of a whole embedding (a shipped reference, above all) are as good as made.
-            whole = self.store.get(identify(target, self._items[items.name]))
+            whole = self.store.get(identify(target, self._whole[items.name]))
             if whole is not None:
                 return whole.head(self.limit)
         key = identify(target, items).key
@@ -250,7 +250,7 @@ class Runner:
 
             items = self.items(dataset)
             references: dict[str, tuple[Target, Embedding]] = {}
-            broken = self._broken_references.setdefault(dataset, [])
+            broken = self._broken_references[dataset] = []
             for name in self.spec.dataset(dataset).references:
                 target = get_target(name)
                 try:
@@ -267,6 +267,7 @@ class Runner:
         twin = cell.target.card.name + UNTRAINED
         parts = {
             "target": identify(cell.target, items).key,
+            "family": cell.target.card.family,  # decides which references are left out
             "references": self._reference_keys(cell.dataset),
             "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
             "board": self.spec.board,

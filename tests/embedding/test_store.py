@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consilience.datasets.items import open_dataset
 from consilience.embedding.batches import Batch
 from consilience.embedding.shards import finished_items, read_shards, write_shard
-from consilience.embedding.store import Embedding, Identity, Store, code_digest, shipped_path, write_embedding
+from consilience.embedding.store import Embedding, Identity, Store, code_digest, identify, shipped_path, write_embedding
+from consilience.registry import get_target
 
 IDENTITY = Identity("t", "sha256:0", "c", "e", "d", "r", "i", "last", "mean")
 
@@ -114,3 +116,15 @@ def test_a_part_of_an_embedding_keeps_its_reasons_in_place() -> None:
     assert part.energies.tolist() == [1.0, 2.0, 4.0]
     assert part.embedded.tolist() == [False, True, True]
     assert embedding().head(2).ids == ["id0", "id1"]
+
+
+def test_elements_that_a_card_no_longer_covers_make_another_key(tmp_path: Path) -> None:
+    items = open_dataset("qm9-1k").head(60)
+    target = get_target("size")
+
+    def key(*elements: str) -> str:
+        card = target.card.model_copy(update={"elements": elements or None})
+        return identify(replace(target, card=card), items).key
+
+    assert key() == key("H", "C", "N", "O", "F")  # all are covered either way
+    assert len({key(), key("H", "C", "O", "F"), key("H", "C", "N", "F")}) == 3

@@ -113,10 +113,21 @@ def identify(target: Target, items: Items) -> Identity:
         environment=Header.of(target.path).digest,
         dataset=items.name,
         revision=items.revision,
-        items=items.items_sha256,
+        items=_items_given(target, items),
         layer=target.card.layer or "",
         pooling=target.card.pooling or "",
     )
+
+
+def _items_given(target: Target, items: Items) -> str:
+    """Hash of the items, and of which of them the card's elements cover: the others are never embedded."""
+    if target.card.elements is None or not items.has_view("atoms"):
+        return items.items_sha256
+    known = set(target.card.elements)
+    covered = [i for i, symbols in enumerate(items.elements) if symbols <= known]
+    if len(covered) == len(items):
+        return items.items_sha256
+    return hashlib.sha256(json.dumps([items.items_sha256, covered]).encode()).hexdigest()
 
 
 def code_digest(path: Path) -> str:
