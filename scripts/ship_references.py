@@ -33,13 +33,11 @@ def main() -> int:
             identity = identify(target, items)
             path = shipped_path(SHIPPED, entry.name, name)
             wanted.add(path)
-            if Store().get(identity) is not None and path.is_file() and store.get(identity) is None:
-                continue  # shipped already and still valid
             embedding = store.get(identity)
-            if embedding is None:
+            if embedding is not None:
+                write_embedding(path, identity, embedding)
+            elif Store().get(identity) is None:  # not shipped either, or stale
                 missing.append(f"{entry.name}::{name}")
-                continue
-            write_embedding(path, identity, embedding)
     for stale in set(SHIPPED.glob("*/*.gz")) - wanted:
         stale.unlink()
     for cell in missing:

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
-from tabulate import tabulate
+from consilience.leaderboard.markdown import main_columns, tabulated
+from consilience.results import PRESET_TITLES, Board
 
 ROOT = Path(__file__).resolve().parents[1]
-PRESETS = {"paper": "paper (rows L2)", "standardized": "standardized", "beyond_composition": "beyond composition"}
 
 
-def discrimination(board: dict) -> str:
-    """Discrimination of each preset on each data set."""
-    rows = [
-        [title, *(f"{table['discrimination'][preset]['value']:.2f}" for table in board["datasets"])]
-        for preset, title in PRESETS.items()
-    ]
-    return tabulate(rows, ["preset", *(t["name"] for t in board["datasets"])], "pipe", disable_numparse=True)
+def discrimination(board: Board) -> str:
+    """Discrimination of each preset on each data set: among 3D models / across modalities."""
+    rows = [["preset", *(table.name for table in board.datasets)]]
+    for preset, title in PRESET_TITLES.items():
+        found = [table.discrimination[preset] for table in board.datasets]
+        rows.append([title, *(f"{d.value:.2f} / {d.across_modalities:.2f}" for d in found)])
+    return tabulated(rows, "pipe")
 
 
-def excerpt(board: dict) -> str:
-    """Main columns of the first data set."""
-    rows = []
-    for row in board["datasets"][0]["rows"]:
-        marks = "".join(m for m, shown in (("c", row["control"]), ("r", row["reference"])) if shown)
-        values = [row["alignment"][preset]["value"] for preset in ("beyond_composition", "standardized")]
-        rows.append(
-            [
-                row["rank"] or "–",
-                row["target"] + (f" ({marks})" if marks else ""),
-                row["modality"],
-                *(f"{value:.3f}" for value in values),
-                f"{row['cknna']['paper']:.3f}",
-            ]
-        )
-    head = ["rank", f"target ({board['datasets'][0]['name']})", "modality", "alignment", "standardized", "paper"]
-    return tabulate(rows, head, "pipe", disable_numparse=True)
-
-
-def filled(text: str, board: dict) -> str:
+def filled(text: str, board: Board) -> str:
     """Return the page with both tables replaced."""
-    for name, table in (("discrimination", discrimination(board)), ("board", excerpt(board))):
+    excerpt = tabulated(main_columns(board.datasets[0].rows, narrow=True), "pipe")
+    for name, table in (("discrimination", discrimination(board)), ("board", excerpt)):
         text, found = re.subn(
             rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
         )
@@ -53,5 +34,5 @@ def filled(text: str, board: dict) -> str:
 
 if __name__ == "__main__":
     page = ROOT / "README.md"
-    board = json.loads((ROOT / "leaderboard" / "v1" / "leaderboard.json").read_text("utf-8"))
+    board = Board.model_validate_json((ROOT / "leaderboard" / "v1" / "leaderboard.json").read_text("utf-8"))
     page.write_text(filled(page.read_text("utf-8"), board), "utf-8")

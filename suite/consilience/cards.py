@@ -28,11 +28,13 @@ DEFAULT_VIEW: dict[str, View] = {
 }
 
 
-class _Frozen(BaseModel):
+class FrozenModel(BaseModel):
+    """Validated data that refuses unknown fields and does not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Resources(_Frozen):
+class Resources(FrozenModel):
     """What embedding with a target asks of the machine."""
 
     gpu: bool = False
@@ -43,7 +45,7 @@ class Resources(_Frozen):
     """Items per call of `embed`; halved when memory runs out."""
 
 
-class Card(_Frozen):
+class Card(FrozenModel):
     """What a target declares about itself.
 
     Only `name`, `family` and `modality` are required of a private target; :meth:`missing_for_publication`
@@ -122,7 +124,7 @@ class Card(_Frozen):
         return [field for field in wanted if getattr(self, field) is None]
 
 
-class Label(_Frozen):
+class Label(FrozenModel):
     """A number known for each item of a data set."""
 
     name: str
@@ -135,7 +137,7 @@ class Label(_Frozen):
     """Electronic-structure method behind it."""
 
 
-class DatasetCard(_Frozen):
+class DatasetCard(FrozenModel):
     """What a data set declares about itself."""
 
     name: Name
@@ -169,7 +171,7 @@ class DatasetCard(_Frozen):
     """How the items were chosen."""
 
 
-class MetricCard(_Frozen):
+class MetricCard(FrozenModel):
     """What a metric declares about itself; every declaration has a property test."""
 
     name: Name

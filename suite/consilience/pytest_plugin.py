@@ -232,7 +232,11 @@ class Run:
         others = [item for item in items if not isinstance(item, AlignmentItem)]
         if others:
             config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if isinstance(item, AlignmentItem)]
+        # Data set by data set, also with several target files: the references of one are prepared once.
+        order = [entry.name for entry in self.spec.datasets]
+        own = [item for item in items if isinstance(item, AlignmentItem)]
+        own.sort(key=lambda item: order.index(item.cell.dataset))
+        items[:] = own
         if not items and not session.testsfailed:
             items[:] = [
                 AlignmentItem.from_parent(session, name=cell.id, nodeid=cell.id, cell=cell) for cell in self.plan()
@@ -338,10 +342,10 @@ def _select(wanted: str | None, known: list[str], option: str, *, twins: bool = 
         pool = known if twins or "@" in pattern else [name for name in known if "@" not in name]
         matching = fnmatch.filter(pool, pattern)
         if not matching:
-            import difflib
+            from .registry import near_names
 
-            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+            near = near_names(pattern, pool)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(pool)}"
             _stop(f"{option}: nothing is named {pattern!r}; {hint}")
         found.update(dict.fromkeys(matching))
     return list(found)

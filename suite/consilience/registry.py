@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -262,6 +262,11 @@ def _put(table: dict[str, Any], name: str, entry: Any) -> None:
 def _look_up(kind: str, name: str, table: dict[str, E]) -> E:
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=2, cutoff=0.6)
+    near = near_names(name, table)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(table) or 'none'}"
     raise UnknownNameError(f"no {kind} is named {name!r}; {hint}")
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Known names that somebody who wrote `name` may have meant, nearest first."""
+    return difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)

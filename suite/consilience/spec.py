@@ -5,16 +5,12 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from consilience.cards import Name, Sha256
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+from consilience.cards import FrozenModel, Name, Sha256
 
 
-class SpecDataset(_Model):
+class SpecDataset(FrozenModel):
     """A data set of a board, frozen."""
 
     name: Name
@@ -25,7 +21,7 @@ class SpecDataset(_Model):
     """Targets that every other is compared with."""
 
 
-class SpecSettings(_Model):
+class SpecSettings(FrozenModel):
     """Parameters of the metrics, frozen."""
 
     k: int = Field(default=25, ge=1)
@@ -44,7 +40,7 @@ class SpecSettings(_Model):
     """A target covering less of the items gets no rank."""
 
 
-class Spec(_Model):
+class Spec(FrozenModel):
     """What a board measures: frozen, one file per board version."""
 
     board: Name
