@@ -1,9 +1,10 @@
 # Two commands matter: `make benchmark` and `make test`. Both set up what they need first.
-.PHONY: setup benchmark test lint format clean help
+.PHONY: setup benchmark test peers lint format clean help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 JOBS ?= 2
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
@@ -31,11 +32,23 @@ test: export OMP_NUM_THREADS ?= 1
 test: setup  ## run the tests, real models included
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
+# One thread for all, so that CPU seconds compare.
+peers: export OMP_NUM_THREADS ?= 1
+peers: $(PEERS)/.ready  ## time the metrics against other packages, in a virtual environment of their own
+	$(PEERS)/bin/python -m benchmarks.against_peers $(ARGS)
+
+# Of two pins of a package the first counts: the one the peers need.
+$(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/constraints-peers.txt | $(VENV)/.ready
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	awk -F== '!pinned[$$1]++' benchmarks/constraints-peers.txt constraints.txt > $(PEERS)/constraints.txt
+	$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --constraint $(PEERS)/constraints.txt --editable ".[peers]"
+	@touch $@
+
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: setup  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-clean:  ## remove the virtual environment and tool caches (not the embedding cache)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove the virtual environments and tool caches (not the embedding cache)
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

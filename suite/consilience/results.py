@@ -84,7 +84,7 @@ class PresetScore(_Model):
     pairs: dict[str, PairScore]
     """By reference."""
     draws: list[Figure] = []
-    """Alignment in each subsample of items; the same subsamples for every target, so that ranks can be drawn."""
+    """Alignment in other draws of the items, from their halves; joint for all targets that embed the same items."""
     self_alignment: Figure
     """CKNNA of the target with itself: 1 unless something is broken."""
 
@@ -212,7 +212,7 @@ class Row(_Model):
     rank: int | None = None
     """Rank by alignment beyond composition, among ranked targets."""
     rank_interval: tuple[int, int] | None = None
-    """95 % interval of the rank over subsamples of the items."""
+    """95 % interval of the rank over draws of the items."""
     parameters: int | None = None
     """Number of parameters."""
     trained_on: tuple[str, ...] | None = None

@@ -30,10 +30,10 @@ class SpecSettings(FrozenModel):
     """Relabellings behind each null."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """1 - the quantile that calibrates."""
-    subsamples: int = Field(default=100, ge=2)
-    """Subsamples behind each interval."""
-    fraction: float = Field(default=0.5, gt=0, lt=1)
-    """Share of the items in a subsample."""
+    subsamples: int = Field(default=100, ge=2, multiple_of=2)
+    """Halves of the items behind each interval, two of each split."""
+    fraction: float = Field(default=0.5, ge=0.5, le=0.5)
+    """Share of the items in a subsample: a half."""
     seed: int = 0
     """Seed of all of the above."""
     least_coverage: float = 0.95

@@ -1,8 +1,138 @@
+import tracemalloc
+from functools import partial
+
 import numpy as np
 import pytest
 
+from consilience.metrics import preparation as module
 from consilience.metrics import prepare
-from consilience.metrics.preparation import RIDGE_STRENGTHS, folds, out_of_fold_prediction
+from consilience.metrics.arrays import as_embedding, constant_columns, float_precision
+from consilience.metrics.preparation import RIDGE_STRENGTHS, folds, ridge
+
+SCHEMES = ["raw", "unit", "standardized"]
+
+
+def dense(x, scheme="standardized", controls=None):
+    """The same once more, on whole arrays in float64."""
+    given = as_embedding(x, "x")
+    if scheme == "raw":
+        return given
+    if scheme == "unit":
+        return dense_unit(given)
+    columns = dense_standardized(x)
+    if controls is not None:
+        predictors, prediction = dense_standardized(controls), np.empty_like(columns)
+        for held_out in folds(len(columns)):
+            seen = np.setdiff1d(np.arange(len(columns)), held_out)
+            prediction[held_out] = dense_ridge(predictors[seen], columns[seen], predictors[held_out])
+        columns = columns - prediction
+    return dense_unit(columns)
+
+
+def dense_unit(x):
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    x = x / np.where(largest > 0, largest, 1)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
+
+
+def dense_standardized(x):
+    precision, x = float_precision(x), as_embedding(x, "x")
+    x = x[:, ~constant_columns(x, precision)]
+    if not x.shape[1]:
+        return np.zeros((len(x), 1))
+    x = x - x.mean(axis=0)
+    x -= x.mean(axis=0)
+    x /= np.abs(x).max(axis=0)
+    return x / x.std(axis=0)
+
+
+def dense_ridge(predictors, responses, new):
+    center, mean = predictors.mean(axis=0), responses.mean(axis=0)
+    u, s, vt = np.linalg.svd(predictors - center, full_matrices=False)
+    kept = s > 1e-10 * s[0]
+    u, s, vt = u[:, kept], s[kept], vt[kept]
+    projected = u.T @ (responses - mean)
+    errors = []
+    for strength in RIDGE_STRENGTHS:
+        fit = u * (s**2 / (s**2 + strength))
+        left = 1 - 1 / len(u) - np.sum(u * fit, axis=1)
+        residual = responses - mean - fit @ projected
+        errors.append(np.sum(np.square(residual / np.maximum(left, 1e-9)[:, None])))
+    best = RIDGE_STRENGTHS[np.argmin(errors)]
+    return mean + (new - center) @ vt.T @ ((s / (s**2 + best))[:, None] * projected)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of a few rows, a partial one at the end."""
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", 85)
+
+
+def some_controls(n):
+    random = np.random.default_rng(7)
+    counts = random.poisson(2, size=(n, 4))
+    return np.hstack([counts, counts.sum(axis=1, keepdims=True), np.ones((n, 1))])
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_blocks_agree_with_whole_arrays(trap, scheme):
+    for x in trap:
+        found = prepare(x, scheme=scheme)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, dense(x, scheme), rtol=0 if scheme == "raw" else 1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_blocks_agree_with_whole_arrays_beyond_controls(trap):
+    for x in trap:
+        controls = some_controls(len(x))
+        np.testing.assert_allclose(prepare(x, controls=controls), dense(x, controls=controls), atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("scheme", [*SCHEMES, "controls"])
+def test_memory_maps(pair, tmp_path, dtype, order, scheme):
+    x = pair[0].astype(dtype)
+    x[:, 4] = 2
+    given = np.memmap(tmp_path / "x", dtype, "w+", shape=x.shape, order=order)
+    given[:] = x
+    options = {"controls": some_controls(60)} if scheme == "controls" else {"scheme": scheme}
+    expected = dense(x, **options)
+    np.testing.assert_allclose(prepare(given, **options), expected, atol=1e-12)
+    out = prepare(given, **options, out=partial(np.lib.format.open_memmap, tmp_path / "out.npy", "w+", np.float32))
+    assert isinstance(out, np.memmap)
+    out.flush()
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), prepare(given, **options).astype(np.float32))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_out(pair):
+    x, _ = pair
+    for options in ({"scheme": "raw"}, {"scheme": "unit"}, {}, {"controls": some_controls(60)}):
+        expected = prepare(x, **options)
+        out = np.full((60, 24), np.nan)[:, ::2]
+        assert prepare(x, **options, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+        own = x.copy()
+        assert prepare(own, **options, out=own) is own
+        np.testing.assert_array_equal(own, expected)
+    assert prepare(x) is not x
+    assert not np.shares_memory(prepare(x, scheme="raw"), x)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_offsets_and_sizes_in_single_precision(pair):
+    x = pair[0].astype(np.float32)
+    for moved in (x + np.float32(1e6), np.float32(1e6) * x, np.float32(1e-30) * x):
+        np.testing.assert_allclose(prepare(moved), dense(moved), atol=1e-12)
+        controls = moved[:, :3]
+        np.testing.assert_allclose(prepare(x, controls=controls), dense(x, controls=controls), atol=1e-11)
+    for scale in (1e-200, 1e55):  # squares leave the range of float64
+        np.testing.assert_allclose(prepare(scale * pair[0]), dense(pair[0]), atol=1e-12)
 
 
 def test_raw_and_unit(pair):
@@ -12,7 +142,7 @@ def test_raw_and_unit(pair):
     unit = prepare(x, scheme="unit")
     np.testing.assert_allclose(np.delete(np.linalg.norm(unit, axis=1), 3), 1)
     assert not unit[3].any()
-    np.testing.assert_allclose(prepare(1e-55 * x, scheme="unit"), unit, atol=1e-14)
+    np.testing.assert_allclose(prepare(1e-200 * x, scheme="unit"), unit, atol=1e-14)
 
 
 def test_standardized(pair):
@@ -26,14 +156,47 @@ def test_standardized(pair):
     np.testing.assert_allclose(prepare(np.hstack([scaled, noise])), expected, atol=1e-7)
 
 
+def test_columns_just_above_rounding_noise():
+    # The mean of so many numbers is off by more than they differ.
+    x = np.random.default_rng(0).normal(size=(100_000, 2))
+    x[:, 1] = 1 + 6 * np.finfo(float).eps * np.sign(x[:, 1])
+    np.testing.assert_allclose(prepare(x), dense(x), atol=1e-12)
+
+
 def test_sparse_bits_are_kept_in_half_precision():
     bits = np.zeros((5000, 3), np.float16)
     bits[0, 0] = bits[:50, 1] = bits[::2, 2] = 1
     assert prepare(bits).shape == (5000, 3)
 
 
+def test_rare_bits_are_loud_once_standardized():
+    bits = np.random.default_rng(0).random((1000, 100)) < 0.2
+    bits[:, 0] = np.arange(1000) < 5
+    shares = {scheme: np.mean(prepare(bits, scheme=scheme)[:5, 0] ** 2) for scheme in ("unit", "standardized")}
+    assert shares["unit"] == pytest.approx(0.05, abs=0.01)
+    assert shares["standardized"] == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_loud_columns_decide_unless_standardized():
+    def nearest(z):
+        products = z @ z.T
+        np.fill_diagonal(products, -np.inf)
+        return np.argsort(-products, axis=1)[:, :10]
+
+    def shared(a, b):
+        return np.mean([len(np.intersect1d(*lists)) / 10 for lists in zip(a, b, strict=True)])
+
+    x = np.random.default_rng(0).normal(size=(500, 64))
+    x[:, :4] *= 30
+    loud = nearest(prepare(x[:, :4], scheme="unit"))
+    assert shared(nearest(prepare(x, scheme="unit")), loud) == pytest.approx(0.92, abs=0.02)
+    assert shared(nearest(prepare(x)), loud) == pytest.approx(0.05, abs=0.01)
+
+
 def test_all_constant_becomes_zero():
-    assert prepare(np.full((12, 4), 0.1)).tolist() == [[0.0]] * 12
+    x = np.full((12, 4), 0.1)
+    assert prepare(x).tolist() == [[0.0]] * 12
+    assert prepare(x, controls=np.arange(12.0)[:, None], out=np.ones((12, 1), np.float32)).tolist() == [[0.0]] * 12
 
 
 def test_controls_remove_what_is_linear_in_them():
@@ -48,6 +211,7 @@ def test_controls_remove_what_is_linear_in_them():
     assert np.mean(np.sum(prepare(x) * standard, axis=1)) < 0.7
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("columns", [3, 70])
 def test_prediction_is_that_of_scikit_learn(pair, columns):
     from sklearn.linear_model import RidgeCV
@@ -55,11 +219,22 @@ def test_prediction_is_that_of_scikit_learn(pair, columns):
     x, _ = pair
     predictors = np.random.default_rng(0).normal(size=(60, columns))
     predictors[:, :2] += x[:, :2]
-    found = out_of_fold_prediction(predictors, x)
     for held_out in folds(60):
         seen = np.delete(np.arange(60), held_out)
         model = RidgeCV(alphas=RIDGE_STRENGTHS).fit(predictors[seen], x[seen])
-        np.testing.assert_allclose(found[held_out], model.predict(predictors[held_out]), atol=1e-9)
+        found = ridge(predictors, lambda rows: x[rows], 12, seen).predict(predictors[held_out])
+        np.testing.assert_allclose(found, model.predict(predictors[held_out]), atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_strength_is_no_matter_of_rounding_where_controls_explain_all(seed):
+    # The residual of the only item with some element is near 0, as is the share of it that leaving it out adds.
+    counts = np.random.default_rng(seed).poisson(0.01 + 3 * (np.arange(90) < 4), size=(400, 90))
+    counts[:, 0] += 1
+    size = counts.sum(axis=1, keepdims=True)
+    sizes = np.hstack([size, 1 / size, size**2])
+    controls, x = np.hstack([counts, counts / size, sizes]), sizes.astype(np.float32)
+    np.testing.assert_allclose(prepare(x, controls=controls), dense(x, controls=controls), atol=1e-8)
 
 
 def test_many_controls_do_not_overfit():
@@ -71,6 +246,68 @@ def test_many_controls_do_not_overfit():
 def test_constant_controls_leave_plain_standardized(pair):
     x, _ = pair
     np.testing.assert_array_equal(prepare(x, controls=np.full((60, 3), 7.3)), prepare(x))
+
+
+def test_control_that_varies_in_one_fold_only(pair):
+    x, _ = pair
+    controls = np.zeros((60, 1))
+    controls[17] = 1
+    np.testing.assert_allclose(prepare(x, controls=controls), dense(x, controls=controls), atol=1e-12)
+
+
+@pytest.mark.parametrize(("controls", "most"), [(0, 50e6), (40, 75e6)])
+def test_memory(tmp_path, controls, most):
+    n, d = 20_000, 256  # 41 MB in float64
+    random = np.random.default_rng(0)
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(n, d))
+    for start in range(0, n, 1000):
+        x[start : start + 1000] = random.normal(size=(1000, d))
+    options = {"controls": random.normal(size=(n, controls))} if controls else {}
+    out = np.memmap(tmp_path / "out", np.float32, "w+", shape=(n, d))
+    tracemalloc.start()
+    try:
+        prepare(x, **options, out=out)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(np.linalg.norm(out[::100], axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: x[:, 0],
+        lambda x: x[:, :0],
+        lambda x: x[:1],
+        lambda x: x[:0],
+        lambda x: 3.0,
+        lambda x: x.astype(complex),
+        lambda x: [["a", "b"]] * 3,
+        lambda x: np.where(np.arange(720).reshape(60, 12) % 300 == 299, np.nan, x),
+        lambda x: np.where(np.arange(720).reshape(60, 12) % 300 == 299, [np.nan, -np.inf, np.inf] * 4, x),
+        lambda x: np.where(np.arange(720).reshape(60, 12) == 700, -np.inf, x.astype(np.float16)),
+        lambda x: np.where(x > 0, 1.7e308, -1.7e308),
+        lambda x: -1e61 * abs(x),
+    ],
+)
+def test_refuses_what_metrics_refuse_in_the_same_words(pair, spoil):
+    x = spoil(pair[0])
+    with pytest.raises(ValueError, match=r".") as expected:
+        as_embedding(x, "x")
+    for scheme in SCHEMES:
+        out = np.zeros((60, 12))
+        with pytest.raises(ValueError, match=r".") as found:
+            prepare(x, scheme=scheme, out=out)
+        assert str(found.value) == str(expected.value)
+        assert not out.any()
+
+
+def test_objects_are_numbers_too(pair):
+    x, _ = pair
+    np.testing.assert_array_equal(prepare(x.astype(object)), prepare(x))
+    np.testing.assert_array_equal(prepare(x.tolist()), prepare(x))
 
 
 def test_errors(pair):
@@ -85,3 +322,21 @@ def test_errors(pair):
         prepare(x, controls=np.full((60, 1), np.nan))
     with pytest.raises(ValueError, match="controls: needs at least 10 rows, found 9"):
         prepare(x[:9], controls=x[:9])
+
+
+def test_errors_of_out(pair):
+    x, _ = pair
+    x[:, [2, 5]] = 1
+    hint = "; 2 columns are constant and left out, a callable is told the shape"
+    with pytest.raises(ValueError, match=rf"^out: expected shape \(60, 10\), found \(60, 12\){hint}$"):
+        prepare(x, out=np.empty((60, 12)))
+    with pytest.raises(ValueError, match=r"^out: expected shape \(60, 12\), found \(12, 60\)$"):
+        prepare(x, scheme="unit", out=lambda shape: np.empty(shape[::-1]))
+    expected = "out: expected an array of a float dtype or a callable that returns one, found"
+    with pytest.raises(ValueError, match=f"{expected} dtype int64"):
+        prepare(x, scheme="unit", out=np.empty((60, 12), np.int64))
+    with pytest.raises(ValueError, match=f"{expected} list"):
+        prepare(x, out=[])
+    read_only = np.broadcast_to(0.0, (60, 10))
+    with pytest.raises(ValueError, match="out: expected an array that can be written to, found a read-only one"):
+        prepare(x, out=read_only)

@@ -17,7 +17,7 @@ _HEAD = """\
 neighbour. Three preparations of the embeddings stand side by side; the board ranks by *beyond composition*, in
 which nothing that composition and size predict linearly is left to agree about. *Paper* is the plain CKNNA of
 arXiv 2512.03750 (rows L2-normalised, not calibrated), for comparison with it. Intervals are 95 %, from
-{subsamples} subsamples of the items, and conservative.
+the differences between the halves of {splits} random splits of the items.
 
 Built from the records in `results/`; do not edit.
 """
@@ -39,7 +39,7 @@ _DETAILS = (
 def render(board: Board) -> str:
     """Markdown page of a board."""
     settings = board.spec.settings
-    parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, subsamples=settings.subsamples)]
+    parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
     if board.overall:
         parts.append(_overall(board))
     parts += [_dataset(table) for table in board.datasets]

@@ -17,13 +17,13 @@ def ranks(scores: Mapping[str, float]) -> dict[str, int]:
 
 
 def rank_intervals(draws: Mapping[str, Sequence[float | None]], level: float = 0.95) -> dict[str, tuple[int, int]]:
-    """Interval of each rank over subsamples of the items.
+    """Interval of each rank over draws of the items.
 
     Parameters
     ----------
     draws
-        Score of each target in each subsample; the subsamples are the same for all targets, so that what is
-        common to all of them (an easy or a hard subsample) does not blur the order.
+        Score that each target would have in other draws of the items, from the same halves for all targets, so
+        that what is common to all of them (easy or hard items) does not blur the order.
     level
         Coverage of the interval.
     """

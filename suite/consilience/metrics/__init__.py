@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .arrays import DegenerateInputWarning
 from .calibration import Calibration, calibrate, calibrate_from
+from .calibration_matrices import CalibrationMatrices, calibration_matrices
 from .cka import cka
 from .cknna import cknna, cknna_from
 from .distance_correlation import distance_correlation
@@ -21,33 +22,40 @@ from .neighbor_kernel import NeighborKernel
 from .neighbors import Neighbors, neighbors
 from .pairs import Pairwise, pairwise
 from .preparation import prepare
-from .resampling import draw_permutations, draw_subsets
+from .resampling import draw_halves, draw_permutations
+from .sensitivity import KSweep, NSweep, k_sweep, n_sweep
 from .subsampling import Interval, interval, interval_from, subsample_scores
 
 __all__ = [
     "AlignmentMatrices",
     "Calibration",
+    "CalibrationMatrices",
     "DegenerateInputWarning",
     "Interval",
+    "KSweep",
+    "NSweep",
     "NeighborKernel",
     "Neighbors",
     "Pairwise",
     "alignment_matrices",
     "calibrate",
     "calibrate_from",
+    "calibration_matrices",
     "cka",
     "cknna",
     "cknna_from",
     "distance_correlation",
+    "draw_halves",
     "draw_permutations",
-    "draw_subsets",
     "information_imbalance",
     "interval",
     "interval_from",
     "intrinsic_dimension",
     "intrinsic_dimension_correlation",
+    "k_sweep",
     "mutual_knn",
     "mutual_knn_from",
+    "n_sweep",
     "neighbors",
     "pairwise",
     "prepare",

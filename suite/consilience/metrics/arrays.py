@@ -24,6 +24,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 #: Fourth powers of larger entries leave the range of float64.
 LARGEST_MAGNITUDE = 1e60
+#: Inner products or squared distances closer than this fraction of the largest possible one are ties: sums of
+#: products round at about 1e-15, differently for each library, each machine and each order of the rows.
+TIE_TOLERANCE = 2.0**-42
 
 
 class DegenerateInputWarning(UserWarning):
@@ -68,18 +71,27 @@ def as_embedding(x: npt.ArrayLike, name: str, *, minimum: int = 2) -> FloatArray
     if n < minimum:
         raise ValueError(f"{name}: needs at least {minimum} rows, found {n}")
     result = np.ascontiguousarray(array, dtype=np.float64)
-    finite = np.isfinite(result)
+    check_finite(result, name)
+    return result
+
+
+def check_finite(x: FloatArray, name: str, *, first_row: int = 0) -> None:
+    """Raise :class:`ValueError` if there is a NaN, an infinity or a magnitude above 1e60 in `x`.
+
+    `x` may be a block of an embedding that starts at its row `first_row`.
+    """
+    finite = np.isfinite(x)
     if not finite.all():
         row, column = (int(axis[0]) for axis in np.nonzero(~finite))
-        nans = int(np.isnan(result).sum())
+        nans = int(np.isnan(x).sum())
         infinities = int((~finite).sum()) - nans
         raise ValueError(
-            f"{name}: found {nans} NaN and {infinities} infinite values, the first in row {row}, column {column}"
+            f"{name}: found {nans} NaN and {infinities} infinite values, "
+            f"the first in row {first_row + row}, column {column}"
         )
-    largest = float(np.abs(result).max())
+    largest = float(np.abs(x).max(initial=0.0))
     if largest > LARGEST_MAGNITUDE:
         raise ValueError(f"{name}: found a magnitude of {largest:.3g}, above {LARGEST_MAGNITUDE:.0e}; rescale")
-    return result
 
 
 def as_pair(x: npt.ArrayLike, y: npt.ArrayLike, *, minimum: int = 2) -> tuple[FloatArray, FloatArray]:

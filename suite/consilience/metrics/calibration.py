@@ -63,13 +63,22 @@ class Calibration:
 
     @classmethod
     def from_null(
-        cls, score: float, null: FloatArray, *, alpha: float = 0.05, higher: bool = True, best: float = 1.0
+        cls,
+        score: float,
+        null: FloatArray,
+        *,
+        alpha: float = 0.05,
+        higher: bool = True,
+        best: float = 1.0,
+        rounding: float = 1e-12,
+        stopped: bool = False,
     ) -> Calibration:
         """Set `score` against the scores `null`, (permutations,), of relabelled embeddings.
 
         tau is the ``ceil((1 - alpha) (P + 1))``-th order statistic of the score and the null together, from
         the dissimilar end. `higher` says whether higher is more alike, `best` what identical embeddings
-        score.
+        score, `rounding` which relative difference is none. If the drawing `stopped` at a fixed number of
+        extreme values, p is that number over all (Besag and Clifford 1991).
 
         Raises
         ------
@@ -83,17 +92,18 @@ class Calibration:
         if isnan(score):
             return cls(score, NAN, NAN, NAN, NAN, null)
         sign = 1.0 if higher else -1.0
-        together = np.sort(sign * np.append(null, score))
+        # a score and its own null differ in the order of summation when a permutation changes nothing
+        compared = np.where(np.abs(null - score) <= rounding * abs(score), score, null)
+        together = np.sort(sign * np.append(compared, score))
         place = ceil((1 - alpha) * len(together) - 1e-9)  # 0.95 * 200 is 190 and must not become 191
         tau = sign * float(together[place - 1])
-        # a score and its own null differ in the order of summation when a permutation changes nothing
-        extreme = sign * null >= sign * score - 1e-12 * abs(score)
+        extreme = int(np.sum(sign * compared >= sign * score))
         room = sign * (best - tau)
         return cls(
             score=score,
             null_mean=float(null.mean()),
             null_quantile=tau,
-            p_value=(1 + int(extreme.sum())) / len(together),
+            p_value=extreme / len(null) if stopped else (1 + extreme) / len(together),
             calibrated=max(0.0, sign * (score - tau) / room) if room > 0 else 0.0,
             null=null,
         )
@@ -192,5 +202,5 @@ def calibrate_from(
         return Calibration.from_null(NAN, np.full(len(permutations), NAN), alpha=alpha)
     n, k = permutations.shape[1], getattr(a, "k", parts.neighbors) or 1
     null = np.array([parts.relabelled(a, b, permutation) for permutation in permutations])
-    higher = bool(get_metric(metric).card.higher_is_more_alike)
+    higher = bool(get_metric(metric.partition(":")[0]).card.higher_is_more_alike)
     return Calibration.from_null(score, null, alpha=alpha, higher=higher, best=parts.best(n, k))

@@ -7,9 +7,11 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, as_pair, centered_columns, undefined
+from .arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
 from .centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
-from .pairs import Pairwise, pairwise
+from .collection import Collection
+from .correlations import relabelled_correlations
+from .pairs import Null, Pairwise, pairwise
 
 
 @metric(
@@ -65,4 +67,8 @@ def _score(a: FloatArray, b: FloatArray) -> float:
     return matrix_correlation(a, b, "CKA")
 
 
-pairwise("cka", Pairwise(state=_centered_kernel, score=_score, relabelled=relabelled_correlation))
+def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
+    return relabelled_correlations(collection, _centered_kernel, "CKA", permutations)
+
+
+pairwise("cka", Pairwise(state=_centered_kernel, score=_score, relabelled=relabelled_correlation, null=_null))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from dataclasses import replace
+from threading import Lock
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,13 @@ from consilience.cards import MetricCard
 from consilience.registry import metric
 
 from .arrays import FloatArray, IntArray, check_choice, check_same_length, warn_undefined
+from .collection import Collection
 from .neighbor_kernel import NeighborKernel
-from .pairs import Pairwise, pairwise
+from .pairs import Null, Pairwise, pairwise
 
 Variant = Literal["paper", "platonic-rep"]
+#: What platonic-rep adds to the denominator.
+PLATONIC_EPS = 1e-6
 
 
 @metric(
@@ -34,7 +39,7 @@ def cknna(
     *,
     k: int = 25,
     variant: Variant = "paper",
-    eps: float = 1e-6,
+    eps: float = PLATONIC_EPS,
 ) -> float:
     r"""Centred kernel alignment of two embeddings, restricted to the neighbours they share.
 
@@ -184,17 +189,18 @@ def _platonic_from(a: NeighborKernel, b: NeighborKernel, eps: float) -> float:
     return _masked_hsic(a, b) / (float(np.sqrt(products)) + eps)
 
 
-def _masked_hsic(a: NeighborKernel, b: NeighborKernel) -> float:
+def _masked_hsic(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None) -> float:
     """Unbiased HSIC (Song et al. 2012, eq. 5) of two kernels set to zero outside their shared edges."""
     n = len(a)
-    places, rows, ranks = shared_edges(a, b)
+    places, rows, ranks = shared_edges(a, b, relabelling)
     columns = a.columns.ravel()[places]
     first: FloatArray = a.raw_values.ravel()[places]
     second: FloatArray = b.raw_values[rows, ranks]
-    back = columns * n + rows
-    reciprocal = (a.ranks_at(back) < a.k) & (b.ranks_at(back) < b.k)
+    items = places // a.k
+    other = columns if relabelling is None else relabelling[columns]
+    reciprocal = (a.ranks_at(columns * n + items) < a.k) & (b.ranks_at(other * n + rows) < b.k)
     trace = float(np.sum((first * second)[reciprocal]))
-    crossed = np.bincount(columns, first, n) @ np.bincount(rows, second, n)
+    crossed = np.bincount(columns, first, n) @ np.bincount(items, second, n)
     total = trace + first.sum() * second.sum() / ((n - 1) * (n - 2)) - 2 * crossed / (n - 2)
     return float(total / (n * (n - 3)))
 
@@ -203,4 +209,103 @@ def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> 
     return aligned_sum(a, b, permutation) / norm(a, b)
 
 
-pairwise("cknna", Pairwise(state=NeighborKernel, score=cknna_from, relabelled=_relabelled, neighbors=25))
+def _matrix(collection: Collection, k: int) -> FloatArray:
+    """CKNNA of all pairs of models from their lists."""
+    from . import _compiled as compiled
+
+    sums, lock = np.zeros((len(collection.sources),) * 2), Lock()
+
+    def rows(part: slice, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch.update(row=np.zeros(len(collection)), order=np.arange(len(collection)))
+        found = np.zeros_like(sums)
+        lists = (collection.inner_indices, collection.inner_values, k, scratch["order"])
+        compiled.shared_products(*lists, part.start, part.stop, scratch["row"], found)
+        with lock:
+            sums[:] += found
+
+    collection.run("CKNNA", rows, collection.row_blocks())
+    own, scale = _self_terms(collection, k)
+    result: FloatArray = (sums + sums.T + np.diag(own)) / scale[:, None] / scale
+    return result
+
+
+def _self_terms(collection: Collection, k: int) -> tuple[FloatArray, FloatArray]:
+    """Self terms of all models, and their roots, ``nan`` for zero."""
+    own = np.array([np.einsum("ip,ip->", v[:, :k], v[:, :k]) for v in collection.inner_values])
+    return own, np.sqrt(np.where(own > 0, own, np.nan))
+
+
+def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
+    """CKNNA of all pairs under each relabelling, from the same lists."""
+    from . import _compiled as compiled
+
+    n, models = len(collection), len(collection.sources)
+    scores = np.zeros((len(permutations), models, models))
+
+    def one(draw: int, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch["row"] = np.zeros(n)
+        lists = (collection.inner_indices, collection.inner_values, k, permutations[draw])
+        compiled.shared_products(*lists, 0, n, scratch["row"], scores[draw])
+
+    collection.run("null of CKNNA", one, range(len(permutations)))
+    _, scale = _self_terms(collection, k)
+    return Null(scores / scale[:, None] / scale)
+
+
+def _platonic_score(a: NeighborKernel, b: NeighborKernel) -> float:
+    return _platonic_from(a, b, PLATONIC_EPS)
+
+
+def _platonic_relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+    products = _masked_hsic(a, a) * _masked_hsic(b, b)
+    return _masked_hsic(a, b, permutation) / (float(np.sqrt(products)) + PLATONIC_EPS)
+
+
+def _platonic_matrix(collection: Collection, k: int) -> FloatArray:
+    """CKNNA of all pairs of models as platonic-rep computes it, from their lists; row model first."""
+    from . import _compiled as compiled
+
+    n, models = len(collection), len(collection.sources)
+    indices = np.ascontiguousarray(collection.inner_indices[:, :, :k])
+    values = np.empty(indices.shape)
+    back = np.empty(indices.shape, dtype=np.bool_)
+    hsic = np.empty((models, models))
+
+    def model(m: int, scratch: dict[str, Any]) -> None:
+        source = collection.sources[m]
+        # back to the kernel that is not centred
+        values[m] = collection.inner_values[m, :, :k] + source.products_with(source.mean[None]).T
+        compiled.reciprocal_edges(indices[m], back[m])
+
+    def row(a: int, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch.update(places=np.full(n, -1, dtype=np.int32), columns=np.empty(n), rows=np.empty(n))
+        for b in range(models):
+            first, second = (indices[a], values[a], back[a]), (indices[b], values[b], back[b])
+            hsic[a, b] = compiled.masked_hsic(*first, *second, *scratch.values())
+
+    collection.run("CKNNA", model, range(models))
+    collection.run("CKNNA", row, range(models))
+    hsic /= n * (n - 3)
+    own = hsic.diagonal()
+    scale = np.sqrt(np.where(own > 0, own, np.nan))
+    result: FloatArray = hsic / (np.outer(scale, scale) + PLATONIC_EPS)
+    return result
+
+
+_parts = Pairwise(
+    state=NeighborKernel,
+    score=cknna_from,
+    relabelled=_relabelled,
+    neighbors=25,
+    depths=lambda k, n: (k, 0),
+    matrix=_matrix,
+    null=_null,
+)
+pairwise("cknna", _parts)
+pairwise(
+    "cknna:platonic-rep",
+    replace(_parts, score=_platonic_score, relabelled=_platonic_relabelled, matrix=_platonic_matrix, null=None),
+)

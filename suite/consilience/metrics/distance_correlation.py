@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +13,19 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, as_pair, check_choice, symmetric_distances, undefined
+from .arrays import FloatArray, IntArray, as_pair, check_choice, symmetric_distances, undefined
 from .centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
-from .pairs import Pairwise, pairwise
+from .collection import Collection
+from .correlations import MatrixCorrelation, relabelled_correlations
+from .matrices import is_large, score_pair
+from .pairs import Null, Pairwise, pairwise
+from .sources import Source
+from .tiles import Place, Tile
 
 Variant = Literal["unbiased", "paper", "biased"]
+
+#: Items to which each item's mean distance is estimated.
+_LANDMARKS = 64
 
 
 @metric(
@@ -57,6 +68,8 @@ def distance_correlation(x: npt.ArrayLike, y: npt.ArrayLike, *, variant: Variant
     Ann. Statist. 35, 2769 (2007), definition 5; arXiv:2512.03750, equation A18.
     """
     check_choice(variant, get_args(Variant), "variant")
+    if is_large(x, y):
+        return score_pair("distance_correlation" + ("" if variant == "unbiased" else f":{variant}"), x, y)[0]
     x, y = as_pair(x, y, minimum=4 if variant == "unbiased" else 2)
     if undefined("distance correlation", x=x, y=y):
         return float("nan")
@@ -70,11 +83,84 @@ def _centered_distances(x: FloatArray, variant: Variant = "unbiased") -> FloatAr
     return u_centered(distances) if variant == "unbiased" else double_centered(distances)
 
 
+class _Correlations(MatrixCorrelation):
+    """Distance correlations of all pairs."""
+
+    def shift(self, source: Source) -> FloatArray:
+        """Return each item's mean distance to a few landmarks, less half the mean of all."""
+        from scipy.spatial.distance import cdist
+
+        n = len(source)
+        landmarks = source.rows(np.linspace(0, n - 1, min(_LANDMARKS, n)).astype(np.intp), np.float64)
+        means = [cdist(block, landmarks).mean(axis=1) for block in source.blocks()]
+        mean = np.concatenate(means)
+        shift: FloatArray = mean - mean.mean() / 2
+        return shift
+
+    def diagonal(self, source: Source) -> FloatArray:
+        """Return the distance of each item to itself."""
+        return np.zeros(len(source))
+
+    def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
+        """Keep the distances of one model."""
+        self.store(model, tile, place, scratch, root=True)
+
+
+def _unbiased(found: _Correlations) -> FloatArray:
+    return found.correlations(unbiased=True)
+
+
+def _paper(found: _Correlations) -> FloatArray:
+    return found.correlations(unbiased=False)
+
+
+def _biased(found: _Correlations) -> FloatArray:
+    root: FloatArray = np.sqrt(np.maximum(_paper(found), 0.0))
+    return root
+
+
 def _score(a: FloatArray, b: FloatArray) -> float:
     return matrix_correlation(a, b, "distance correlation")
 
 
+def _biased_score(a: FloatArray, b: FloatArray) -> float:
+    return float(np.sqrt(max(_score(a, b), 0.0)))
+
+
+def _biased_relabelled(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
+    return float(np.sqrt(max(relabelled_correlation(a, b, permutation), 0.0)))
+
+
+def _null(variant: Variant) -> Callable[[Collection, int, IntArray], Null]:
+    def null(collection: Collection, k: int, permutations: IntArray) -> Null:
+        centred = partial(_centered_distances, variant=variant)
+        found = relabelled_correlations(collection, centred, "distance correlation", permutations)
+        return replace(found, scores=np.sqrt(np.maximum(found.scores, 0.0))) if variant == "biased" else found
+
+    return null
+
+
+_squared = Pairwise(
+    state=_centered_distances,
+    score=_score,
+    relabelled=relabelled_correlation,
+    consumer=lambda collection, k: _Correlations(collection.loops),
+    read=_unbiased,
+    null=_null("unbiased"),
+)
+pairwise("distance_correlation", _squared)
 pairwise(
-    "distance_correlation",
-    Pairwise(state=_centered_distances, score=_score, relabelled=relabelled_correlation),
+    "distance_correlation:paper",
+    replace(_squared, state=partial(_centered_distances, variant="paper"), read=_paper, null=_null("paper")),
+)
+pairwise(
+    "distance_correlation:biased",
+    replace(
+        _squared,
+        state=partial(_centered_distances, variant="biased"),
+        score=_biased_score,
+        relabelled=_biased_relabelled,
+        read=_biased,
+        null=_null("biased"),
+    ),
 )

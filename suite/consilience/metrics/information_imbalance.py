@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +13,26 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, symmetric_distances, warn_undefined
-from .pairs import Pairwise, pairwise
+from .arrays import (
+    TIE_TOLERANCE,
+    FloatArray,
+    IntArray,
+    as_pair,
+    check_k,
+    rows_equal,
+    symmetric_distances,
+    warn_undefined,
+)
+from .collection import Collection
+from .matrices import is_large, score_pair
+from .neighbors import Neighbors
+from .pairs import Null, Pairwise, check_dense, pairwise
+from .sources import Source
+from .tiles import Consumer, Place, Tile, run
+
+#: Beyond this many nearest neighbours at the same distance a sample of them stands for all.
+LARGEST_TIE = 32
+_SPARE = 4
 
 
 @metric(
@@ -42,9 +63,9 @@ def information_imbalance(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 1) -> 
     -------
     x_to_y, y_to_x : float
         (k + 1)/n if the first embedding holds all that the second knows about neighbourhoods, about 1 if it
-        says nothing about them. Lower is more alike. Equal distances share their mean rank, and where they
-        make the nearest neighbours ambiguous the mean over all choices is returned. Both ``nan``, with a
-        :class:`DegenerateInputWarning`, when all rows of one embedding are equal.
+        says nothing about them. Lower is more alike. Equal distances (to a share of 2^-42) share their mean
+        rank, and where they make the nearest neighbours ambiguous the mean over all choices is returned. Both
+        ``nan``, with a :class:`DegenerateInputWarning`, when all rows of one embedding are equal.
 
     Raises
     ------
@@ -55,6 +76,9 @@ def information_imbalance(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 1) -> 
     ----------
     A. Glielmo, C. Zeni, B. Cheng, G. Csanyi, A. Laio, PNAS Nexus 1, pgac039 (2022), equation 3.
     """
+    if is_large(x, y):
+        check_k(k, len(np.asarray(x)))
+        return score_pair("information_imbalance", x, y, k)
     x, y = as_pair(x, y)
     check_k(k, len(x))
     return _score(_neighborhoods(x, k), _neighborhoods(y, k))
@@ -73,19 +97,32 @@ class _Neighborhoods:
 
 
 def _neighborhoods(x: FloatArray, k: int = 1) -> _Neighborhoods:
-    from scipy.stats import rankdata
-
     distances = symmetric_distances(x)
     np.fill_diagonal(distances, -1.0)  # the item itself comes first, also before its duplicates: rank 0
-    ranks = rankdata(distances, method="average", axis=1) - 1.0
+    ranks = _mid_ranks(distances)
     np.fill_diagonal(distances, np.inf)
     boundary = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
-    closer = distances < boundary
-    tied = distances == boundary
+    tied = np.abs(distances - boundary) <= TIE_TOLERANCE * boundary
+    closer = (distances < boundary) & ~tied
     share = (k - closer.sum(axis=1)) / tied.sum(axis=1)
     weights = closer + tied * share[:, None]
     rows, columns = np.nonzero(weights)
     return _Neighborhoods(ranks.astype(np.float32), rows, columns, weights[rows, columns], k, not rows_equal(x))
+
+
+def _mid_ranks(distances: FloatArray) -> FloatArray:
+    """Ranks from 0 in each row, (n, n); distances that differ by a share of 2^-42 share their mean rank."""
+    n = len(distances)
+    order = np.argsort(distances, axis=1)
+    ascending = np.take_along_axis(distances, order, axis=1)
+    apart = np.ones((n, n), dtype=np.bool_)
+    apart[:, 1:] = np.diff(ascending, axis=1) > TIE_TOLERANCE * np.abs(ascending[:, 1:])
+    starts = np.flatnonzero(apart)  # of groups of ties, none of which goes on in the next row
+    lengths = np.diff(np.append(starts, n * n))
+    middle = np.repeat(starts % n + (lengths - 1) / 2, lengths)
+    ranks = np.empty_like(distances)
+    np.put_along_axis(ranks, order, middle.reshape(n, n), axis=1)
+    return ranks
 
 
 def _imbalance(a: _Neighborhoods, ranks: npt.NDArray[np.float32]) -> float:
@@ -103,6 +140,128 @@ def _relabelled(a: _Neighborhoods, b: _Neighborhoods, permutation: IntArray) -> 
     return _imbalance(a, b.ranks[permutation[a.rows], permutation[a.columns]])
 
 
+class _Imbalances(Consumer):
+    """Information imbalances of all pairs: the ranks of each model's nearest neighbours in every other model."""
+
+    def __init__(self, collection: Collection, k: int) -> None:
+        self.k = k
+        self.threads, self.loops = collection.threads, collection.loops
+        lists = collection.euclidean
+        self.groups = [_nearest_groups(s, near, k) for s, near in zip(collection.sources, lists, strict=True)]
+
+    def begin(self, sources: Sequence[Source], scratch_size: int) -> None:
+        """Look up the distances, in every model, of all nearest neighbours."""
+        self.sources, n = sources, len(sources[0])
+        self.targets, self.owners, self.weights = _by_item(self.groups, n)
+        del self.groups
+        self.thresholds = np.empty((len(sources), *self.targets.shape), dtype=self.loops.threshold_type)
+        self.bands = np.empty((len(sources), n), dtype=np.float32)
+        self.sums = np.zeros((len(sources), len(sources)))
+        self.lock = Lock()
+
+        def look_up(model: int, scratch: dict[str, Any]) -> None:
+            source = sources[model]
+            self.loops.near_squared_distances(source, self.targets, self.thresholds[model])
+            lengths = np.sqrt(source.squares)
+            error = self.loops.rounding(source.x.shape[1]) * lengths * lengths.max()
+            self.bands[model] = 2.0**-24 * (2 * error + 4 * (source.squares + source.squares.max()))
+
+        run(look_up, range(len(sources)), threads=self.loops.workers(self.threads))
+
+    def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
+        """Count how many items are nearer than each nearest neighbour of the other models."""
+        loops, source = self.loops, self.sources[model]
+        if place.diagonal:
+            tile = loops.copy(tile)
+            loops.fill_diagonal(tile, np.inf)
+        sums = loops.zeros((len(self.sources),), np.float64)
+        known = (self.thresholds[model], self.targets, self.owners, self.weights, self.bands[model])
+        loops.add_ranks(tile, place.rows, place.columns, known, source, sums)
+        if not place.diagonal:
+            loops.add_ranks(loops.across(tile), place.columns, place.rows, known, source, sums)
+        with self.lock:
+            self.sums[:, model] += loops.get(sums)
+
+    def imbalances(self) -> FloatArray:
+        """Return the imbalances, row to column, (M, M)."""
+        n = self.thresholds.shape[1]
+        result: FloatArray = 2 * (self.sums + n * self.k) / (n * n * self.k)
+        return result
+
+
+def _nearest_groups(source: Source, lists: Neighbors, k: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """Items, their k nearest neighbours, and the chance of each to be one of the k where distances tie."""
+    n = len(source)
+    squared = np.square(lists.values * source.factors[0])
+    boundary = squared[:, k - 1 : k]
+    chosen = squared <= boundary * (1 + TIE_TOLERANCE)
+    items, places = np.nonzero(chosen)
+    neighbors = lists.indices[items, places].astype(np.intp)
+    tied = np.abs(squared - boundary) <= boundary * TIE_TOLERANCE
+    certain = (chosen & ~tied).sum(axis=1)
+    share = (k - certain) / tied.sum(axis=1)
+    weights = np.where(tied[items, places], share[items], 1.0)
+    open_end = np.flatnonzero(chosen[:, -1]) if lists.depth < n - 1 else np.empty(0, dtype=np.intp)
+    if len(open_end) == 0:
+        return items, neighbors, weights
+    kept = ~np.isin(items, open_end)
+    parts = [(items[kept], neighbors[kept], weights[kept])]
+    random = np.random.default_rng(0)
+    for block in np.array_split(open_end, max(1, len(open_end) * n // 2**22)):
+        for i, row in zip(block, source.squared_distances(block), strict=True):
+            row[i] = np.inf
+            edge = np.partition(row, k - 1)[k - 1]
+            closer = np.flatnonzero(row < edge * (1 - TIE_TOLERANCE))
+            equal = np.flatnonzero(np.abs(row - edge) <= edge * TIE_TOLERANCE)
+            drawn = equal if len(equal) <= LARGEST_TIE else random.choice(equal, LARGEST_TIE, replace=False)
+            weight = np.append(np.ones(len(closer)), np.full(len(drawn), (k - len(closer)) / len(drawn)))
+            parts.append((np.full(len(weight), i), np.append(closer, drawn), weight))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def _by_item(groups: Sequence[tuple[IntArray, IntArray, FloatArray]], n: int) -> tuple[Any, Any, Any]:
+    """Set the neighbours of all models side by side: targets, owning models and weights, (n, L) each."""
+    items = np.concatenate([group[0] for group in groups])
+    order = np.argsort(items, kind="stable")
+    items = items[order]
+    counts = np.bincount(items, minlength=n)
+    places = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+    targets = np.full((n, counts.max()), -1, dtype=np.int32)
+    owners = np.zeros(targets.shape, dtype=np.int16)
+    weights = np.zeros(targets.shape)
+    targets[items, places] = np.concatenate([group[1] for group in groups])[order]
+    owners[items, places] = np.repeat(np.arange(len(groups)), [len(group[0]) for group in groups])[order]
+    weights[items, places] = np.concatenate([group[2] for group in groups])[order]
+    return targets, owners, weights
+
+
+def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
+    """Imbalances of all pairs under each relabelling, from the ranks of all models."""
+    from . import _compiled as compiled
+
+    n, models = len(collection), len(collection.sources)
+    check_dense("information imbalance", 4 * models * n * n)
+    ranks = np.empty((models, n, n), dtype=np.uint32)
+    hoods: list[_Neighborhoods | None] = [None] * models
+
+    def one_model(model: int, scratch: dict[str, Any]) -> None:
+        hood = _neighborhoods(collection.sources[model].x.astype(np.float64), k)
+        ranks[model] = 2 * hood.ranks  # mid-ranks are halves
+        hoods[model] = replace(hood, ranks=np.empty((0, 0), dtype=np.float32))
+
+    collection.run("ranks", one_model, range(models))
+    known = [hood for hood in hoods if hood is not None]
+    rows, columns, weights = (np.concatenate([getattr(h, f) for h in known]) for f in ("rows", "columns", "weights"))
+    starts = np.append(0, np.cumsum([len(hood.rows) for hood in known]))
+    sums = np.full((len(permutations), models, models), np.nan)
+
+    def one(draw: int, scratch: dict[str, Any]) -> None:
+        compiled.mean_ranks(ranks, rows, columns, weights, starts, permutations[draw], sums[draw])
+
+    collection.run("null of information imbalance", one, range(len(permutations)))
+    return Null(2 * sums / (n * n * k))
+
+
 pairwise(
     "information_imbalance",
     Pairwise(
@@ -111,5 +270,9 @@ pairwise(
         relabelled=_relabelled,
         neighbors=1,
         best=lambda n, k: (k + 1) / n,
+        depths=lambda k, n: (0, min(k + _SPARE, n - 1)),
+        consumer=_Imbalances,
+        null=_null,
+        read=_Imbalances.imbalances,
     ),
 )

@@ -10,7 +10,11 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, as_embedding, check_choice, check_k, rows_equal, symmetric_distances
+from .arrays import FloatArray, check_choice, check_k
+from .collection import Collection
+from .neighbors import search
+from .pairs import Single, single
+from .sources import Source
 
 Estimator = Literal["two_nn", "mle"]
 
@@ -61,60 +65,76 @@ def intrinsic_dimension(
     E. Facco et al., Sci. Rep. 7, 12140 (2017); E. Levina, P. Bickel, NIPS 17 (2004), equations 8 and 9.
     """
     check_choice(estimator, get_args(Estimator), "estimator")
-    x = as_embedding(x, "x", minimum=3)
-    if rows_equal(x):
-        raise ValueError(f"x: expected at least 2 distinct rows, found {len(x)} equal ones")
-    distances = symmetric_distances(x)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction: expected 0 < fraction <= 1, found {fraction}")
+    source = Source(x, "x", minimum=3)
+    if not source.distinct:
+        raise ValueError(f"x: expected at least 2 distinct rows, found {len(source)} equal ones")
+    if estimator == "mle" and check_k(k, len(source)) < 2:
+        raise ValueError(f"k: expected at least 2, found {k}")
+    _, near = search(source, euclidean=2 if estimator == "two_nn" else k)
+    assert near is not None
     if estimator == "two_nn":
-        dimension = two_nn(distances, fraction)
+        dimension = two_nn_from(np.square(near.values[:, 0]), np.square(near.values[:, 1]), fraction)
         if np.isnan(dimension):
             raise ValueError("x: fewer than 3 items have two distinct, non-zero nearest distances")
         return dimension
-    if check_k(k, len(x)) < 2:
-        raise ValueError(f"k: expected at least 2, found {k}")
-    return _maximum_likelihood(distances, k)
+    dimension = _maximum_likelihood(near.values)
+    if np.isnan(dimension):
+        raise ValueError(f"x: no item has {k} neighbours at distinct, non-zero distances")
+    return dimension
 
 
-def nearest_two(squared_distances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Squared distances, (n,) each, to the nearest and to the second nearest other item."""
+def two_nn(squared_distances: FloatArray) -> float:
+    """TwoNN estimate from squared distances (n, n); ``nan`` if fewer than 3 items can be used."""
     if len(squared_distances) < 3:
         raise ValueError(f"x: two nearest neighbours need at least 3 rows, found {len(squared_distances)}")
     # three smallest of a row: the item itself (0), then the two asked for
     smallest = np.partition(squared_distances, 2, axis=1)[:, :3]
     smallest.sort(axis=1)
-    return smallest[:, 1], smallest[:, 2]
+    return two_nn_from(smallest[:, 1], smallest[:, 2])
 
 
-def two_nn(squared_distances: FloatArray, fraction: float = 0.9) -> float:
-    """TwoNN estimate from squared distances (n, n); ``nan`` if fewer than 3 items can be used.
+def two_nn_from(first: FloatArray, second: FloatArray, fraction: float = 0.9) -> float:
+    """TwoNN estimate from the squared distances, (n,) each, to the nearest and the second nearest item.
 
-    Raises
-    ------
-    ValueError
-        `fraction` is not in (0, 1].
+    ``nan`` if fewer than 3 items have two distinct, non-zero ones.
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction: expected 0 < fraction <= 1, found {fraction}")
-    first, second = nearest_two(squared_distances)
-    usable = (first > 0) & (second > first)
-    count = int(usable.sum())
+    # equal distances of scaled columns differ by rounding
+    usable = (first > 0) & (second > first * (1 + 2.0**-40))
+    return two_nn_fit(0.5 * np.log(second[usable] / first[usable]), fraction)
+
+
+def two_nn_fit(log_ratios: FloatArray, fraction: float = 0.9) -> float:
+    """TwoNN estimate from the logarithms of the ratios of both distances; ``nan`` from fewer than 3."""
+    count = len(log_ratios)
     if count < 3:
         return float("nan")
-    log_ratio = np.sort(0.5 * np.log(second[usable] / first[usable]))
     # the largest ratio has F = 1 and an infinite ordinate: never fitted
     fitted = max(1, min(int(np.floor(count * fraction)), count - 1))
-    abscissa = log_ratio[:fitted]
+    abscissa = np.sort(log_ratios)[:fitted]
     ordinate = -np.log1p(-np.arange(1, fitted + 1) / count)
     return float(abscissa @ ordinate / (abscissa @ abscissa))
 
 
-def _maximum_likelihood(squared_distances: FloatArray, k: int) -> float:
-    near = np.partition(squared_distances, k, axis=1)[:, : k + 1]
-    near.sort(axis=1)
-    near = near[:, 1:]
-    near = near[near[:, 0] > 0]
-    log_sum = 0.5 * np.log(near[:, -1:] / near).sum(axis=1)
+def _maximum_likelihood(distances: FloatArray) -> float:
+    """Mean of the local estimates from the distances (n, k) to the k nearest; ``nan`` if there is none."""
+    near = distances[distances[:, 0] > 0]
+    log_sum = np.log(near[:, -1:] / near).sum(axis=1)
     log_sum = log_sum[log_sum > 0]
     if len(log_sum) == 0:
-        raise ValueError(f"x: no item has {k} neighbours at distinct, non-zero distances")
-    return float(np.mean((k - 1) / log_sum))
+        return float("nan")
+    return float(np.mean((distances.shape[1] - 1) / log_sum))
+
+
+def _two_nn_all(collection: Collection, k: int) -> FloatArray:
+    lists = (np.square(near.values[:, :2]) for near in collection.euclidean)
+    return np.array([two_nn_from(*squared.T) for squared in lists])
+
+
+def _maximum_likelihood_all(collection: Collection, k: int) -> FloatArray:
+    return np.array([_maximum_likelihood(near.values[:, :k]) for near in collection.euclidean])
+
+
+single("intrinsic_dimension", Single(_two_nn_all, depths=lambda k, n: (0, 2)))
+single("intrinsic_dimension:mle", Single(_maximum_likelihood_all, depths=lambda k, n: (0, k), neighbors=50))

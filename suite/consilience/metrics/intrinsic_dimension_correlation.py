@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +23,20 @@ from .arrays import (
     undefined,
     warn_undefined,
 )
-from .intrinsic_dimension import two_nn
-from .pairs import Pairwise, pairwise
+from .collection import Collection
+from .intrinsic_dimension import two_nn, two_nn_fit
+from .loops import Array
+from .matrices import is_large, score_pair
+from .pairs import Null, Pairwise, pairwise
+from .sources import Source
+from .tiles import row_reader, run, thread_count
+
+#: Sides of a tile: the row of one item in all models stays in the processor's second cache.
+_ROWS, _COLUMNS = 128, 1024
+#: Squared distances below this share of the squared norms are computed from differences.
+_DOUBTFUL = 1e-2
+#: Items whose joint neighbours a permutation null looks for, and relabellings at the observed value that decide.
+_ANCHORS, _DECIDED = 128, 10
 
 
 @overload
@@ -82,9 +96,11 @@ def intrinsic_dimension_correlation(
     L. Basile, S. Acevedo, L. Bortolussi, F. Anselmi, A. Rodriguez, "Intrinsic dimension correlation",
     arXiv:2406.15812, equation 2.
     """
-    x, y = as_pair(x, y, minimum=3)
     if permutations is not None and permutations < 1:
         raise ValueError(f"permutations: expected at least 1, found {permutations}")
+    if permutations is None and is_large(x, y):
+        return score_pair("intrinsic_dimension_correlation", x, y)[0]
+    x, y = as_pair(x, y, minimum=3)
     if undefined("I_dCor", x=x, y=y):
         return float("nan") if permutations is None else (float("nan"), float("nan"))
     a, b = _standardized_distances(x), _standardized_distances(y)
@@ -131,7 +147,168 @@ def _correlation(a: _StandardizedDistances, b: _StandardizedDistances, squared: 
     return float((a.dimension + b.dimension - joint) / max(a.dimension, b.dimension))
 
 
+def joint_dimensions(
+    left: Side,
+    right: Side,
+    pairs: npt.NDArray[np.int32],
+    *,
+    items: IntArray | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FloatArray:
+    """TwoNN dimensions of pairs of models taken together, in tiles of float32 distances.
+
+    Parameters
+    ----------
+    left, right : Side
+        Standardized models of the same n items, `right` perhaps relabelled; it may be `left`.
+    pairs : ndarray of shape (P, 2)
+        Model of `left` and model of `right`.
+    items : ndarray, optional
+        Items whose neighbours are looked for, among all; default: all.
+
+    Returns
+    -------
+    ndarray of shape (P,)
+        ``nan`` where fewer than 3 items have two distinct, non-zero nearest distances. A second distance
+        within a factor 1 + 2^-20 of the first counts as equal.
+    """
+    n, loops = len(left), left.loops
+    items = np.arange(n) if items is None else items
+    share = -(-len(items) // thread_count(loops.workers(threads)))  # no thread without rows
+    height, width = min(_ROWS * loops.scale, share), _COLUMNS * loops.scale
+    log_ratios = np.empty((len(pairs), len(items)), dtype=np.float32)
+    sides = [left] if right is left else [left, right]
+
+    def work(part: slice, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch["stacks"] = [loops.buffer(len(side.squares), height * width) for side in sides]
+        here = items[part]
+        infinite = np.full((len(here), len(pairs)), np.inf, dtype=np.float32)
+        smallest, second = loops.put(infinite), loops.put(infinite.copy())
+        rows = [side.rows(here) for side in sides]
+        for start in range(0, n, width):
+            columns = slice(start, min(start + width, n))
+            found = columns.stop - start
+            meets = np.flatnonzero((here >= start) & (here < columns.stop))
+            tiles = []
+            for side, first, stack in zip(sides, rows, scratch["stacks"], strict=True):
+                tile = stack[:, : len(here) * found].reshape(len(first), len(here), found)
+                for m, (values, own) in enumerate(first):
+                    others, theirs = side.model(m, columns)
+                    loops.multiply(values, others, tile[m])
+                    loops.to_squared_distances(tile[m], own, theirs, values, others, _DOUBTFUL)
+                tile[:, loops.put(meets), loops.put(here[meets] - start)] = np.inf
+                near = np.zeros((len(first), len(here), 2), dtype=np.int32)
+                if start == 0:  # later columns have the bound of the earlier ones
+                    loops.two_nearest(tile, near)
+                tiles.append((tile, near))
+            (first, first_near), (other, other_near) = tiles[0], tiles[-1]
+            loops.joint_minima(first, other, pairs, first_near, other_near, smallest, second)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one, two = loops.get(smallest), loops.get(second)
+            ratios = two.astype(np.float64) / one
+            usable = (one > 0) & (ratios > 1 + 2.0**-20)
+            log_ratios[:, part] = np.where(usable, 0.5 * np.log(ratios), np.nan).T
+
+    parts = [slice(start, min(start + height, len(items))) for start in range(0, len(items), height)]
+    run(work, parts, threads=loops.workers(threads), progress=progress, loops=loops)
+    return np.array([two_nn_fit(ratios[~np.isnan(ratios)].astype(np.float64)) for ratios in log_ratios])
+
+
+class Side:
+    """Standardized models, their items perhaps relabelled.
+
+    Parameters
+    ----------
+    collection : Collection
+        The models.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self.loops = collection.loops
+        sources = [Source(source.x, source.name, standardize=True) for source in collection.sources]
+        self.read = row_reader(sources, self.loops)
+        self.squares = [self.loops.put(source.squares.astype(np.float32)) for source in sources]
+        self.order: IntArray | None = None
+        self.n = len(collection)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def relabelled(self, order: IntArray) -> Side:
+        """Return the same models with item ``order[i]``, (n,), in the place of item i."""
+        other = copy(self)
+        other.order = order
+        return other
+
+    def model(self, m: int, items: slice | IntArray) -> tuple[Array, Array]:
+        """Return rows and their squared lengths."""
+        place = items if self.order is None else self.order[items]
+        return self.read(m, place), self.loops.take(self.squares[m], place)
+
+    def rows(self, items: IntArray) -> list[tuple[Array, Array]]:
+        """Return the same for all models."""
+        return [self.model(m, items) for m in range(len(self.squares))]
+
+
+def _matrix(collection: Collection, k: int) -> FloatArray:
+    """I_dCor of all pairs of models."""
+    models = Side(collection)
+    pairs = _all_pairs(len(collection.sources))
+    progress = collection.progress("I_dCor")
+    return correlations(joint_dimensions(models, models, pairs, threads=collection.threads, progress=progress), pairs)
+
+
+def _all_pairs(models: int) -> npt.NDArray[np.int32]:
+    """Return all pairs of models, each with itself as well, (P, 2)."""
+    return np.array([(a, b) for a in range(models) for b in range(a, models)], dtype=np.int32)
+
+
+def correlations(dimensions: FloatArray, pairs: npt.NDArray[np.int32]) -> FloatArray:
+    """Return I_dCor, (M, M), from the joint dimensions of all pairs; a model with itself has its own."""
+    joint = np.empty((pairs.max() + 1,) * 2)
+    joint[pairs[:, 0], pairs[:, 1]] = joint[pairs[:, 1], pairs[:, 0]] = dimensions
+    own = joint.diagonal()
+    result: FloatArray = (own[:, None] + own - joint) / np.maximum(own[:, None], own)
+    return result
+
+
+def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
+    """I_dCor of all pairs under each relabelling, over anchor items, for as long as a pair is undecided.
+
+    Notes
+    -----
+    The statistic is the I_dCor of the anchors' neighbour distances, observed and relabelled alike, so the test is
+    exact whatever the number of anchors; the dimension of m anchors has a relative standard error of about
+    m^-1/2. A pair is decided once ten relabellings reach its observed value (Besag and Clifford 1991).
+    """
+    models, threads = Side(collection), collection.threads
+    n, count = len(collection), len(collection.sources)
+    anchors = np.linspace(0, n - 1, min(_ANCHORS, n)).astype(np.intp)
+    pairs = _all_pairs(count)
+    own_pairs = pairs[:, 0] == pairs[:, 1]
+    observed_joint = joint_dimensions(models, models, pairs, items=anchors, threads=threads)
+    own, observed = observed_joint[own_pairs], correlations(observed_joint, pairs)
+    undecided = pairs[~own_pairs]
+    scores = np.full((len(permutations), count, count), np.nan)
+    exceeded = np.zeros((count, count), dtype=np.intp)
+    progress = collection.progress("null of I_dCor")
+    for draw, order in enumerate(permutations):
+        if len(undecided) == 0:
+            break
+        a, b = undecided.T
+        joint = joint_dimensions(models, models.relabelled(order), undecided, items=anchors, threads=threads)
+        scores[draw, a, b] = (own[a] + own[b] - joint) / np.maximum(own[a], own[b])
+        exceeded[a, b] += scores[draw, a, b] >= observed[a, b] - 1e-6 * np.abs(observed[a, b])
+        undecided = undecided[exceeded[a, b] < _DECIDED]
+        if progress is not None:
+            progress(draw + 1, len(permutations))
+    note = f"I_dCor over {len(anchors)} of {n} items as anchors, at most {len(permutations)} relabellings per pair"
+    return Null(scores, observed=observed, rounding=1e-6, note=f"{note}, fewer once {_DECIDED} reach the observed one")
+
+
 pairwise(
     "intrinsic_dimension_correlation",
-    Pairwise(state=_standardized_distances, score=_score, relabelled=_relabelled),
+    Pairwise(state=_standardized_distances, score=_score, relabelled=_relabelled, matrix=_matrix, null=_null),
 )

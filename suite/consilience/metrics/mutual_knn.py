@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from threading import Lock
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import IntArray, as_embedding, check_same_length, undefined
+from .arrays import FloatArray, IntArray, as_embedding, check_same_length, undefined
 from .cknna import shared_edges, undefined_kernels
+from .collection import Collection
 from .neighbor_kernel import NeighborKernel
 from .neighbors import Neighbors, neighbors
-from .pairs import Pairwise, pairwise
+from .pairs import Null, Pairwise, pairwise
 
 
 @metric(
@@ -81,4 +85,52 @@ def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> 
     return len(shared_edges(a, b, permutation)[0]) / a.edges.size
 
 
-pairwise("mutual_knn", Pairwise(state=NeighborKernel, score=mutual_knn_from, relabelled=_relabelled, neighbors=10))
+def _matrix(collection: Collection, k: int) -> FloatArray:
+    """Mutual kNN of all pairs of models from their lists."""
+    from . import _compiled as compiled
+
+    counts, lock = np.zeros((len(collection.sources),) * 2, dtype=np.int64), Lock()
+
+    def rows(part: slice, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch.update(row=np.zeros(len(collection), dtype=np.int32), order=np.arange(len(collection)))
+        found = np.zeros_like(counts)
+        lists = (collection.inner_indices, k, scratch["order"])
+        compiled.shared_counts(*lists, part.start, part.stop, scratch["row"], found)
+        with lock:
+            counts[:] += found
+
+    collection.run("mutual kNN", rows, collection.row_blocks())
+    shared: FloatArray = (counts + counts.T) / (len(collection) * k)
+    np.fill_diagonal(shared, 1.0)
+    return shared
+
+
+def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
+    """Mutual kNN of all pairs under each relabelling, from the same lists."""
+    from . import _compiled as compiled
+
+    n, models = len(collection), len(collection.sources)
+    counts = np.zeros((len(permutations), models, models), dtype=np.int64)
+
+    def one(draw: int, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch["row"] = np.zeros(n, dtype=np.int32)
+        compiled.shared_counts(collection.inner_indices, k, permutations[draw], 0, n, scratch["row"], counts[draw])
+
+    collection.run("null of mutual kNN", one, range(len(permutations)))
+    return Null(counts / (n * k))
+
+
+pairwise(
+    "mutual_knn",
+    Pairwise(
+        state=NeighborKernel,
+        score=mutual_knn_from,
+        relabelled=_relabelled,
+        neighbors=10,
+        depths=lambda k, n: (k, 0),
+        matrix=_matrix,
+        null=_null,
+    ),
+)

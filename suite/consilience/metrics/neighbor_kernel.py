@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import FloatArray, IntArray, as_embedding, centered_columns, check_k, rows_equal
-from .neighbors import Neighbors, largest_inner_products
+from .arrays import FloatArray, IntArray, check_k
+from .neighbors import search
+from .sources import Source
 
 #: Up to this many items the ranks are a dense table of n^2 bytes; beyond it, sorted edges are searched.
 LARGEST_TABLE = 4096
@@ -30,7 +31,7 @@ class NeighborKernel:
 
     Parameters
     ----------
-    x : array_like of shape (n, d)
+    x : array_like of shape (n, d), or Source
         Prepared embedding (see :func:`~consilience.metrics.prepare`).
     k : int
         Neighbours of the metric, below n.
@@ -53,21 +54,21 @@ class NeighborKernel:
         `x` is no embedding, or k or depth do not fit its number of rows.
     """
 
-    def __init__(self, x: npt.ArrayLike, k: int = 25, depth: int | None = None) -> None:
-        self._x = as_embedding(x, "x")
-        n = len(self._x)
+    def __init__(self, x: npt.ArrayLike | Source, k: int = 25, depth: int | None = None) -> None:
+        self.source = x if isinstance(x, Source) else Source(x, "x")
+        n = len(self.source)
         self.k = check_k(k, n)
         depth = min(DEPTH_FACTOR * self.k, n - 1) if depth is None else check_k(depth, n, name="depth")
         if depth < self.k:
             raise ValueError(f"depth: expected at least k={self.k}, found {depth}")
-        self.degenerate = rows_equal(self._x)
-        self._centered = np.zeros_like(self._x) if self.degenerate else centered_columns(self._x)
-        indices, values = largest_inner_products(self._x, self._centered, depth)
-        self.neighbors = Neighbors(indices.astype(np.int32), values, "inner_product")
+        self.degenerate = not self.source.distinct
+        lists, _ = search(self.source, inner_product=depth)
+        assert lists is not None
+        self.neighbors = lists
         self._last_subsampled: SubsampledKernel | None = None
 
     def __len__(self) -> int:
-        return len(self._x)
+        return len(self.source)
 
     def __repr__(self) -> str:
         return f"NeighborKernel(n={len(self)}, k={self.k}, depth={self.neighbors.depth})"
@@ -85,8 +86,7 @@ class NeighborKernel:
     @cached_property
     def raw_values(self) -> FloatArray:
         """Kernel ``x_i . x_j``, not centred, at the k nearest of each item, (n, k)."""
-        mean = self._x[0] - self._centered[0]
-        raw: FloatArray = self.kernel_values + (self._x @ mean)[:, None]
+        raw: FloatArray = self.kernel_values + self.source.products_with(self.source.mean[None]).T
         return raw
 
     @cached_property
@@ -131,7 +131,7 @@ class NeighborKernel:
         Parameters
         ----------
         subsets : ndarray of shape (s, m)
-            Rows of each subset, all distinct, from :func:`~consilience.metrics.draw_subsets`.
+            Rows of each subset, all distinct; halves from :func:`~consilience.metrics.draw_halves`.
 
         Raises
         ------
@@ -163,12 +163,12 @@ class NeighborKernel:
 
     def deepened(self, depth: int) -> NeighborKernel:
         """Return the same model with longer lists."""
-        return NeighborKernel(self._x, self.k, depth)
+        return NeighborKernel(self.source, self.k, depth)
 
     def shifts(self, subsets: IntArray) -> FloatArray:
         """Mean of each row of the centred kernel over the columns of each subset, (s, n)."""
-        means = np.stack([self._centered[subset].mean(axis=0) for subset in subsets])
-        return means @ self._x.T
+        means = [(self.source.x[rows].astype(np.float64) - self.source.mean).mean(axis=0) for rows in subsets]
+        return self.source.products_with(np.stack(means))
 
 
 @dataclass(frozen=True, eq=False)

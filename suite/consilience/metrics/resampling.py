@@ -1,4 +1,4 @@
-"""Permutations and subsets of the items, drawn once and shared by every pair."""
+"""Permutations and halves of the items, drawn once and shared by every pair."""
 
 from __future__ import annotations
 
@@ -53,43 +53,40 @@ def draw_permutations(
     return result
 
 
-def draw_subsets(n: int, subsamples: int = 100, *, fraction: float = 0.5, seed: int = 0) -> IntArray:
-    """Draw random subsets of n items, without replacement.
+def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
+    """Draw random splits of n items into two halves.
 
-    Never with replacement: copies of an item would be each other's nearest neighbours (CKNNA of 0.22 reads
-    0.43).
+    Halves, never samples with replacement: copies of an item would be each other's nearest neighbours (CKNNA
+    of 0.22 reads 0.43).
 
     Parameters
     ----------
     n : int
         Number of items.
-    subsamples : int
-        How many subsets.
-    fraction : float
-        Share of the items in each, 0 < fraction < 1.
+    splits : int
+        How many splits.
     seed : int
-        The same seed gives the same subsets.
+        The same seed gives the same splits.
 
     Returns
     -------
-    ndarray of shape (subsamples, round(fraction * n))
-        Row numbers, ascending. Read-only.
+    ndarray of shape (2 * splits, n // 2)
+        Row numbers, ascending. Rows 2p and 2p + 1 are the halves of split p, without a common item; of an odd
+        number of items each split leaves one out. Read-only.
 
     Raises
     ------
     ValueError
-        `subsamples` is below 1, `fraction` is out of range, or a subset would hold fewer than 2 items.
+        `splits` is below 1, or there are fewer than 4 items.
     """
-    if subsamples < 1:
-        raise ValueError(f"subsamples: expected at least 1, found {subsamples}")
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction: expected 0 < fraction < 1, found {fraction}")
-    size = round(fraction * n)
-    if not 2 <= size < n:
-        raise ValueError(f"fraction: {fraction} of {n} items are {size}, expected at least 2 and fewer than {n}")
+    if splits < 1:
+        raise ValueError(f"splits: expected at least 1, found {splits}")
+    if n < 4:
+        raise ValueError(f"n: halves need at least 4 items, found {n}")
     random = np.random.default_rng(seed)
-    shuffled = random.permuted(np.tile(np.arange(n, dtype=np.intp), (subsamples, 1)), axis=1)
-    result = np.sort(shuffled[:, :size], axis=1)
+    half = n // 2
+    shuffled = random.permuted(np.tile(np.arange(n, dtype=np.intp), (splits, 1)), axis=1)
+    result = np.sort(shuffled[:, : 2 * half].reshape(2 * splits, half), axis=1)
     result.flags.writeable = False
     return result
 
@@ -99,3 +96,15 @@ def check_items(name: str, rows: IntArray, n: int, *, exactly: bool) -> None:
     if rows.ndim != 2 or (rows.shape[1] != n if exactly else rows.shape[1] >= n):
         wanted = f"(number, {n})" if exactly else f"(number, fewer than {n})"
         raise ValueError(f"{name}: expected shape {wanted}, found {rows.shape}")
+
+
+def check_halves(halves: IntArray, n: int) -> None:
+    """Raise :class:`ValueError` unless rows 2p and 2p + 1 of `halves` are parts of n items without a common one."""
+    check_items("halves", halves, n, exactly=False)
+    if len(halves) % 2:
+        raise ValueError(f"halves: expected two for each split, found {len(halves)}")
+    taken = np.zeros((len(halves) // 2, n), dtype=bool)
+    split = np.arange(len(taken))[:, None]
+    taken[split, halves[::2]] = True
+    if taken[split, halves[1::2]].any():
+        raise ValueError("halves: rows 2p and 2p + 1 have items in common; see draw_halves")

@@ -1,25 +1,30 @@
-"""How far a score depends on which items were drawn: intervals from subsets without replacement.
+"""How far a score depends on which items were drawn: intervals from halves of the items.
 
 :func:`interval` takes two embeddings; :func:`interval_from` takes what was made once per model and drawn
-once per data set, and also hands out the raw scores of the subsets, so that a mean over several reference
-models keeps their joint distribution.
+once per data set. Both also hand out what other draws would have scored, so that a mean over several
+reference models, or a rank among several targets, keeps their joint distribution.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isnan
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, warn_undefined
-from .cknna import cknna_from
+from .arrays import FloatArray, IntArray, as_pair, check_choice, check_k, rows_equal, warn_undefined
 from .neighbor_kernel import NeighborKernel
 from .pairs import forward, neighbors_for, parts_of
-from .resampling import check_items, draw_subsets
+from .resampling import check_halves, draw_halves
 
 NAN = float("nan")
+#: Metrics that are read from the neighbour lists of the whole, with no new search in a half.
+FROM_LISTS = ("cknna", "mutual_knn")
+#: Metrics whose variance falls more slowly than 1/n: the difference of complementary halves gave 0.79 to 0.97 of
+#: the true deviation of I_dCor. They take the spread of all halves, which is never narrower.
+_ALL_HALVES = frozenset({"intrinsic_dimension_correlation"})
 
 
 @dataclass(frozen=True)
@@ -34,38 +39,69 @@ class Interval:
         Ends of the interval.
     level : float
         Nominal coverage.
-    subsamples : ndarray of shape (s,)
-        Raw scores of the subsets, not scaled.
+    draws : ndarray of shape (s,)
+        What other draws of as many items would have scored; jointly for all pairs with the same halves.
     """
 
     score: float
     low: float
     high: float
     level: float
-    subsamples: FloatArray = field(repr=False, compare=False)
+    draws: FloatArray = field(repr=False, compare=False)
 
     @classmethod
-    def from_subsamples(cls, score: float, subsamples: FloatArray, *, fraction: float, level: float = 0.95) -> Interval:
-        """Build the interval from the scores of subsets holding `fraction` of the items.
+    def from_draws(cls, score: float, draws: FloatArray, *, level: float = 0.95) -> Interval:
+        """Build the normal interval ``score +- z(level) * deviation`` from draws around `score`.
 
-        Deviations from the mean over subsets are multiplied by ``sqrt(fraction / (1 - fraction))``, the
-        ratio of the deviation of a whole sample to that of such a subset around its whole, and put around
-        `score`. Also right for a mean over several pairs if `subsamples` are means over the same pairs.
+        Also right for a mean over several pairs, if `draws` are means over the same pairs and halves.
 
         Raises
         ------
         ValueError
-            `level` or `fraction` is not in (0, 1).
+            `level` is not in (0, 1).
         """
         if not 0 < level < 1:
             raise ValueError(f"level: expected 0 < level < 1, found {level}")
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction: expected 0 < fraction < 1, found {fraction}")
-        if isnan(score):
-            return cls(score, NAN, NAN, level, subsamples)
-        deviation = (subsamples - subsamples.mean()) * np.sqrt(fraction / (1 - fraction))
-        low, high = np.quantile(deviation, [(1 - level) / 2, (1 + level) / 2])
-        return cls(score, score + float(low), score + float(high), level, subsamples)
+        reach = -NormalDist().inv_cdf((1 - level) / 2) * _deviation(score, draws)
+        return cls(score, score - reach, score + reach, level, draws)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the score over draws of the items."""
+        return _deviation(self.score, self.draws)
+
+
+def _deviation(score: float, draws: FloatArray) -> float:
+    return float(np.sqrt(np.mean(np.square(draws - score))))
+
+
+def draws_around(score: float, halves: FloatArray, *, metric: str = "cknna") -> FloatArray:
+    """Turn the scores of halves into what other draws of as many items as the whole would have scored.
+
+    A half deviates by half the difference to its complement: ``score + (S_A - S_B) / 2``. The mean square of
+    that is half the variance of S among independent data sets of n/2 items, which is the variance at n where
+    variances fall as 1/n. Deviations from the mean over all halves would add the variance of ``(S_A + S_B) / 2``
+    among splits, a pure excess for statistics that are not smooth.
+
+    Parameters
+    ----------
+    score : float
+        Score of all items.
+    halves : ndarray of shape (2 P,)
+        Scores of the halves of :func:`draw_halves`.
+    metric : str
+        What was measured. The variance of I_dCor falls more slowly: its halves keep their deviation from the mean
+        over all halves.
+
+    Returns
+    -------
+    ndarray of shape (2 P,)
+    """
+    if metric in _ALL_HALVES:
+        around: FloatArray = score + (halves - halves.mean())
+        return around
+    difference = (halves[::2] - halves[1::2]) / 2
+    return score + np.column_stack([difference, -difference]).ravel()
 
 
 def interval(
@@ -74,48 +110,54 @@ def interval(
     *,
     metric: str = "cknna",
     k: int | None = None,
-    fraction: float = 0.5,
     subsamples: int = 100,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """Estimate how far the score of two embeddings depends on which items were drawn.
 
-    The metric is recomputed on subsets drawn *without* replacement, with ``round(fraction k)`` neighbours so
-    that a neighbourhood keeps its size in space. **Conservative**: for CKNNA and mutual kNN (n=800, k=10,
-    80 independent draws of the items as truth) the standard deviation comes out 1.6 to 1.8 times too large,
-    the upward bias of the jackknife for statistics that are not smooth. One configuration was measured.
+    The metric is recomputed on both halves of random splits of the items, with ``round(k / 2)`` neighbours so
+    that a neighbourhood keeps its size in space. Two halves are independent data sets, so their difference
+    tells the deviation of a score; see :func:`~consilience.metrics.subsampling.draws_around`.
 
     Parameters
     ----------
     x, y : array_like of shape (n, d_x) and (n, d_y)
         Prepared embeddings of the same items.
     metric : str
-        A registered pair metric (of a directed one, from `x` to `y`). CKNNA reuses its lists; others are
-        recomputed on each subset.
+        A registered pair metric (of a directed one, from `x` to `y`). CKNNA and mutual kNN reuse their lists;
+        others are recomputed on each half.
     k : int, optional
         Neighbours; default: the metric's own (25 for CKNNA).
-    fraction : float
-        Share of the items in a subset.
     subsamples : int
-        Number of subsets.
+        Number of halves, two of each split.
     level : float
         Nominal coverage.
     seed : int
-        Of the subsets; pairs with the same seed and n share them.
+        Of the splits; pairs with the same seed and n share them.
 
     Returns
     -------
     Interval
-        Ends and score ``nan``, with a :class:`DegenerateInputWarning`, when all rows of one embedding are
-        equal.
+        Around `score`. Ends and score ``nan``, with a :class:`DegenerateInputWarning`, when all rows of one
+        embedding are equal; ends ``nan`` when the score of a half is undefined.
 
     Raises
     ------
     ValueError
-        An argument is no embedding, lengths differ, n <= k, or an option is out of range.
+        An argument is no embedding, lengths differ, n <= k, there are fewer than 4 items, `subsamples` is not
+        even, or an option is out of range.
     UnknownNameError
         No metric has this name.
+
+    Notes
+    -----
+    Over 8 synthetic configurations (n = 500 and 1000; weak to strong, clustered, heavy-tailed, unrelated) the
+    nominal 95 % interval covered the mean score of independent draws in 94 to 99 % of 200-300 data sets for
+    CKNNA and mutual kNN, and in 94 to 100 % of 80 data sets (six configurations, n = 500) for dCor, II and
+    I_dCor; its width was 0.97 to 1.57 times the exact one. It is narrowest for CKNNA where the items fall into
+    few, small clusters (92 to 95 % in five such distributions), because the subsets share the standardisation
+    of the whole. ``benchmarks/interval_coverage.py`` measures it.
     """
     first, second = as_pair(x, y)
     n = len(first)
@@ -123,50 +165,61 @@ def interval(
     k = neighbors_for(parts, metric, k)
     if k is not None:
         check_k(k, n)
-    subsets = draw_subsets(n, subsamples, fraction=fraction, seed=seed)
+    if subsamples < 2 or subsamples % 2:
+        raise ValueError(f"subsamples: expected an even number, two for each split, found {subsamples}")
+    halves = draw_halves(n, subsamples // 2, seed=seed)
     if rows_equal(first) or rows_equal(second):
         warn_undefined(metric, "all rows of an embedding are equal")
-        return Interval.from_subsamples(NAN, np.full(subsamples, NAN), fraction=fraction, level=level)
-    if metric == "cknna" and k is not None:
-        return interval_from(NeighborKernel(first, k), NeighborKernel(second, k), subsets=subsets, level=level)
-    smaller = None if k is None else max(1, round(k * subsets.shape[1] / n))
+        return Interval.from_draws(NAN, np.full(subsamples, NAN), level=level)
+    if metric in FROM_LISTS and k is not None:
+        a, b = NeighborKernel(first, k), NeighborKernel(second, k)
+        return interval_from(a, b, halves=halves, metric=metric, level=level)
+    smaller = None if k is None else max(1, round(k * halves.shape[1] / n))
     scores = [
         forward(parts.score(parts.describe(first[rows], smaller), parts.describe(second[rows], smaller)))
-        for rows in subsets
+        for rows in halves
     ]
     score = forward(parts.score(parts.describe(first, k), parts.describe(second, k)))
-    share = subsets.shape[1] / n
-    return Interval.from_subsamples(score, np.array(scores), fraction=share, level=level)
+    return Interval.from_draws(score, draws_around(score, np.array(scores), metric=metric), level=level)
 
 
-def interval_from(a: NeighborKernel, b: NeighborKernel, *, subsets: IntArray, level: float = 0.95) -> Interval:
-    """CKNNA of two models with its interval, from ready lists and shared subsets; see :func:`interval`.
+def interval_from(
+    a: NeighborKernel, b: NeighborKernel, *, halves: IntArray, metric: str = "cknna", level: float = 0.95
+) -> Interval:
+    """Score two models with its interval, from ready lists and shared halves; see :func:`interval`.
 
     Parameters
     ----------
     a, b : NeighborKernel
-        Two models of n items. Each keeps its restriction to `subsets` for the next pair (about
+        Two models of n items. Each keeps its restriction to `halves` for the next pair (about
         ``18 s m k`` bytes), as long as the same array is passed.
-    subsets : ndarray of shape (s, m)
-        From :func:`draw_subsets`.
+    halves : ndarray of shape (s, m)
+        From :func:`draw_halves`.
+    metric : {"cknna", "mutual_knn"}
+        What to read from the lists, at their own k.
     level : float
         Nominal coverage.
 
     Raises
     ------
     ValueError
-        The models do not fit together or to the subsets, or `level` is out of range.
+        The models do not fit together or to the halves, the halves of a split overlap, `metric` is not read
+        from lists, or `level` is out of range.
     """
-    check_items("subsets", subsets, len(a), exactly=False)
-    fraction = subsets.shape[1] / len(a)
-    score = cknna_from(a, b)
+    check_choice(metric, FROM_LISTS, "metric")
+    check_halves(halves, len(a))
+    score = forward(parts_of(metric).score(a, b))
     if isnan(score):
-        return Interval.from_subsamples(NAN, np.full(len(subsets), NAN), fraction=fraction, level=level)
-    return Interval.from_subsamples(score, subsample_scores(a, b, subsets), fraction=fraction, level=level)
+        return Interval.from_draws(NAN, np.full(len(halves), NAN), level=level)
+    scores = subsample_scores(a, b, halves, metric=metric)
+    return Interval.from_draws(score, draws_around(score, scores, metric=metric), level=level)
 
 
-def subsample_scores(a: NeighborKernel, b: NeighborKernel, subsets: IntArray) -> FloatArray:
-    """CKNNA of two models on each subset, (s,), as if computed from the rows of the subset alone."""
+def subsample_scores(a: NeighborKernel, b: NeighborKernel, subsets: IntArray, *, metric: str = "cknna") -> FloatArray:
+    """Score two models on each subset, (s,), as if computed from the rows of the subset alone.
+
+    `metric` is ``"cknna"`` or ``"mutual_knn"``; `subsets`, (s, m), may be any rows without repeats.
+    """
     first, second = a.subsampled(subsets), b.subsampled(subsets)
     values = second.kernel.neighbors.values
     scores = np.empty(len(subsets))
@@ -174,9 +227,14 @@ def subsample_scores(a: NeighborKernel, b: NeighborKernel, subsets: IntArray) ->
         ranks = second.kernel.ranks_at(first.edges[s]).reshape(len(rows), first.k)
         # a neighbour that survives is within the subset's list if it stands no later than the list's last
         places = np.flatnonzero(ranks <= second.cutoffs[s][:, None])
+        if metric == "mutual_knn":
+            scores[s] = len(places) / ranks.size
+            continue
         items = rows[places // first.k]
         other = values[items, ranks.ravel()[places]] - second.shifts[s, items]
         scores[s] = np.einsum("e,e->", first.values[s][places], other)
+    if metric == "mutual_knn":
+        return scores
     norms = np.sqrt(first.self_terms) * np.sqrt(second.self_terms)
     result: FloatArray = np.divide(scores, norms, out=np.full(len(subsets), NAN), where=norms > 0)
     return result

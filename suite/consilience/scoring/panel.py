@@ -14,9 +14,9 @@ from consilience.metrics.calibration import Calibration, calibrate_from
 from consilience.metrics.cknna import cknna_from
 from consilience.metrics.neighbor_kernel import NeighborKernel
 from consilience.metrics.pairs import parts_of
-from consilience.metrics.resampling import draw_permutations, draw_subsets
+from consilience.metrics.resampling import draw_halves, draw_permutations
 from consilience.metrics.subsampling import Interval as ScoreInterval
-from consilience.metrics.subsampling import subsample_scores
+from consilience.metrics.subsampling import draws_around, subsample_scores
 from consilience.registry import list_metrics
 from consilience.results import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
 from consilience.spec import SpecSettings
@@ -55,7 +55,7 @@ class Prepared:
 
 
 class Panel:
-    """References of one data set and everything drawn once for it (relabellings, subsamples, controls).
+    """References of one data set and everything drawn once for it (relabellings, halves, controls).
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ class Panel:
             other = self._reference(name, preset)
             calibration = self._calibrate(prepared, other)
             calibrations.append(calibration)
-            drawn = subsample_scores(prepared.kernel, other.kernel, self._subsets)
-            draws.append(_scale(drawn, calibration))
+            halves = subsample_scores(prepared.kernel, other.kernel, self._halves)
+            draws.append(_scale(draws_around(calibration.score, halves), calibration))
             pairs[name] = PairScore(
                 cknna=calibration.score,
                 null_mean=calibration.null_mean,
@@ -143,14 +143,16 @@ class Panel:
         alignment = Interval(value=None)
         kept: list[float | None] = []
         if pairs:
-            # The mean over references keeps its joint distribution: the subsamples are the same for all of them.
-            means = np.mean(draws, axis=0)
             value = float(np.mean([calibration.calibrated for calibration in calibrations]))
-            # Around the mean before anything is cut off at 0; the ends are cut off afterwards, as the value is.
-            centre = float(np.mean([_scale(np.array([c.score]), c, cut=False)[0] for c in calibrations]))
-            spread = ScoreInterval.from_subsamples(centre, means, fraction=self._subsets.shape[1] / len(self.items))
-            alignment = Interval(value=value, low=max(0.0, min(spread.low, value)), high=max(spread.high, value))
-            kept = [float(mean) for mean in means]
+            # The mean over references keeps its joint distribution: the halves are the same for all of them. The
+            # interval is around the mean before anything is cut off at 0; its ends are cut off afterwards.
+            centre = float(np.mean([_scale(np.array([c.score]), c)[0] for c in calibrations]))
+            spread = ScoreInterval.from_draws(centre, np.mean(draws, axis=0))
+            alignment = Interval(value=value)
+            if np.isfinite([spread.low, spread.high, value]).all():
+                alignment = Interval(value=value, low=max(0.0, min(spread.low, value)), high=max(spread.high, value))
+            # Draws are cut off reference by reference, as the value is: they are what ranks are drawn from.
+            kept = [float(mean) for mean in np.mean(np.maximum(draws, 0), axis=0)]
         names = sorted({name for pair in pairs.values() for name in pair.metrics})
         return PresetScore(
             alignment=alignment,
@@ -210,16 +212,14 @@ class Panel:
         return draw_permutations(len(self.items), self.settings.permutations, seed=self.settings.seed)
 
     @cached_property
-    def _subsets(self) -> NDArray[np.intp]:
-        s = self.settings
-        return draw_subsets(len(self.items), s.subsamples, fraction=s.fraction, seed=s.seed)
+    def _halves(self) -> NDArray[np.intp]:
+        return draw_halves(len(self.items), self.settings.subsamples // 2, seed=self.settings.seed)
 
 
-def _scale(scores: Rows, calibration: Calibration, *, cut: bool = True) -> Rows:
-    """Put CKNNA values on the calibrated scale of a pair, cut off at 0 as calibrated scores are."""
+def _scale(scores: Rows, calibration: Calibration) -> Rows:
+    """Put CKNNA values on the calibrated scale of a pair, not cut off at 0 as calibrated scores are."""
     room = 1 - calibration.null_quantile
-    scaled = (scores - calibration.null_quantile) / room if room > 0 else np.zeros_like(scores)
-    return np.maximum(scaled, 0) if cut else scaled
+    return (scores - calibration.null_quantile) / room if room > 0 else np.zeros_like(scores)
 
 
 def _other_metrics(a: Prepared, b: Prepared) -> dict[str, float | None]:

@@ -1,0 +1,144 @@
+"""Intervals and draws of a panel, against halves scored one by one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience.embedding.store import Embedding
+from consilience.leaderboard.ranking import rank_intervals
+from consilience.metrics import cknna, prepare
+from consilience.metrics.resampling import draw_halves
+from consilience.results import PresetScore
+from consilience.scoring.panel import Panel
+from consilience.spec import SpecSettings
+
+N = 160
+SETTINGS = SpecSettings(k=8, permutations=39, subsamples=20, seed=5)
+
+
+class NoItems:
+    """A data set of which nothing is known but the order of its items."""
+
+    electronic_energy = None
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def controls(self) -> np.ndarray:
+        return np.arange(float(self.n))[:, None]
+
+    def select(self, usable: np.ndarray) -> NoItems:
+        return NoItems(int(usable.sum()))
+
+
+def target(name: str) -> Any:
+    return SimpleNamespace(card=SimpleNamespace(family=name), trained=True)
+
+
+def embedding(rows: np.ndarray) -> Embedding:
+    return Embedding(rows.astype(np.float32), np.full(len(rows), np.nan), [str(i) for i in range(len(rows))])
+
+
+@pytest.fixture(scope="module")
+def views() -> dict[str, Embedding]:
+    """Views of the same hidden variables, from faithful to unrelated."""
+    random = np.random.default_rng(0)
+    hidden = random.normal(size=(N, 4))
+    noises = {"first": 0.3, "second": 0.3, "near": 0.1, "far": 1.5, "nothing": 1e3}
+    return {
+        name: embedding(np.tanh(hidden @ random.normal(size=(4, 12))) + noise * random.normal(size=(N, 12)))
+        for name, noise in noises.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def panel(views: dict[str, Embedding]) -> Panel:
+    references = {name: (target(name), views[name]) for name in ("first", "second")}
+    return Panel(NoItems(N), SETTINGS, references)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def scores(panel: Panel, views: dict[str, Embedding]) -> dict[str, PresetScore]:
+    return {
+        name: panel.score(target(name), views[name])["scores"]["paper"] for name in ("near", "far", "nothing", "first")
+    }
+
+
+@pytest.mark.parametrize("name", ["near", "far", "nothing", "first"])
+def test_draws_and_interval_against_halves_scored_one_by_one(
+    scores: dict[str, PresetScore], views: dict[str, Embedding], name: str
+) -> None:
+    found = scores[name]
+    rows = {other: prepare(views[other].features, scheme="unit") for other in ("first", "second", name)}
+    centres, draws = [], []
+    for reference, pair in found.pairs.items():
+        assert pair.null_quantile is not None
+        assert pair.cknna is not None
+        room = 1 - pair.null_quantile
+        halves = [cknna(rows[name][r], rows[reference][r], k=4) for r in draw_halves(N, 10, seed=5)]
+        centres.append((pair.cknna - pair.null_quantile) / room)
+        draws.append(
+            [centres[-1] + (halves[s] - halves[s ^ 1]) / 2 / room for s in range(20)]  # s ^ 1: the complement
+        )
+    assert len(draws) == (1 if name == "first" else 2)  # a family is left out of its own score
+    np.testing.assert_allclose(found.draws, np.mean(np.maximum(draws, 0), axis=0), rtol=1e-6, atol=1e-9)
+    centre = np.mean(centres)
+    reach = 1.959963984540054 * np.sqrt(np.mean((np.mean(draws, axis=0) - centre) ** 2))
+    value, low, high = found.alignment.value, found.alignment.low, found.alignment.high
+    assert value == pytest.approx(np.mean(np.maximum(centres, 0)), abs=1e-9)
+    assert low == pytest.approx(max(0, min(centre - reach, value)), abs=1e-6)
+    assert high == pytest.approx(max(centre + reach, value), abs=1e-6)
+    assert low <= value <= high
+
+
+def test_what_does_not_agree_has_an_interval_down_to_nothing(scores: dict[str, PresetScore]) -> None:
+    alignment = scores["nothing"].alignment
+    assert alignment.low == 0
+    assert alignment.high is not None
+    assert 0 < alignment.high < 0.1
+
+
+def test_draws_are_joint_for_all_targets(panel: Panel, views: dict[str, Embedding]) -> None:
+    """Two targets that differ by little move together, so that their order is told apart better than each value."""
+    random = np.random.default_rng(1)
+    near = views["near"].features
+    drawn = {
+        name: panel.score(target(name), embedding(near + noise * random.normal(size=near.shape)))["scores"]["paper"]
+        for name, noise in (("better", 0.0), ("worse", 0.25))
+    }
+    better, worse = (np.array(drawn[name].draws) for name in ("better", "worse"))
+    assert np.corrcoef(better, worse)[0, 1] > 0.5
+    assert (better > worse).all()
+    intervals = [drawn[name].alignment for name in ("better", "worse")]
+    assert intervals[0].low < intervals[1].high  # type: ignore[operator]
+    assert rank_intervals({name: one.draws for name, one in drawn.items()}) == {"better": (1, 1), "worse": (2, 2)}
+
+
+def test_items_that_are_not_embedded_are_left_out_of_the_halves(panel: Panel, views: dict[str, Embedding]) -> None:
+    missing = views["near"].features.copy()
+    missing[[3, 70, 71]] = np.nan
+    usable = np.isfinite(missing).all(axis=1)
+    references = {name: (one, view.take(usable)) for name, (one, view) in panel.references.items()}
+    alone = Panel(NoItems(N - 3), SETTINGS, references)  # type: ignore[arg-type]
+    found = panel.score(target("near"), embedding(missing))["scores"]["paper"]
+    expected = alone.score(target("near"), embedding(missing[usable]))["scores"]["paper"]
+    assert found.draws == expected.draws
+    assert found.alignment == expected.alignment
+
+
+def test_an_undefined_half_leaves_the_ends_open(
+    panel: Panel, views: dict[str, Embedding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consilience.scoring.panel.subsample_scores", lambda a, b, rows: np.full(len(rows), np.nan))
+    found = panel.score(target("far"), views["far"])["scores"]["paper"]
+    assert found.alignment.value > 0
+    assert found.alignment.low is None
+    assert found.alignment.high is None
+    assert set(found.draws) == {None}
