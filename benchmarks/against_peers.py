@@ -4,6 +4,7 @@
     make peers ARGS="--quick"                 # a glance, about a minute
     make peers ARGS="--only knn dcor"         # some rows
     make peers ARGS="--write"                 # all rows, and put the table into README.md
+    make peers ARGS="--only knn --write"      # some rows, and put them beside that table: measured again
     make peers ARGS="--large --write"         # the n = 50,000 run alone, and put its table there
 
 Figures are CPU-seconds, medians of runs that alternate (ours, peer, ours, peer ...) after a call of each on small
@@ -491,6 +492,8 @@ ROWS: dict[str, Callable[[Setting], Iterator[Line]]] = {
 def large_run(options: argparse.Namespace) -> Iterator[Line]:
     """All rows of `suite` at n = 50,000 from memory-mapped files, in a process of its own with two threads."""
     judged = (options.large_n, options.models, options.width, options.k) == (50_000, 60, 256, 25)
+    if options.memmap_dir is not None:
+        options.memmap_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="consilience-", dir=options.memmap_dir) as folder:
         found = large.measure(
             Path(folder), n=options.large_n, models=options.models, width=options.width, k=options.k, metrics=SUITE
@@ -539,8 +542,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.n, options.models = min(options.n, 1000), min(options.models, 8)
-    if options.write and (options.only or options.quick):
-        parser.error("--write takes all rows at full size: not with --only or --quick")
+    if options.write and options.quick:
+        parser.error("--write takes rows at full size: not with --quick")
     return options
 
 
@@ -595,7 +598,7 @@ def main() -> None:
         options.json.write_text(json.dumps(about | {"lines": [line.record() for line in done]}, indent=1) + "\n")
     if options.write:
         text = "\n".join([facts, "", report.table_head(), *(line.markdown() for line in done)])
-        report.fill("large" if options.large else "results", text)
+        report.fill("large" if options.large else "again" if options.only else "results", text)
 
 
 if __name__ == "__main__":

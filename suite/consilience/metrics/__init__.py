@@ -3,6 +3,22 @@
 Free functions on arrays: no targets, no files. Preparation is a step of its own (:func:`prepare`), and chance
 is calibrated away by :func:`calibrate`. An array that is no embedding raises :class:`ValueError`; one whose
 rows are all equal makes a pair metric ``nan`` with a :class:`DegenerateInputWarning`.
+
+Where to look
+-------------
+a metric
+    ``cknna``, ``mutual_knn``, ``cka``, ``distance_correlation``, ``information_imbalance``,
+    ``intrinsic_dimension``, ``intrinsic_dimension_correlation``: one file each, which holds its function, its
+    card and its parts (``pairs``): what is kept of one embedding, the score of a pair, all pairs, all nulls.
+one embedding
+    ``arrays`` (what is refused), ``preparation``, ``sources`` (rows in blocks), ``neighbors`` (exact lists),
+    ``neighbor_kernel`` (lists with the centred kernel), ``centering``.
+all pairs
+    ``matrices`` and ``calibration_matrices`` (public), ``collection`` (what the models share), ``tiles`` (the pass
+    over distances), ``correlations`` (dCor and CKA from tiles), ``loops`` with ``_compiled`` (numba) and
+    ``_on_device`` (torch): the inner loops.
+what a score is worth
+    ``calibration``, ``resampling``, ``subsampling`` (intervals), ``sensitivity`` (sweeps over k and n).
 """
 
 from __future__ import annotations
