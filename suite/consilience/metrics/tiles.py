@@ -26,7 +26,7 @@ Task = TypeVar("Task")
 
 #: Largest side of a tile, and what the tiles of all models may take per thread, in bytes.
 LARGEST_SIDE = 1024
-STACK_BYTES = 2**28
+STACK_BYTES = 2**27
 #: Centred rows of all models are kept in memory up to this size, else made from the inputs for each tile.
 RESIDENT_BYTES = 2**29
 #: Squared distances below this share of the squared norms are computed from differences.
