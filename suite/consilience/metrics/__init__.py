@@ -15,7 +15,7 @@ one embedding
     ``neighbor_kernel`` (lists with the centred kernel), ``centering``.
 all pairs
     ``matrices`` and ``calibration_matrices`` (public), ``collection`` (what the models share), ``tiles`` (the pass
-    over distances), ``correlations`` (dCor and CKA from tiles), ``loops`` with ``_compiled`` (numba) and
+    over distances), ``correlations`` (dCor from tiles, nulls), ``loops`` with ``_compiled`` (numba) and
     ``_on_device`` (torch): the inner loops.
 what a score is worth
     ``calibration``, ``resampling``, ``subsampling`` (intervals), ``sensitivity`` (sweeps over k and n).

@@ -1,4 +1,4 @@
-"""Correlations of (n, n) matrices of all pairs of models, from tiles: dCor and CKA."""
+"""Correlations of (n, n) matrices of all pairs of models: dCor from tiles, nulls of dCor and CKA."""
 
 from __future__ import annotations
 

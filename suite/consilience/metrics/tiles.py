@@ -1,7 +1,7 @@
 """One pass over tiles of the distances between items, for all models together.
 
-What a metric wants of the tiles it computes in a :class:`Consumer`; dCor, CKA and the information imbalance of
-all pairs come from one pass, and no (n, n) array is ever made.
+What a metric wants of the tiles it computes in a :class:`Consumer`; dCor and the information imbalance of all
+pairs come from one pass, which makes no (n, n) array.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def sweep(
     consumers : sequence of Consumer
         They keep their results.
     threads : int, optional
-        Tiles worked on at a time; default: torch's number of threads (``OMP_NUM_THREADS``, or all cores).
+        Tiles worked on at a time; default: ``OMP_NUM_THREADS``, or the cores this process may use.
     progress : callable, optional
         Called with the tiles done and their number.
     loops : Loops
