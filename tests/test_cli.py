@@ -66,6 +66,25 @@ def test_check_reports_and_exits_by_the_result(write_target: Callable[..., Path]
     assert "cannot" in text
 
 
+def test_a_checkpoint_is_checked_and_embedded(
+    write_target: Callable[..., Path], tmp_path: Path, own_cache: Path
+) -> None:
+    body = "return Embedded([scale * np.sort(a.get_all_distances().ravel())[-8:] for a in items])\n"
+    preamble = "scale = float(weights.path.read_text()) if weights.kind == 'file' else 2.0\n"
+    path = write_target(body, name="cli-adapter", card=', accepts="a number"', preamble=preamble)
+    own = tmp_path / "mine.txt"
+    own.write_text("3.0")
+    code, text = invoke("check", str(path), "--checkpoint", str(own), "--dataset", "qm9-1k", "--items", "4")
+    assert code == 0
+    assert text.startswith("cli-adapter@mine on qm9-1k: all")
+    code, text = invoke("check", "morgan", "--checkpoint", str(own))
+    assert code == 2
+    assert "no adapter is named 'morgan'" in text
+    code, text = invoke("check", str(path), "--trust-checkpoint")
+    assert code == 2
+    assert "--checkpoint, which is missing" in text
+
+
 def test_run_scores_and_prints_json(own_cache: Path) -> None:
     code, text = invoke("run", "--targets", "size,random-gaussian", "--datasets", "mp-1k", "--json")
     assert code == 0

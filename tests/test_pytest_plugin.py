@@ -109,6 +109,45 @@ def test_unknown_names_stop_the_run_with_a_suggestion(tmp_path: Path) -> None:
     assert "qm9-1k" in done.stdout + done.stderr
 
 
+ADAPTER = """\
+import numpy as np
+
+from consilience import Card, Embedded, target
+
+
+@target(Card(name="powers", family="powers", modality="atoms", accepts="one number in a text file"))
+def load(card, weights, device):
+    power = float(weights.path.read_text()) if weights.kind == "file" else 1.0
+
+    def embed(items):
+        return Embedded([np.histogram(a.get_all_distances() ** power, 24, (0.5, 8))[0] for a in items])
+    return embed
+"""
+
+
+def test_a_checkpoint_gets_a_row_through_an_adapter(tmp_path: Path, own_cache: Path) -> None:
+    (tmp_path / "target_powers.py").write_text(ADAPTER)
+    (tmp_path / "mine.txt").write_text("1.5")
+    options = ("--align-adapter=powers", "--align-checkpoint=mine.txt", "--align-datasets=qm9-1k")
+    done = run(tmp_path, "--benchmark", *options, "--align-limit=120", "--align-json=out.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "qm9-1k::powers@mine ok" in done.stdout
+    assert "1 passed" in done.stdout
+    (row,) = [
+        row
+        for table in json.loads((tmp_path / "out.json").read_text())["datasets"]
+        for row in table["rows"]
+        if row["target"] == "powers@mine" and row["state"] == "ok"
+    ]
+    assert row["title"] == "powers, mine.txt"
+    done = run(tmp_path, "--benchmark", "--align-checkpoint=mine.txt")
+    assert done.returncode == 2
+    assert "--align-adapter NAME and --align-checkpoint PATH go together" in done.stdout + done.stderr
+    done = run(tmp_path, "--benchmark", "--align-adapter=chgnet", "--align-checkpoint=absent.pt")
+    assert done.returncode == 2
+    assert "no checkpoint at" in done.stdout + done.stderr
+
+
 def test_a_quick_look_is_never_published(tmp_path: Path) -> None:
     done = run(tmp_path, "--benchmark", "--align-limit=100", f"--align-publish={tmp_path}")
     assert done.returncode == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from consilience import get_dataset, get_target, list_targets
-from consilience.registry import PACKAGE, UnknownNameError, load_target_file
+from consilience.registry import PACKAGE, UnknownNameError, get_adapter, load_target_file
 
 
 def test_a_misspelt_name_gets_a_suggestion() -> None:
@@ -27,6 +27,25 @@ def test_an_untrained_twin_is_looked_up_by_suffix() -> None:
     assert not twin.trained
     with pytest.raises(ValueError, match="no untrained twin"):
         get_target("morgan@untrained")
+
+
+def test_a_checkpoint_is_read_by_a_target_or_by_a_family(tmp_path: Path) -> None:
+    path = tmp_path / "My Run (2).pt"
+    path.write_bytes(b"weights")
+    target = get_adapter("chgnet").from_checkpoint(path)
+    assert target.card.family == "chgnet"
+    assert target.name == f"{target.card.name}@my-run-2"
+    assert target.trained
+    assert target.weights.kind == "file"
+    # What is true of the published weights is not said of these.
+    assert target.card.parameters is target.card.trained_on is target.card.weights_sha256 is None
+    assert get_adapter("chgnet-0.3.0").name == "chgnet-0.3.0"
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        get_adapter("chgnet").from_checkpoint(tmp_path / "absent.pt")
+    with pytest.raises(UnknownNameError, match="did you mean 'chgnet'"):
+        get_adapter("chgnett")
+    with pytest.raises(ValueError, match="reads no checkpoint"):
+        get_target("morgan").from_checkpoint(path)
 
 
 def test_listing_imports_no_model_and_no_torch() -> None:

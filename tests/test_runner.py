@@ -28,6 +28,21 @@ def test_the_plan_goes_data_set_by_data_set_references_first_controls_last() -> 
     assert cells[0].id == f"qm9-1k::{names[0]}"
 
 
+def test_a_published_board_runs_its_own_targets_again(tmp_path: Path) -> None:
+    def names(**options: Path) -> set[str]:
+        return {cell.target.name for cell in plan(SPEC, datasets=["mp-1k"], **options)}
+
+    everything = names()
+    assert {"soap", "chgnet-r2scan", "hienet-v3"} <= everything
+    assert "orb-v2" not in everything, "weights that have to be downloaded are not fetched unasked"
+    assert names(published=tmp_path) == everything, "a board without records begins with all"
+    (tmp_path / "results" / "mp-1k").mkdir(parents=True)
+    (tmp_path / "results" / "mp-1k" / "hienet-v3.json").write_text("{}")
+    (tmp_path / "results" / "mp-1k" / "orb-v2.json").write_text("{}")
+    fixed = {*SPEC.dataset("mp-1k").references, *SPEC.controls}
+    assert names(published=tmp_path) == {"hienet-v3", *fixed}
+
+
 def test_a_selection_is_taken_by_name() -> None:
     cells = plan(SPEC, targets=["so3lr", "so3lr@untrained"], datasets=["mp-1k"])
     assert [cell.id for cell in cells] == ["mp-1k::so3lr", "mp-1k::so3lr@untrained"]

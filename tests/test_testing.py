@@ -49,6 +49,44 @@ def test_a_broken_rule_is_named(write_target: Callable[..., Path], body: str, ca
         report.raise_for_failures()
 
 
+def test_a_crystal_is_the_same_in_a_larger_cell(write_target: Callable[..., Path]) -> None:
+    extensive = "return Embedded([[len(a), a.get_volume()] for a in items])\n"
+    report = check_target(write_target(extensive, name="check-extensive"), dataset="mp-1k", n=8)
+    assert "supercell" in {check.name for check in report.checks if not check.passed}
+    intensive = "return Embedded([[len(a) / a.get_volume(), a.numbers.mean()] for a in items])\n"
+    assert check_target(write_target(intensive, name="check-intensive"), dataset="mp-1k", n=8).passed
+
+
+SAVES = """
+import pathlib
+scale = float(weights.path.read_text()) if weights.kind == "file" else 2.0
+def embed(items):
+    return Embedded([scale * np.sort(a.get_all_distances().ravel())[-8:] for a in items])
+embed.save = lambda path: pathlib.Path(path).write_text(str({scale}))
+return embed
+"""
+
+
+@pytest.mark.parametrize(("scale", "passed"), [("scale", True), ("scale + 1", False)])
+def test_what_a_target_saves_it_has_to_load(write_target: Callable[..., Path], scale: str, passed: bool) -> None:
+    path = write_target(
+        "return None\n",
+        name=f"check-saves-{passed}".lower(),
+        card=', accepts="a number"',
+        preamble=SAVES.format(scale=scale),
+    )
+    report = check_target(path, dataset="qm9-1k", n=8)
+    assert report.passed is passed
+    (check,) = [check for check in report.checks if check.name == "saved and loaded again"]
+    assert check.passed is passed
+
+
+def test_the_report_says_where_it_ran_and_how_fast(write_target: Callable[..., Path]) -> None:
+    report = check_target(write_target(GOOD, name="check-facts"), dataset="qm9-1k", n=4)
+    assert {"environment", "weights", "loaded in", "speed"} <= set(report.facts)
+    assert "all 9 rules hold" in str(report)
+
+
 def test_an_exception_of_known_size_stands_on_the_card(write_target: Callable[..., Path]) -> None:
     body = "return Embedded([[100 + a.positions[:, 0].std(), a.get_all_distances().max()] for a in items])\n"
     card = ", invariant=False, rotation_deviation=0.05"

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Modality = Literal["string", "graph", "atoms", "protein_sequence", "protein_structure", "text", "baseline"]
 View = Literal["id", "smiles", "selfies", "atoms", "sequence", "backbone"]
 
+Access = Literal["package", "download", "gated"]
+
 #: A name is part of file names and of pytest ids, hence no path separators, brackets or spaces.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -78,6 +80,8 @@ class Card(FrozenModel):
     """Electronic-structure method behind the labels the model was trained on."""
     elements: tuple[str, ...] | None = None
     """Chemical symbols covered; ``None`` means no limit."""
+    periodic: bool | None = None
+    """True for a model of crystals only, False for one of molecules only, ``None`` where it takes both."""
     licence_code: str | None = None
     """SPDX identifier of the code's licence."""
     licence_weights: str | None = None
@@ -86,10 +90,17 @@ class Card(FrozenModel):
     """DOI or arXiv identifier of the paper."""
     source: str | None = None
     """Where the weights come from."""
+    access: Access = "package"
+    """How the published weights are had: inside a package of the header, downloaded on first use, or downloaded
+    after their owner granted access. Targets of the last two kinds are scored where they are asked for by name."""
     weights_sha256: Sha256 | None = None
     """SHA-256 of the published weight file; a load that finds another file fails."""
+    accepts: str | None = None
+    """Which file of a user this target reads (``--align-checkpoint``); ``None`` where it reads none."""
     untrained: bool = False
     """Whether `load` can build the architecture with random weights (the untrained twin)."""
+    twin: str | None = None
+    """How the untrained twin's configuration differs from the published one; ``None`` where it does not."""
     energy: bool = False
     """Whether `embed` also returns energies (eV, total, the model's own reference)."""
     distinct: bool = True
@@ -98,6 +109,11 @@ class Card(FrozenModel):
     """False where a rotation changes the embedding by design; `rotation_deviation` then says by how much."""
     rotation_deviation: float | None = Field(default=None, ge=0)
     """Measured relative change under rotation of a model that is not invariant."""
+    supercell_deviation: float | None = Field(default=None, ge=0)
+    """Measured relative change between a crystal and its supercell, where the model tells them apart (a cap on the
+    number of neighbours cuts through equal distances); ``None`` where it does not."""
+    remark: str | None = None
+    """What a reader of the board should know about this row."""
     resources: Resources = Resources()
     """What embedding asks of the machine."""
     superseded_by: str | None = None
@@ -109,6 +125,8 @@ class Card(FrozenModel):
             raise ValueError("view: a baseline has to say which view it reads (id, smiles, atoms, ...)")
         if not self.invariant and self.rotation_deviation is None:
             raise ValueError("rotation_deviation: a target that is not invariant states its measured figure")
+        if self.access != "package" and self.source is None:
+            raise ValueError("source: a target whose weights are downloaded says where from")
         return self
 
     @property
@@ -120,7 +138,9 @@ class Card(FrozenModel):
         """Names of the fields that a published board asks for and this card leaves open."""
         wanted = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
         if self.modality != "baseline":
-            wanted += ["parameters", "licence_weights", "source", "weights_sha256"]
+            wanted += ["parameters", "licence_weights", "source"]
+            # Of a download the record states the checksum of what was loaded; the suite has not seen every file.
+            wanted += ["weights_sha256"] if self.access == "package" else []
         return [field for field in wanted if getattr(self, field) is None]
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from .registry import Target
 
 COULD_NOT_RUN = 2
 
@@ -25,6 +28,27 @@ class _Group(click.Group):
             message = error.args[0] if error.args else repr(error)
             click.echo(f"consilience: {message}", err=True)
             sys.exit(COULD_NOT_RUN)
+
+
+def _checkpoint_options(command: Any) -> Any:
+    """Options of the commands that score a user's checkpoint through one of the suite's targets."""
+    path = click.Path(path_type=Path, exists=True)
+    command = click.option("--trust-checkpoint", is_flag=True, help="Allow a file that can run code when read.")(
+        command
+    )
+    return click.option("--checkpoint", type=path, help="Your weights, read by TARGET (a name or a family).")(command)
+
+
+def _target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:
+    """Target of a name, of a target_*.py file (its first card), or of a checkpoint that it reads."""
+    from .registry import get_adapter, get_target, load_target_file
+
+    own = load_target_file(name)[0] if name.endswith(".py") else None
+    if checkpoint is None:
+        if trusted:
+            raise ValueError("--trust-checkpoint says something about --checkpoint, which is missing")
+        return own or get_target(name)
+    return (own or get_adapter(name)).from_checkpoint(checkpoint, trusted=trusted)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,7 +70,7 @@ def list_command(what: str, as_json: bool) -> None:
         click.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
         return
     columns = {
-        "targets": ["name", "family", "modality", "parameters", "dimension", "trained_on", "licence_weights"],
+        "targets": ["name", "family", "modality", "parameters", "dimension", "trained_on", "access"],
         "datasets": ["name", "matter", "items", "views", "licence", "title"],
         "metrics": ["name", "inputs", "higher_is_more_alike", "symmetric", "version"],
     }[what]
@@ -59,24 +83,37 @@ def list_command(what: str, as_json: bool) -> None:
 @click.option("--items", "n", default=24, show_default=True, help="Sample size.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def check(target: str, dataset: str | None, n: int, device: str, as_json: bool) -> None:
-    """Check that TARGET (a name or a target_*.py file) keeps the contract of a target."""
+@_checkpoint_options
+def check(
+    target: str,
+    dataset: str | None,
+    n: int,
+    device: str,
+    as_json: bool,
+    checkpoint: Path | None,
+    trust_checkpoint: bool,
+) -> None:
+    """Check that TARGET (a name or a target_*.py file) keeps the contract of a target.
+
+    NAME@untrained checks the untrained twin: the same architecture with random weights, which needs no download.
+    """
     from dataclasses import asdict
 
     from .embedding.process import EmbeddingFailedError, EmbeddingSkippedError
     from .testing import check_target
 
+    chosen = _target(target, checkpoint, trust_checkpoint)
     try:
-        report = check_target(target, dataset=dataset, n=n, device=device)
+        report = check_target(chosen, dataset=dataset, n=n, device=device)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
-        click.echo(f"{target}: {error}", err=True)
+        click.echo(f"{chosen.name}: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(asdict(report), indent=1) if as_json else str(report))
     sys.exit(0 if report.passed else 1)
 
 
 @main.command()
-@click.option("--targets", help="Names or target_*.py files, comma-separated; default: all.")
+@click.option("--targets", help="Names or target_*.py files, comma-separated; default: those on the board, else all.")
 @click.option("--datasets", help="Names, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, file_okay=False), help="Board folder to publish into.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
@@ -96,7 +133,7 @@ def run(
     from .leaderboard.board import build_board
     from .leaderboard.publish import publish
     from .leaderboard.terminal import summarize
-    from .registry import Target, load_target_file
+    from .registry import load_target_file
     from .results import Record, to_json
     from .runner import DEFAULT_SPEC, Cell, Runner, plan, run_all
     from .spec import read_spec
@@ -107,7 +144,7 @@ def run(
         chosen = []
         for name in _names(targets) or []:
             chosen += load_target_file(name) if name.endswith(".py") else [name]
-    cells = plan(spec, targets=chosen, datasets=_names(datasets))
+    cells = plan(spec, targets=chosen, datasets=_names(datasets), published=board)
     runner = Runner(spec, fresh=fresh, device=device, time_limit=timeout)
 
     def report(cell: Cell, record: Record) -> None:
@@ -130,20 +167,29 @@ def run(
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
-def embed(target: str, dataset: str, output: Path, device: str, timeout: float, fresh: bool) -> None:
+@_checkpoint_options
+def embed(
+    target: str,
+    dataset: str,
+    output: Path,
+    device: str,
+    timeout: float,
+    fresh: bool,
+    checkpoint: Path | None,
+    trust_checkpoint: bool,
+) -> None:
     """Embed DATASET with TARGET and write features (n, d), ids and provenance to one safetensors file."""
     from .datasets.items import open_dataset
     from .embedding import process
     from .embedding.store import SHIPPED, Store, identify, write_embedding
-    from .registry import get_target, load_target_file
 
-    chosen = load_target_file(target)[0] if target.endswith(".py") else get_target(target)
+    chosen = _target(target, checkpoint, trust_checkpoint)
     items = open_dataset(dataset)
     store = Store(shipped=None if fresh else SHIPPED)
     try:
         embedding = process.embed(chosen, items, store, device=device, time_limit=timeout)
     except (process.EmbeddingFailedError, process.EmbeddingSkippedError) as error:
-        click.echo(f"{target} on {dataset}: {error}", err=True)
+        click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
         sys.exit(1)
     write_embedding(output, identify(chosen, items), embedding)
     click.echo(f"{output}: {embedding.features.shape[0]} x {embedding.features.shape[1]}")

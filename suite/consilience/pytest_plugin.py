@@ -44,6 +44,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         help="targets, comma-separated; globs and NAME@untrained are understood",
     )
+    add(
+        "--align-checkpoint",
+        metavar="PATH",
+        help="score your own weights: a file (or folder) that the target named by --align-adapter reads",
+    )
+    add("--align-adapter", metavar="NAME", help="which target (or family) of the suite reads --align-checkpoint")
+    add(
+        "--align-trust-checkpoint",
+        action="store_true",
+        help="allow a checkpoint that can run code when read (pickles, TorchScript)",
+    )
     add("--align-datasets", metavar="NAMES", help="data sets, comma-separated; globs are understood")
     add(
         "--align-fresh",
@@ -214,15 +225,30 @@ class Run:
         known = [entry.name for entry in spec.datasets]
         datasets = _select(option("align_datasets"), known, "--align-datasets")
         targets: list[Target] | list[str] | None = own
-        if own is None and option("align_targets"):
+        if own is None and (option("align_checkpoint") or option("align_adapter")):
+            targets = [self._checkpoint()]
+        elif own is None and option("align_targets"):
             from .registry import list_targets
 
             everything = [name for target in list_targets() for name in (target, f"{target}@untrained")]
             targets = _select(option("align_targets"), everything, "--align-targets", twins=False)
         try:
-            return runner.plan(spec, targets=targets, datasets=datasets)
+            return runner.plan(spec, targets=targets, datasets=datasets, published=self.publish_to)
         except (LookupError, ValueError) as error:
             _stop(str(error.args[0]))
+
+    def _checkpoint(self) -> Target:
+        """Return the target that reads the user's checkpoint."""
+        from .registry import get_adapter
+
+        option = self.config.getoption
+        path, adapter = option("align_checkpoint"), option("align_adapter")
+        if not (path and adapter):
+            _stop("--align-adapter NAME and --align-checkpoint PATH go together: which target reads which file")
+        try:
+            return get_adapter(adapter).from_checkpoint(path, trusted=option("align_trust_checkpoint"))
+        except (LookupError, ValueError, OSError) as error:
+            _stop(f"--align-adapter, --align-checkpoint: {error.args[0] if error.args else error}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(
@@ -237,7 +263,8 @@ class Run:
         own = [item for item in items if isinstance(item, AlignmentItem)]
         own.sort(key=lambda item: order.index(item.cell.dataset))
         items[:] = own
-        if not items and not session.testsfailed:
+        asked = config.getoption("align_checkpoint") or config.getoption("align_adapter")
+        if (not items or asked) and not session.testsfailed:
             items[:] = [
                 AlignmentItem.from_parent(session, name=cell.id, nodeid=cell.id, cell=cell) for cell in self.plan()
             ]

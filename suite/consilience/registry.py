@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parent
 ENTRY_POINT_GROUP = "consilience"
 UNTRAINED = "@untrained"
+
+#: What a card says of the published weights alone.
+_OF_PUBLISHED_WEIGHTS = (
+    "parameters",
+    "dimension",
+    "trained_on",
+    "level_of_theory",
+    "revision",
+    "weights_sha256",
+    "licence_weights",
+    "superseded_by",
+    "remark",
+)
 
 Embed = Callable[[list[Any]], Embedded]
 Loader = Callable[[Card, Weights, str], Embed]
@@ -53,8 +67,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Name on the board; an untrained twin carries the suffix ``@untrained``."""
-        return self.card.name + (UNTRAINED if self.weights.random else "")
+        """Name on the board; a twin carries ``@untrained``, a user's checkpoint ``@`` and its file's name."""
+        if self.weights.random:
+            return self.card.name + UNTRAINED
+        if self.weights.kind == "file" and self.weights.path is not None:
+            return f"{self.card.name}@{_slug(self.weights.path)}"
+        return self.card.name
 
     @property
     def trained(self) -> bool:
@@ -67,6 +85,38 @@ class Target:
             raise ValueError(f"target {self.card.name!r} has no untrained twin (card field `untrained`)")
         # The checksum stays: some architectures are described only inside their checkpoint.
         return replace(self, weights=replace(self.weights, kind="random", seed=seed))
+
+    def from_checkpoint(self, path: str | Path, *, trusted: bool = False, seed: int = 0) -> Target:
+        """Return this target as the adapter of a user's checkpoint.
+
+        What the card says of the published weights (their size, training data, theory, licence) does not hold for
+        another file and is left open; the board shows the name of the card, ``@`` and the name of the file.
+
+        Parameters
+        ----------
+        path
+            The checkpoint: a file, or a folder where the format is one.
+        trusted
+            The user's explicit word that a file which can run code when read may be read.
+        seed
+            Seed of whatever the file leaves open.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is nothing at `path`.
+        ValueError
+            The target takes no file (card field `accepts`).
+        """
+        if self.card.accepts is None:
+            raise ValueError(f"target {self.card.name!r} reads no checkpoint of a user (card field `accepts`)")
+        path = Path(path).resolve()
+        if not path.exists():
+            raise FileNotFoundError(f"no checkpoint at {path}")
+        told = {"title": f"{self.card.title or self.card.name}, {path.name}", "source": path.name, "access": "package"}
+        card = self.card.model_copy(update={**dict.fromkeys(_OF_PUBLISHED_WEIGHTS), **told})
+        weights = Weights(kind="file", path=path, trusted=trusted, seed=seed)
+        return replace(self, card=card, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -176,6 +226,20 @@ def get_target(name: str) -> Target:
     return found.untrained() if twin else found
 
 
+def get_adapter(name: str) -> Target:
+    """Look up the target that reads a user's checkpoint, by its name or by its family's.
+
+    Raises
+    ------
+    UnknownNameError
+        Nothing that takes a checkpoint has this name; the message suggests near ones.
+    """
+    adapters = {target.name: target for target in list_targets().values() if target.card.accepts is not None}
+    for target in list(adapters.values()):
+        adapters.setdefault(target.card.family, target)
+    return _look_up("adapter", name, adapters)
+
+
 def get_dataset(name: str) -> DatasetEntry:
     """Look a data set up; raises :class:`UnknownNameError` with near names."""
     return _look_up("data set", name, list_datasets())
@@ -246,6 +310,11 @@ def _scan(folder: str, *, plugins: bool) -> None:
                     PluginWarning,
                     stacklevel=3,
                 )
+
+
+def _slug(path: Path) -> str:
+    """File name as part of a target's name: lower case, without its suffix, other characters as hyphens."""
+    return re.sub(r"[^a-z0-9.+_-]+", "-", path.stem.lower()).strip("-") or "checkpoint"
 
 
 def _file_of(function: Callable[..., Any]) -> Path:

@@ -63,6 +63,7 @@ def plan(
     *,
     targets: Sequence[Target | str] | None = None,
     datasets: Sequence[str] | None = None,
+    published: Path | None = None,
 ) -> list[Cell]:
     """Cells of a run, data set by data set, references first.
 
@@ -71,9 +72,13 @@ def plan(
     spec
         The board.
     targets
-        Targets or names; by default the references, the controls and every registered target.
+        Targets or names; by default the references, the controls and every target of the suite whose weights
+        come with its packages. What has to be downloaded is scored where it is asked for.
     datasets
         Names of data sets of the board; all by default.
+    published
+        Folder of a published board: by default its own targets are run again, and no others. A target joins the
+        board by being named once.
 
     Raises
     ------
@@ -84,13 +89,20 @@ def plan(
     chosen = None if targets is None else [get_target(t) if isinstance(t, str) else t for t in targets]
     cells = []
     for name in names:
-        found = chosen if chosen is not None else _default_targets(spec, name)
+        found = chosen if chosen is not None else _default_targets(spec, name, published)
         cells += [Cell(name, target) for target in found]
     return cells
 
 
-def _default_targets(spec: Spec, dataset: str) -> list[Target]:
-    own = [target.name for target in list_targets().values() if target.path.is_relative_to(PACKAGE)]
+def _default_targets(spec: Spec, dataset: str, published: Path | None) -> list[Target]:
+    own = [
+        target.name
+        for target in list_targets().values()
+        if target.path.is_relative_to(PACKAGE) and target.card.access == "package"
+    ]
+    records = {path.stem for path in (published / "results" / dataset).glob("*.json")} if published else set()
+    if records:
+        own = [name for name in own if name in records]
     names = dict.fromkeys([*spec.dataset(dataset).references, *own, *spec.controls])
     ordered = [name for name in names if name not in spec.controls] + list(spec.controls)
     return [get_target(name) for name in ordered]

@@ -12,15 +12,18 @@ In a model's own test suite::
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .embedding.contract import DISTINCT, TOLERANCE, deviation
-from .embedding.process import EmbeddingFailedError, EmbeddingSkippedError, covered_items, run_worker
+from .embedding.environments import EnvironmentBuildError, Header, ensure
+from .embedding.process import EmbeddingFailedError, EmbeddingSkippedError, Outcome, covered_items, run_worker
 from .embedding.shards import read_shards
 from .registry import Target, get_target, list_datasets, load_target_file
 
@@ -57,6 +60,8 @@ class Report:
     """Where the items came from."""
     checks: tuple[Check, ...]
     """In the order they ran."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What it ran in and how fast: environment, weights, speed, memory."""
 
     @property
     def passed(self) -> bool:
@@ -77,7 +82,10 @@ class Report:
             ["ok" if c.passed else "BROKEN", c.name, _figure(c.value), _figure(c.limit), c.detail] for c in self.checks
         ]
         table = tabulate(rows, ["", "rule", "measured", "bar", "detail"], disable_numparse=True)
-        return f"{self.target} on {self.dataset}\n{table}"
+        broken = sum(not check.passed for check in self.checks)
+        verdict = f"{broken} of {len(self.checks)} rules BROKEN" if broken else f"all {len(self.checks)} rules hold"
+        facts = tabulate(list(self.facts.items()), tablefmt="plain", disable_numparse=True)
+        return "\n".join(filter(None, [f"{self.target} on {self.dataset}: {verdict}", facts, table]))
 
 
 def check_target(
@@ -122,8 +130,12 @@ def check_target(
         is_file = str(target).endswith(".py")
         target = load_target_file(target)[0] if is_file else get_target(str(target))
     sample = _sample(target, items, dataset, n)
+    began = time.perf_counter()
+    environment = _environment(target)
+    built = time.perf_counter() - began
     with tempfile.TemporaryDirectory(prefix="consilience-check-") as scratch:
-        folders = [Path(scratch) / name for name in ("first", "second", "twin")]
+        folders = [Path(scratch) / name for name in ("first", "second", "twin", "saved")]
+        saved = Path(scratch) / f"{target.card.name}.checkpoint"
         for folder in folders:
             folder.mkdir()
 
@@ -131,7 +143,10 @@ def check_target(
             run_worker(which, sample, "embed", folder=folder, device=device, time_limit=time_limit)
             return read_shards(folder).features.astype(np.float64)
 
-        outcome = run_worker(target, sample, "examine", folder=folders[0], device=device, time_limit=time_limit)
+        outcome = run_worker(
+            target, sample, "examine", folder=folders[0], device=device, time_limit=time_limit, save_to=saved
+        )
+        facts = {"environment": f"{environment} ({built:.1f} s)", **_facts(outcome)}
         checks = [Check(**check) for check in outcome.of("examined")["checks"]]
         first = read_shards(folders[0]).features.astype(np.float64)
         second = rows(target, folders[1])
@@ -143,7 +158,36 @@ def check_target(
             finite = bool(np.isfinite(twin).all())
             passed = finite and value > TWIN_DIFFERS
             checks.append(Check("the untrained twin differs", passed, value, TWIN_DIFFERS, "random weights"))
-    return Report(target.name, sample.name, tuple(checks))
+        if outcome.of("saved"):
+            value = deviation(
+                first, rows(target.from_checkpoint(outcome.of("saved")["path"], trusted=True), folders[3])
+            )
+            text = "written by the target, read as a user's file"
+            checks.append(Check("saved and loaded again", value <= TOLERANCE, value, TOLERANCE, text))
+    return Report(target.name, sample.name, tuple(checks), facts)
+
+
+def _environment(target: Target) -> str:
+    """Build the target's environment unless it stands; say which it is."""
+    header = Header.of(target.path)
+    try:
+        python = ensure(header)
+    except EnvironmentBuildError as error:
+        raise EmbeddingFailedError(f"environment: {error}") from error
+    return "this interpreter" if python == Path(sys.executable) else header.digest[:16]
+
+
+def _facts(outcome: Outcome) -> dict[str, str]:
+    loaded, done = outcome.of("loaded"), outcome.of("progress")
+    digest = loaded.get("weights_sha256")
+    seconds = max(float(done["seconds"]), 1e-6)
+    memory = outcome.of("done").get("peak_memory_mib")
+    return {
+        "weights": f"sha256 {digest[:16]}..." if digest else "no file",
+        "loaded in": f"{loaded['seconds']:.1f} s",
+        "speed": f"{done['total'] / seconds:.3g} items/s ({done['total']} items, first calls included)",
+        **({"peak memory": f"{memory:.0f} MiB"} if memory else {}),
+    }
 
 
 def _sample(target: Target, items: Items | None, dataset: str | None, n: int) -> Items:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from consilience.cards import DatasetCard
+from consilience.cards import Card, DatasetCard
 from consilience.embedding.items_file import Structures, save_items
 from consilience.registry import get_dataset
 
@@ -225,6 +225,17 @@ class Items:
         counts, symbols = self.composition()
         names = np.array(symbols)
         return [frozenset(names[row].tolist()) for row in counts > 0]
+
+    def covered_by(self, card: Card) -> list[int]:
+        """Places of the items that a target with this card can read: its elements, crystals or molecules."""
+        covered = np.ones(len(self), dtype=np.bool_)
+        if self.has_view("atoms"):
+            if card.elements is not None:
+                known = set(card.elements)
+                covered &= np.array([symbols <= known for symbols in self.elements], dtype=np.bool_)
+            if card.periodic is not None:
+                covered &= self.structures.pbc.any(axis=1) == card.periodic
+        return [int(place) for place in np.flatnonzero(covered)]
 
     def controls(self) -> NDArray[np.float64]:
         """Return what composition and size alone say about each item: the controls of ``metrics.prepare``.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience.weights import Embedded, as_features
+from consilience.weights import Embedded, as_energies, as_features
 
 #: This many items failing one after another, with none embedded, end the run: the target itself is broken.
 HOPELESS_AFTER = 16
@@ -158,16 +158,10 @@ def _checked(result: Any, n: int, dimension: int | None, start: int) -> Batch:
     for i, reason in enumerate(reasons):
         if reason is not None:
             features[i] = np.nan
-    energies = np.full(n, np.nan) if result.energies is None else np.asarray(as_energies(result.energies), np.float64)
+    energies = np.full(n, np.nan) if result.energies is None else as_energies(result.energies)
     if energies.shape != (n,):
         raise ContractError(f"energies have to be ({n},), embed returned shape {energies.shape}")
     return Batch(features, energies, reasons)
-
-
-def as_energies(values: Any) -> NDArray[np.float64]:
-    """Float64 vector of energies, from torch tensors too."""
-    detach = getattr(values, "detach", None)
-    return np.asarray(values if detach is None else detach().cpu().numpy(), dtype=np.float64)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

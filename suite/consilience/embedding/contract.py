@@ -23,6 +23,11 @@ TOLERANCE = 1e-4
 #: Smallest relative distance that passes for "another row".
 DISTINCT = 1e-6
 
+#: Crystals of more atoms are left out where a crystal is compared with its supercell.
+SUPERCELL_ATOMS = 16
+#: Rows are the new lattice vectors in the old ones: the same crystal in a cell sheared and twice as large.
+SUPERCELL = ((1, 1, 0), (0, 1, 0), (0, 0, 2))
+
 Rows = NDArray[np.float64]
 
 
@@ -46,9 +51,11 @@ def examine(
 
     checks: list[dict[str, Any]] = []
 
-    def compare(name: str, other: Callable[[], Rows], *, detail: str, limit: float = TOLERANCE) -> None:
+    def compare(
+        name: str, other: Callable[[], Rows], *, detail: str, limit: float = TOLERANCE, of: Rows | None = None
+    ) -> None:
         try:
-            value = deviation(base, other())
+            value = deviation(base if of is None else of, other())
         except Exception as error:
             checks.append(_check(name, False, None, limit, f"{type(error).__name__}: {error}"))
         else:
@@ -79,6 +86,17 @@ def examine(
         if any(atoms.pbc.any() for atoms in items):
             images = [_other_images(atoms, rng) for atoms in items]
             compare("choice of periodic image", lambda: rows(images), detail="atoms moved by lattice vectors")
+            small = [i for i, atoms in enumerate(items) if atoms.pbc.all() and len(atoms) <= SUPERCELL_ATOMS]
+            if small:
+                doubled = [_supercell(items[i]) for i in small]
+                declared = card.supercell_deviation
+                compare(
+                    "supercell",
+                    lambda: rows(doubled),
+                    of=base[small],
+                    detail=f"doubled and sheared cell, {len(small)} crystals",
+                    limit=TOLERANCE if declared is None else declared * 1.5,
+                )
     checks.append(_bad_item(embed, items, card))
     return checks
 
@@ -122,6 +140,12 @@ def _other_images(atoms: Any, rng: np.random.Generator) -> Any:
     shifts = rng.integers(-1, 2, (len(atoms), 3)) * atoms.pbc
     images.set_positions(images.positions + shifts @ np.asarray(images.cell))
     return images
+
+
+def _supercell(atoms: Any) -> Any:
+    from ase.build import make_supercell
+
+    return make_supercell(atoms, SUPERCELL)
 
 
 def _bad_item(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card) -> dict[str, Any]:

@@ -139,12 +139,10 @@ def covered_items(target: Target, items: Items) -> list[int]:
     view = target.card.input_view
     if not items.has_view(view):
         raise EmbeddingSkippedError(f"reads {view}, which {items.name} does not have")
-    if target.card.elements is None:
-        return list(range(len(items)))
-    known = set(target.card.elements)
-    covered = [i for i, symbols in enumerate(items.elements) if symbols <= known]
+    covered = items.covered_by(target.card)
     if len(covered) < LEAST_COVERAGE * len(items):
-        raise EmbeddingSkippedError(f"its elements cover {len(covered)} of {len(items)} items")
+        kind = {None: "", True: " (it reads crystals only)", False: " (it reads molecules only)"}[target.card.periodic]
+        raise EmbeddingSkippedError(f"its elements cover {len(covered)} of {len(items)} items{kind}")
     return covered
 
 
@@ -154,10 +152,10 @@ def _collect(target: Target, items: Items, covered: list[int], folder: Path) -> 
     energies = np.full(len(items), np.nan)
     features[covered], energies[covered] = rows.features, rows.energies
     reasons = {covered[i]: reason for i, reason in enumerate(rows.reasons) if reason is not None}
-    known = set(target.card.elements or ())
     for i in sorted(set(range(len(items))) - set(covered)):
-        missing = ", ".join(sorted(items.elements[i] - known))
-        reasons[i] = f"elements not covered: {missing}"
+        missing = items.elements[i] - set(target.card.elements or items.elements[i])
+        wanted = "crystals" if target.card.periodic else "molecules"
+        reasons[i] = f"elements not covered: {', '.join(sorted(missing))}" if missing else f"reads {wanted} only"
     return Embedding(features, energies, list(items.ids), reasons)
 
 
@@ -170,8 +168,11 @@ def run_worker(
     device: str = "cpu",
     time_limit: float = 1800.0,
     progress: Progress | None = None,
+    save_to: Path | None = None,
 ) -> Outcome:
     """Run one job in the target's environment and wait for it.
+
+    With `save_to`, the task ``"examine"`` also writes the model's weights there, where the target can.
 
     Raises
     ------
@@ -205,6 +206,7 @@ def run_worker(
             "device": device,
             "batch_size": target.card.resources.batch_size,
             "dimension": target.card.dimension,
+            "save_to": str(save_to) if save_to else None,
         }
         job.write_text(json.dumps(content), "utf-8")
         with log.open("w", encoding="utf-8") as errors:

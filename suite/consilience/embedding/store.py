@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consilience.cache import cache_dir
-from consilience.weights import sha256_of_file
+from consilience.weights import sha256_of
 
 from .environments import Header
 from .shards import write_atomically
@@ -103,7 +103,9 @@ def identify(target: Target, items: Items) -> Identity:
     if weights.kind == "random":
         which = f"random:{weights.seed}"
     elif weights.kind == "file" and weights.path is not None:
-        which = f"sha256:{sha256_of_file(weights.path)}"
+        which = f"sha256:{sha256_of(weights.path)}"
+    elif target.card.access != "package":  # no checksum is known beforehand
+        which = f"published:{target.card.source}:{target.card.revision}"
     else:
         which = f"sha256:{weights.expected_sha256}"
     return Identity(
@@ -120,11 +122,8 @@ def identify(target: Target, items: Items) -> Identity:
 
 
 def _items_given(target: Target, items: Items) -> str:
-    """Hash of the items, and of which of them the card's elements cover: the others are never embedded."""
-    if target.card.elements is None or not items.has_view("atoms"):
-        return items.items_sha256
-    known = set(target.card.elements)
-    covered = [i for i, symbols in enumerate(items.elements) if symbols <= known]
+    """Hash of the items, and of which of them the card covers: the others are never embedded."""
+    covered = items.covered_by(target.card)
     if len(covered) == len(items):
         return items.items_sha256
     return hashlib.sha256(json.dumps([items.items_sha256, covered]).encode()).hexdigest()

@@ -68,7 +68,8 @@ def run(job: dict[str, Any], channel: TextIO) -> None:
     found = {target.card.name: target for target in load_target_file(job["target_file"])}
     target = found[job["target"]]
     options = dict(job["weights"])
-    if options.get("path"):
+    if options["kind"] == "file":
+        target = target.from_checkpoint(options["path"])
         options["path"] = Path(options["path"])
     weights = Weights(**options)
     items = load_items(Path(job["items_file"]))
@@ -77,6 +78,10 @@ def run(job: dict[str, Any], channel: TextIO) -> None:
     say("loaded", seconds=time.perf_counter() - began, weights_sha256=weights.sha256())
     _embed_to_shards(embed, items, job, say)
     if job["task"] == "examine":
+        save = getattr(embed, "save", None)
+        if job["save_to"] and save is not None:
+            written = save(Path(job["save_to"]))
+            say("saved", path=str(written) if isinstance(written, str | Path) else job["save_to"])
         say("examined", checks=examine(embed, items, target.card, batch_size=job["batch_size"]))
     say("done", **_resources())
 

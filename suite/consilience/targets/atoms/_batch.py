@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.weights import Embedded, as_features
+from consilience.weights import Embedded, as_energies, as_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from consilience.weights import Weights
+
+ALLOW = "if you trust it, allow it with --align-trust-checkpoint (pytest) or --trust-checkpoint (consilience)"
 
 _SYMBOLS = """
     H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y
@@ -24,11 +26,19 @@ _SYMBOLS = """
 ELEMENTS_89 = tuple(_SYMBOLS.split())
 
 
+#: Atoms of one batch: a batch of items is cut where it has more, so that large crystals do not fill the memory.
+#: (A GPU that runs out of memory says so and gets smaller batches; on a CPU the system ends the process instead.)
+ATOMS_PER_BATCH = 2048
+
+
 def embed_by_batch(
     prepare: Callable[[Any], Any],
     forward: Callable[[list[Any]], tuple[Any, Any]],
     dimension: int,
     elements: Sequence[str] | None = None,
+    *,
+    save: Callable[[Path], object] | None = None,
+    max_atoms: int = ATOMS_PER_BATCH,
 ) -> Callable[[list[Any]], Embedded]:
     """Make `embed` of a step per item and a step per batch; an item that fails gets NaN and a reason.
 
@@ -37,11 +47,16 @@ def embed_by_batch(
     prepare
         Turns an `ase.Atoms` into the model's graph; what it raises becomes the item's reason.
     forward
-        Turns a list of graphs into ``(n, d)`` features and ``(n,)`` energies in eV.
+        Turns a list of graphs into ``(n, d)`` features and ``(n,)`` energies in eV, or None.
     dimension
         Columns of the features.
     elements
         Chemical symbols that the model covers.
+    save
+        Writes the model's weights to a path, as the file (or folder) that the target reads as a user's checkpoint;
+        returns the path it wrote to where the format asks for another suffix.
+    max_atoms
+        Atoms that one call of `forward` is given; a single item may have more.
     """
     covered = None if elements is None else frozenset(elements)
 
@@ -49,36 +64,50 @@ def embed_by_batch(
         features = np.full((len(items), dimension), np.nan, dtype=np.float32)
         energies = np.full(len(items), np.nan)
         reasons: list[str | None] = [None] * len(items)
-        ready, graphs = [], []
+        graphs: dict[int, Any] = {}
         for index, atoms in enumerate(items):
             try:
                 foreign = set(atoms.get_chemical_symbols()) - covered if covered is not None else None
                 if foreign:
                     raise ValueError(f"elements not covered: {' '.join(sorted(foreign))}")
-                graphs.append(prepare(atoms))
-                ready.append(index)
+                graphs[index] = prepare(atoms)
             except Exception as error:  # a foreign graph builder may fail in any way; the batch goes on
                 reasons[index] = _reason(error)
 
-        def run(indices: list[int], batch: list[Any]) -> None:
+        def run(indices: list[int]) -> None:
             try:
-                rows, values = forward(batch)
+                rows, values = forward([graphs[index] for index in indices])
             except Exception as error:
                 reason = _reason(error)
                 if len(indices) == 1:
                     reasons[indices[0]] = reason
                     return
-                for index, graph in zip(indices, batch, strict=True):  # find the item that is to blame
-                    run([index], [graph])
+                for index in indices:  # find the item that is to blame
+                    run([index])
                 return
             features[indices] = as_features(rows)
-            energies[indices] = values.detach().cpu().numpy().reshape(-1)
+            if values is not None:
+                energies[indices] = as_energies(values).reshape(-1)
 
-        if ready:
-            run(ready, graphs)
+        for indices in _groups({index: len(items[index]) for index in graphs}, max_atoms):
+            run(indices)
         return Embedded(features, energies, reasons)
 
+    embed.save = save  # type: ignore[attr-defined]
     return embed
+
+
+def _groups(atoms: dict[int, int], most: int) -> list[list[int]]:
+    """Items in order, in groups of at most so many atoms (or of one item)."""
+    groups: list[list[int]] = []
+    room = 0
+    for index, count in atoms.items():
+        if not groups or count > room:
+            groups.append([])
+            room = most
+        groups[-1].append(index)
+        room -= count
+    return groups
 
 
 def _reason(error: Exception) -> str:
@@ -108,11 +137,11 @@ def mean_over_atoms(per_atom: Any, counts: Any) -> Any:
 def require_trust(weights: Weights) -> None:
     """Refuse a user's checkpoint that opens by unpickling or running it, unless the user vouches for it."""
     if weights.kind == "file" and not weights.trusted:
-        raise ValueError("such a checkpoint can run code when read: allow it with --trust-checkpoint")
+        raise ValueError(f"such a checkpoint can run code when read; {ALLOW}")
 
 
-def read_checkpoint(weights: Weights, published: str | Path) -> Any:
-    """Read the user's checkpoint or the published one; unpickle only what the user vouches for."""
+def read_checkpoint(weights: Weights, published: str | Path | Callable[[], str | Path]) -> Any:
+    """Read the user's checkpoint or the published one (a path, or a download); unpickle only where a user vouches."""
     import torch
 
     path = weights.file_or_published(published)
@@ -120,4 +149,4 @@ def read_checkpoint(weights: Weights, published: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=not unpickle)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path.name} holds pickled objects: allow with --trust-checkpoint") from error
+        raise ValueError(f"{path.name} holds pickled objects, which can run code when read; {ALLOW}") from error

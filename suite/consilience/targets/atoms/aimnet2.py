@@ -41,11 +41,13 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         trained_on=("AIMNet2",),
         level_of_theory="wB97M-D3/def2-TZVPP",
         elements=("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "As", "Se", "Br", "I"),
+        periodic=False,
         licence_code="MIT",
         licence_weights="MIT",
         reference="10.1039/D4SC08572H",
         source=f"Auto3D/{FILE} in the wheel of Auto3D==2.3.1",
         weights_sha256="a6d366b05c5997668f24a834584b4033d0cab67d13d2f8caf143b965018d3735",
+        accepts="TorchScript file of AIMNet2 whose outputs hold `aim` and `energy` (runs code: has to be trusted)",
         energy=True,
         resources=Resources(memory_gib=2, batch_size=32),
     )
@@ -74,4 +76,4 @@ def load(card: Card, weights: Weights, device: str) -> Any:
             out = model({"coord": positions, "numbers": numbers, "charge": charge})
         return out["aim"].double().sum(dim=1) / (numbers > 0).sum(dim=1, keepdim=True), out["energy"]
 
-    return embed_by_batch(prepare, forward, 256, card.elements)
+    return embed_by_batch(prepare, forward, 256, card.elements, save=lambda path: model.save(str(path)))

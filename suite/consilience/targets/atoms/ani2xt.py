@@ -41,11 +41,13 @@ HARTREE = 27.211386245988  # eV, as in Auto3D
         pooling="mean over all atoms, each contributing to its element's block",
         trained_on=("ANI-2x", "ANI-2xt tautomers"),
         elements=("H", "C", "N", "O", "F", "S", "Cl"),
+        periodic=False,
         licence_code="MIT",
         licence_weights="MIT",
         reference="10.1021/acs.jcim.2c00817",
         source=f"Auto3D/{FILE} in the wheel of Auto3D==2.3.1",
         weights_sha256="542e353061ad5ad1370206421008f2ecbf069b8690970656109d63b281b6cbaa",
+        accepts="state_dict of Auto3D's ANI2xt saved with torch.save",
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=2, batch_size=32),
@@ -95,4 +97,6 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         counts = (species >= 0).sum(dim=1, keepdim=True)
         return hidden.sum(dim=1) / counts, energies.sum(dim=1) * HARTREE
 
-    return embed_by_batch(prepare, forward, 864, card.elements)
+    return embed_by_batch(
+        prepare, forward, 864, card.elements, save=lambda path: torch.save(networks.state_dict(), path)
+    )

@@ -37,6 +37,7 @@ SETTINGS = ("data_mean", "data_std", "element_refs", "calc_repuls", "use_edges")
         reference="10.1039/D4DD00246F",
         source=f"diep/{FOLDER}/state.pt in the wheel of diep==2.0.0",
         weights_sha256="3be1df5dbe3d15e1d35a2ca1d3c50a6b212ea2d248c89e02d84fa780eb609576",
+        accepts="state_dict of diep's Potential around a DIEP of the published configuration (state.pt)",
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=4, batch_size=8),
@@ -82,7 +83,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
             energies = model(batch, lattices)[0]
         return mean_over_atoms(caught.pop("x"), torch.bincount(batch.batch, minlength=len(pairs))), energies
 
-    return embed_by_batch(prepare, forward, 64, card.elements)
+    return embed_by_batch(prepare, forward, 64, card.elements, save=lambda path: torch.save(model.state_dict(), path))
 
 
 def _integrator(integrator: Any) -> Any:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import sys
 from importlib.util import find_spec
@@ -50,6 +51,7 @@ RENAMED = {
         reference="10.1021/jacs.5c09558",
         source=f"so3krates_torch/{FILE} in the wheel of so3krates-torch==0.2.1",
         weights_sha256="b5145564911ff983ed076ccb2bca5ce63454b74c9c8291092695463f1e6732be",
+        accepts="SO3LR model saved whole with torch.save (a pickle: has to be trusted)",
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=2, batch_size=64),
@@ -98,7 +100,12 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         energies = torch.segment_reduce(per_atom.double().reshape(-1), "sum", lengths=counts)
         return mean_over_atoms(caught.pop("x"), counts), energies
 
-    return embed_by_batch(prepare, forward, 128, card.elements)
+    def save(path: Path) -> None:
+        whole = copy.deepcopy(model)
+        whole.atomic_energy_output_block._forward_pre_hooks.clear()  # ours, which cannot be pickled
+        torch.save(whole, path)
+
+    return embed_by_batch(prepare, forward, 128, card.elements, save=save)
 
 
 def _arguments(model: Any) -> dict[str, Any]:
