@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -177,3 +178,13 @@ def test_the_readme_shows_the_published_board() -> None:
             assert f"| {preset['value']:.2f} " in page, "run: scripts/update_readme.py"
     for row in board["datasets"][0]["rows"]:
         assert f"| {row['alignment']['beyond_composition']['value']:.3f} " in page, "run: scripts/update_readme.py"
+
+
+def test_the_list_of_targets_is_that_of_the_cards() -> None:
+    path = REPOSITORY / "scripts" / "update_readme.py"
+    spec = importlib.util.spec_from_file_location("update_readme", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.TARGETS_PAGE.read_text("utf-8") == script.targets_page(), "run: scripts/update_readme.py"
