@@ -1,4 +1,7 @@
-"""Put the figures of the published board into README.md, between its markers; run after publishing."""
+"""Put the figures of the published board into README.md, between its markers, and list the targets beside them.
+
+Run after publishing, and after adding a target.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import re
 from pathlib import Path
 
 from consilience.leaderboard.markdown import main_columns, tabulated
+from consilience.registry import PACKAGE, Target, list_targets
 from consilience.results import PRESET_TITLES, Board
 
 ROOT = Path(__file__).resolve().parents[1]
+TARGETS_PAGE = PACKAGE / "targets" / "README.md"
 
 
 def discrimination(board: Board) -> str:
@@ -18,6 +23,58 @@ def discrimination(board: Board) -> str:
         found = [table.discrimination[preset] for table in board.datasets]
         rows.append([title, *(f"{d.value:.2f} / {d.across_modalities:.2f}" for d in found)])
     return tabulated(rows, "pipe")
+
+
+TARGETS_HEAD = """# Targets
+
+Written by `scripts/update_readme.py` from the cards; one file each.
+
+*weights*: "package", inside the packages that the target's environment installs; "download", fetched on first use;
+"gated", fetched once their owner has granted you access. Targets of the last two kinds run where they are named
+(`--align-targets`). Those marked "twin" have an untrained twin, `NAME@untrained`. The last column says which file of
+yours a target reads: `pytest --benchmark --align-adapter=NAME --align-checkpoint=FILE`.
+"""
+
+
+def targets_page() -> str:
+    """Return the page that lists all targets of the suite."""
+    own = [target for target in list_targets().values() if target.path.is_relative_to(PACKAGE)]
+    lines = [TARGETS_HEAD]
+    by_modality: dict[str, list[Target]] = {}
+    for target in own:
+        by_modality.setdefault(target.card.modality, []).append(target)
+    for modality, targets in by_modality.items():
+        rows = []
+        for target in sorted(targets, key=lambda target: (target.path, target.name)):
+            card = target.card
+            rows.append(
+                [
+                    f"[{target.path.stem}]({target.path.relative_to(PACKAGE / 'targets').as_posix()})",
+                    f"`{card.name}`",
+                    card.title or card.name,
+                    f"{card.parameters:,}" if card.parameters else "",
+                    card.dimension or "",
+                    ", ".join(card.trained_on or ()) or ("" if card.trained_on is None else "nothing"),
+                    card.access,
+                    card.licence_weights or "",
+                    "twin" if card.untrained else "",
+                    card.accepts or "",
+                ]
+            )
+        head = [
+            "file",
+            "name",
+            "model",
+            "parameters",
+            "columns",
+            "trained on",
+            "weights",
+            "their licence",
+            "",
+            "your file",
+        ]
+        lines += [f"## {modality} ({len(rows)})", "", tabulated([head, *rows], "pipe"), ""]
+    return "\n".join(lines)
 
 
 def filled(text: str, board: Board) -> str:
@@ -36,3 +93,4 @@ if __name__ == "__main__":
     page = ROOT / "README.md"
     board = Board.model_validate_json((ROOT / "leaderboard" / "v1" / "leaderboard.json").read_text("utf-8"))
     page.write_text(filled(page.read_text("utf-8"), board), "utf-8")
+    TARGETS_PAGE.write_text(targets_page(), "utf-8")
