@@ -104,7 +104,7 @@ def embed_with_1(
 
     def save(path: Path) -> None:
         state = {f"module.{key}": value.cpu() for key, value in model.state_dict().items()}
-        torch.save({**checkpoint, "state_dict": state, "ema": None}, path)
+        torch.save({**checkpoint, "state_dict": state}, path)
 
     return embed_by_batch(prepare, forward, backbone.sphere_channels, elements, save=save)
 
@@ -117,7 +117,6 @@ def _load_1(weights: Weights, published: str, modules: Sequence[str], twin: dict
     from fairchem.core.common.registry import registry
     from fairchem.core.common.utils import load_state_dict, match_state_dict
     from fairchem.core.models.model_registry import model_name_to_local_file
-    from fairchem.core.modules.exponential_moving_average import ExponentialMovingAverage
 
     if weights.random:
         scale = {"energy": {"mean": torch.tensor(0.0), "rmsd": torch.tensor(1.0)}}
@@ -136,10 +135,6 @@ def _load_1(weights: Weights, published: str, modules: Sequence[str], twin: dict
     model = registry.get_model_class(config["name"])(**{key: config[key] for key in config if key != "name"})
     if not weights.random:
         load_state_dict(model, match_state_dict(model.state_dict(), checkpoint["state_dict"]), strict=True)
-        if checkpoint.get("ema"):  # the package predicts with the moving average where there is one
-            average = ExponentialMovingAverage(model.parameters(), decay=0.0)
-            average.load_state_dict(checkpoint["ema"])
-            average.copy_to(model.parameters())
     kept = {key: checkpoint.get(key) or {} for key in ("normalizers", "elementrefs")}
     return model.eval().requires_grad_(False), {"config": {"model": config}, **kept}
 

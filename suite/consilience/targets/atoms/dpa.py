@@ -173,7 +173,12 @@ def _card(name: str, *, trained_on: tuple[str, ...], **facts: Any) -> Card:
         reference="arXiv:2506.01686",
         remark=MANY_HEADS,
     ),
-    _card("dpa-3.2-5m", trained_on=OPENLAM_2, reference="arXiv:2506.01686", remark=MANY_HEADS),
+    _card(
+        "dpa-3.2-5m",
+        trained_on=OPENLAM_2,
+        reference="arXiv:2506.01686",
+        remark=MANY_HEADS + " Charge and multiplicity of the item enter the energy, not the embedding.",
+    ),
     _card(
         "dpa-3.3-1m",
         trained_on=OPENLAM_2,

@@ -102,11 +102,14 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         else:
             require_trust(weights)  # model.yaml names the classes to build
             folder = weights.file_or_published(lambda: get_or_download_checkpoint(card.title))
+            prefix = _checkpoint(folder)
+            # The record's checksum is of these: the package also notes the time of the download in the folder.
+            weights.used[-1:] = [folder / "model.yaml", *sorted(prefix.parent.glob(f"{prefix.name}.[di]*"))]
             instructions = load_instructions(str(folder / "model.yaml"))
             dtype = resolve_param_dtype(str(folder / "model.yaml"))
             potential = TensorPotential(instructions, param_dtype=dtype, eager_mode=True, jit_compile=False)
             potential.load_checkpoint(
-                _checkpoint(folder), model_only=True, assert_existing_objects_matched=True, expect_partial=True
+                str(prefix), model_only=True, assert_existing_objects_matched=True, expect_partial=True
             )
     named = instructions if isinstance(instructions, dict) else {step.name: step for step in instructions}
     # The read-out reduces products of any order to a few scalars per atom; a two-layer model has one of each layer.
@@ -140,11 +143,11 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     return embed_by_batch(prepare, forward, width, tuple(element_map), save=save, max_atoms=256)
 
 
-def _checkpoint(folder: Path) -> str:
+def _checkpoint(folder: Path) -> Path:
     """Prefix of the weights' files; of several the one with the best test loss."""
     for name in ("checkpoint", "checkpoints/checkpoint.best_test_loss", "checkpoints/checkpoint"):
         if (folder / f"{name}.index").is_file():
-            return str(folder / name)
+            return folder / name
     raise FileNotFoundError(f"no checkpoint.index in {folder} or {folder / 'checkpoints'}")
 
 

@@ -51,7 +51,11 @@ TWINS: dict[str, dict[str, Any]] = {
 FIELDS: dict[str, dict[str, Any]] = {
     "TensorNet": {"twin": "the package's default sizes (64 units, 2 blocks); the published ones were not looked up"},
     "M3GNet": {"twin": "the sizes of the release before (v2025.1); the published ones were not looked up"},
-    "CHGNet": {"parameters": 2_725_441, "dimension": 128},
+    "CHGNet": {
+        "parameters": 2_725_441,
+        "dimension": 128,
+        "twin": "the configuration in the release for matgl 1, which comes to 2,743,042 parameters here",
+    },
 }
 
 
