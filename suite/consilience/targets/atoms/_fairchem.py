@@ -62,7 +62,8 @@ def embed_with_1(
     scalars
         Takes the backbone's ``node_embedding``, gives its l = 0 part, ``(atoms, channels)``.
     energy
-        Takes the model, a batch and the backbone's output, gives ``(structures,)`` energies as the head scales them.
+        Takes the heads, a batch and the backbone's output, gives ``(structures,)`` energies as the head scales them;
+        None where no head tells them.
     device
         Torch device string.
     elements
@@ -78,11 +79,13 @@ def embed_with_1(
         from fairchem.core.preprocessing import AtomsToGraphs
     model.to(device)
     backbone = model.backbone
+    backbone.regress_forces = backbone.regress_stress = False  # energies only: no gradients
     to_graph = AtomsToGraphs(r_energy=False, r_forces=False, r_distances=False, r_edges=False, r_pbc=True)
     # As the package's calculator: normalised prediction -> eV -> plus the references of the elements.
     scale, references = checkpoint["normalizers"].get("energy"), checkpoint["elementrefs"].get("energy")
     normalizer = create_normalizer(state_dict=scale).to(device) if scale else None
     reference = create_element_references(state_dict=references).to(device) if references else None
+    known = normalizer is not None or reference is not None
 
     def prepare(atoms: Any) -> Any:
         if len(atoms) == 1 and not atoms.pbc.any():
@@ -94,13 +97,12 @@ def embed_with_1(
         torch.manual_seed(0)  # the frames of the edges are turned at random: by the same angles in every call
         with torch.no_grad():
             embedding = backbone(batch)
-            energies = energy(model, batch, embedding)
-            if normalizer is not None:
-                energies = normalizer(energies.double())
-            if reference is not None:
-                energies = reference(energies.double(), batch, reshaped=False)
-        known = normalizer is not None or reference is not None
-        return mean_over_atoms(scalars(embedding["node_embedding"]), batch.natoms), energies if known else None
+            energies = energy(model.output_heads, batch, embedding) if known else None
+            if energies is not None:
+                energies = energies.double() if normalizer is None else normalizer(energies.double())
+                if reference is not None:
+                    energies = reference(energies, batch, reshaped=False)
+        return mean_over_atoms(scalars(embedding["node_embedding"]), batch.natoms), energies
 
     def save(path: Path) -> None:
         state = {f"module.{key}": value.cpu() for key, value in model.state_dict().items()}
@@ -151,10 +153,7 @@ def _prepare_1(modules: Sequence[str]) -> None:
     sys.modules.setdefault("torch_scatter", stand_in)
     # Dozens of grids per model derive the same Legendre polynomials symbolically: without this, half a minute.
     harmonics._poly_legendre = functools.cache(harmonics._poly_legendre)
-    from fairchem.core.common.registry import registry
-
-    # The package's own scan imports every model it has, some of which need torch_sparse.
-    registry.register("imports_setup", True)
+    # What registers the models in use; the package would scan all it has, and some of them need torch_sparse.
     for module in ("base", *modules):
         importlib.import_module(f"fairchem.core.models.{module}")
 
@@ -200,6 +199,8 @@ def embed_with_2(
 
         model = _load_2(weights, published, twin, device)
     backbone = model.backbone
+    if not hasattr(backbone, "sph_feature_size"):
+        raise ValueError(f"the checkpoint's backbone is {type(backbone).__name__}, of another family than eSEN and UMA")
     backbone.regress_config.forces = backbone.regress_config.stress = False  # energies only: no gradients
     tasks = [task for task in model.tasks.values() if task.property == "energy"]
     for task in tasks:
@@ -234,7 +235,7 @@ def embed_with_2(
             energies = torch.full((len(graphs),), torch.nan, dtype=torch.float64, device=device)
             for task in tasks:  # as the package's predictor: normalised prediction -> eV -> plus references
                 mine = torch.tensor([name in task.datasets for name in batch.dataset], device=device)
-                if mine.any():
+                if task.name in out and mine.any():
                     values = task.normalizer.denorm(out[task.name]["energy"].double())
                     if task.element_references is not None:
                         values = task.element_references.undo_refs(batch, values)

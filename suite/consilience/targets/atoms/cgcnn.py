@@ -55,6 +55,7 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
         trained_on=("Materials-Project",),
         level_of_theory="PBE/PBE+U",
         elements=ELEMENTS_89,
+        periodic=True,
         licence_code="MIT",
         licence_weights="MIT",
         reference="10.1103/PhysRevLett.120.145301",

@@ -37,14 +37,20 @@ SETS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 
+def _published(size: str, data: str, *, dens: bool) -> str:
+    """Name in the package's list."""
+    return f"EquiformerV2-{'DeNS-' if dens else ''}{size}-{SETS[data][0]}"
+
+
 def _card(size: str, data: str, *, dens: bool = False) -> Card:
     file = f"eqV2_{'dens_' if dens else ''}{size}_{data.replace('-', '_')}.pt"
+    published = _published(size, data, dens=dens)
     return Card(
         name=f"eqv2-{'dens-' if dens else ''}{size.lower()}-{data}",
         family="equiformer-v2",
         modality="atoms",
         title=f"EquiformerV2 {size}{' DeNS' if dens else ''} ({', '.join(SETS[data][1])})",
-        revision=file,
+        revision=f"{published} (fairchem-core 1.10.0)",
         parameters=PARAMETERS[size][dens],
         dimension=128,
         layer="l = 0 part of the atom features after the last block, normalised (input of the heads)",
@@ -79,11 +85,11 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     _, degree, order = SIZES[size]
     return embed_with_1(
         weights,
-        published=f"EquiformerV2-{'DeNS-' if dens else ''}{size}-{SETS[data][0]}",
+        published=_published(size, data, dens=dens),
         modules=("equiformer_v2.equiformer_v2", "equiformer_v2.equiformer_v2_dens", "equiformer_v2.heads"),
         twin=_configuration(TWIN_LAYERS, degree, order, dens=dens),
         scalars=lambda features: features.embedding[:, 0, :],
-        energy=lambda model, batch, features: model.output_heads["energy"](batch, features)["energy"],
+        energy=lambda heads, batch, features: heads["energy"](batch, features)["energy"] if "energy" in heads else None,
         device=device,
         elements=card.elements,
     )

@@ -37,13 +37,13 @@ MODELS: dict[str, tuple[str, str, str, tuple[str, ...], int, int]] = {
 
 
 def _card(name: str) -> Card:
-    _, file, data, trained_on, parameters, _ = MODELS[name]
+    published, file, data, trained_on, parameters, _ = MODELS[name]
     return Card(
         name=name,
         family="esen",
         modality="atoms",
         title=f"eSEN 30M ({data})",
-        revision=file,
+        revision=f"{published} (fairchem-core 1.10.0)",
         parameters=parameters,
         dimension=128,
         layer="l = 0 part of the atom features after the last block, normalised (input of the energy head)",
@@ -79,19 +79,22 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     )
 
 
-def _energy(model: Any, batch: Any, embedding: dict[str, Any]) -> Any:
-    """Energies as the head scales them; the heads themselves would go on to forces."""
+def _energy(heads: Any, batch: Any, embedding: dict[str, Any]) -> Any:
+    """Energies as the head scales them; the head itself would go on to forces."""
     import torch
 
-    block = next(head.energy_block for head in model.output_heads.values() if hasattr(head, "energy_block"))
-    per_atom = block(embedding["node_embedding"][:, 0, :])
-    return torch.segment_reduce(per_atom.double().reshape(-1), "sum", lengths=batch.natoms)
+    block = next((head.energy_block for head in heads.values() if hasattr(head, "energy_block")), None)
+    if block is None:
+        return None
+    per_atom = block(embedding["node_embedding"][:, 0, :]).double().reshape(-1)
+    return torch.segment_reduce(per_atom, "sum", lengths=batch.natoms)
 
 
 def _configuration(distances: int, *, dens: bool) -> dict[str, Any]:
-    """Backbone and head; with LAYERS layers they have the parameters of the published models.
+    """Backbone and head, as the published numbers of parameters have it.
 
-    Trained on MPtrj with denoising (DeNS), the first model keeps the embedding of forces that this takes.
+    With LAYERS layers these are met exactly but for the 257 of a linear head, more or less, in esen-30m-omat. The
+    model of MPtrj was trained with denoising (DeNS) and keeps the embedding of forces that this takes.
     """
     backbone = {
         "model": "esen_backbone_dens" if dens else "esen_backbone",

@@ -27,6 +27,11 @@ MODELS: dict[str, tuple[str, str, int, int, int, int]] = {
 }
 
 
+def _published(name: str) -> str:
+    """Name in the package's list."""
+    return name.replace("-omol", "-all-omol")
+
+
 def _card(name: str) -> Card:
     file, title, layers, _, _, twin_layers = MODELS[name]
     return Card(
@@ -34,7 +39,7 @@ def _card(name: str) -> Card:
         family="esen",
         modality="atoms",
         title=title,
-        revision=file,
+        revision=f"{_published(name)} (fairchem-core 2.24.0)",
         dimension=128,
         layer="l = 0 part of the atom features after the last block, normalised (input of the energy head)",
         pooling="mean over atoms",
@@ -62,7 +67,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     direct = {"direct_forces": True, "max_neighbors": 30} if "direct" in card.name else {}
     return embed_with_2(
         weights,
-        published=card.name.replace("-omol", "-all-omol"),
+        published=_published(card.name),
         twin=configuration_2(("omol",), experts=0, layers=layers, degree=degree, distances=distances, **direct),
         rows=lambda features: features[:, 0, :],
         device=device,

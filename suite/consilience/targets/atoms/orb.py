@@ -35,7 +35,7 @@ OMOL = (("OMol25",), "wB97M-V/def2-TZVPD", ELEMENTS_89[:83])  # H to Bi
 
 #: Message-passing steps of the published models, and of the twins that have fewer.
 STEPS = {"orb-v2": 15, "orb-v3": 5}
-TWIN_STEPS = {f"orb-v2{MEAN}": 3, f"orb-v3-conservative-inf-omat{MEAN}": 2}
+TWIN_STEPS = {f"orb-v2{MEAN}": 1, f"orb-v3-conservative-inf-omat{MEAN}": 1}
 RANDOMIZED = "The untrained twin of this target is the control 'Orb V3 OMat Direct 20 Randomized' of arXiv:2512.03750."
 
 
@@ -72,7 +72,7 @@ def _card(
         access="download",
         accepts=f"a state dict of orb-models' {version} architecture, any number of message-passing steps",
         untrained=True,
-        twin=f"{steps} message-passing steps instead of {STEPS[version]}" if steps else None,
+        twin=f"{steps} message-passing step instead of {STEPS[version]}" if steps else None,
         energy=True,
         invariant=False,
         rotation_deviation=deviation,

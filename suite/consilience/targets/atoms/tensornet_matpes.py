@@ -7,7 +7,7 @@
 # ///
 """TensorNet of MatGL, trained on MatPES: Cartesian tensors (Kaplan et al. 2025, doi:10.48550/arXiv.2503.04070).
 
-The header holds MatGL at 2.0.6, with which these models were trained. MatGL 3 changed the direction of messages: it
+The header holds MatGL at 2.0.6. MatGL 3 changed the direction of messages: it
 reads these files without a warning, and forces are off by 0.9 instead of 0.12 eV/A (MPtrj frames, MatGL 4.1.2).
 """
 

@@ -44,7 +44,7 @@ def _card(name: str, title: str, twin: str, **more: Any) -> Card:
         "family": "uma",
         "modality": "atoms",
         "title": title,
-        "revision": file.removesuffix(".pt"),
+        "revision": f"{file.removesuffix('.pt')} (fairchem-core 2.24.0)",
         "dimension": 128,
         "layer": "l = 0 part of the atom features after the last block, normalised (input of the energy head)",
         "pooling": "mean over atoms",
@@ -76,7 +76,7 @@ def _card(name: str, title: str, twin: str, **more: Any) -> Card:
         dimension=1152,
         layer="atom features of all degrees l = 0, 1, 2 after the last block, normalised (input of the heads)",
         invariant=False,
-        rotation_deviation=1.0,
+        rotation_deviation=0.3,
         remark=f"{TASKS} The parts of l > 0 turn with the structure.",
     ),
     _card(
@@ -89,9 +89,9 @@ def _card(name: str, title: str, twin: str, **more: Any) -> Card:
     _card(
         "uma-s-1p2",
         "UMA Small 1.2",
-        "4 experts instead of 64",
+        "4 experts instead of 64, one head for all tasks",
         trained_on=("OMat24", "OMol25", "OMC25", "ODAC23", "OC20", "OC22", "OC25"),
-        supercell_deviation=1.0,
+        supercell_deviation=6e-4,
         remark=f"{TASKS} Its routing divides sums over atoms by one more than their number.",
     ),
 )

@@ -37,6 +37,7 @@ ELEMENTS = 118
         reference="none",
         source="this file",
         distinct=False,
+        supercell_deviation=1.0,  # counts are extensive
         resources=Resources(batch_size=1024, memory_gib=1),
     )
 )

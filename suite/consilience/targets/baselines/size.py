@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         reference="none",
         source="this file",
         distinct=False,
+        supercell_deviation=3.0,  # the size doubles, its square grows fourfold
         resources=Resources(batch_size=1024, memory_gib=1),
     )
 )
