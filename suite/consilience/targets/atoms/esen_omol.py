@@ -46,6 +46,7 @@ def _card(name: str) -> Card:
         trained_on=("OMol25",),
         level_of_theory="wB97M-V/def2-TZVPD",
         elements=ELEMENTS_89[:83],  # H to Bi
+        periodic=False,
         licence_code="MIT",
         licence_weights="LicenseRef-FAIR-Chemistry-License",
         reference="10.48550/arXiv.2505.08762",

@@ -65,6 +65,7 @@ def _card(
         trained_on=trained_on,
         level_of_theory=theory,
         elements=elements,
+        periodic=False if name.endswith("-omol") else None,
         licence_code="Apache-2.0",
         licence_weights="Apache-2.0",
         reference="10.48550/arXiv.2410.22570" if version == "orb-v2" else "10.48550/arXiv.2504.06231",

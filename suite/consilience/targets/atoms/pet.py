@@ -120,6 +120,7 @@ def _card(model: str, size: str, version: str, *, documented: bool = True) -> Ca
         trained_on=trained_on,
         level_of_theory=theory,
         elements=elements,
+        periodic=False if model in ("pet-omol", "pet-spice") else None,
         reference=reference,
         source=f"{REPOSITORY}: models/{model}-{size}-v{version}.ckpt (Hugging Face)",
         twin="no heads for direct forces and stress" if same else "size XS, with heads of the published width",
