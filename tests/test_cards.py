@@ -39,6 +39,8 @@ def test_a_target_whose_weights_are_elsewhere_says_where() -> None:
         Card(name="b", family="b", modality="atoms", access="download")
     card = Card(name="b", family="b", modality="atoms", access="gated", source="somewhere")
     assert "weights_sha256" not in card.missing_for_publication()
+    with pytest.raises(ValidationError, match="accepts"):
+        Card(name="b", family="b", modality="string", access="file")
 
 
 @pytest.mark.parametrize("name", list(list_targets()))

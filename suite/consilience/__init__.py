@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, metrics, testing
     from .cards import Card, DatasetCard, Resources
+    from .embedding.items_file import Backbone
     from .registry import dataset, get_dataset, get_target, list_datasets, list_targets, target
     from .weights import Embedded, Weights
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Card": "cards",
+    "Backbone": "embedding.items_file",
     "Embedded": "weights",
     "Weights": "weights",
     "target": "registry",
@@ -33,6 +35,7 @@ _HOME = {
 _MODULES = ("datasets", "metrics", "testing")
 
 __all__ = [
+    "Backbone",
     "Card",
     "DatasetCard",
     "Embedded",

@@ -6,14 +6,15 @@ field. Three fields are enough for a private target (`name`, `family`, `modality
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Modality = Literal["string", "graph", "atoms", "protein_sequence", "protein_structure", "text", "baseline"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 View = Literal["id", "smiles", "selfies", "atoms", "sequence", "backbone"]
 
-Access = Literal["package", "download", "gated"]
+Access = Literal["package", "download", "gated", "file"]
 
 #: A name is part of file names and of pytest ids, hence no path separators, brackets or spaces.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=80)]
@@ -92,7 +93,8 @@ class Card(FrozenModel):
     """Where the weights come from."""
     access: Access = "package"
     """How the published weights are had: inside a package of the header, downloaded on first use, or downloaded
-    after their owner granted access. Targets of the last two kinds are scored where they are asked for by name."""
+    after their owner granted access; ``file``: there are none, the target reads a user's file. Only targets of the
+    first kind are scored unasked."""
     weights_sha256: Sha256 | None = None
     """SHA-256 of the published weight file; a load that finds another file fails."""
     accepts: str | None = None
@@ -125,7 +127,9 @@ class Card(FrozenModel):
             raise ValueError("view: a baseline has to say which view it reads (id, smiles, atoms, ...)")
         if not self.invariant and self.rotation_deviation is None:
             raise ValueError("rotation_deviation: a target that is not invariant states its measured figure")
-        if self.access != "package" and self.source is None:
+        if self.access == "file" and self.accepts is None:
+            raise ValueError("accepts: a target without published weights says which file of a user it reads")
+        if self.access in ("download", "gated") and self.source is None:
             raise ValueError("source: a target whose weights are downloaded says where from")
         return self
 
@@ -137,7 +141,7 @@ class Card(FrozenModel):
     def missing_for_publication(self) -> list[str]:
         """Names of the fields that a published board asks for and this card leaves open."""
         wanted = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
-        if self.modality != "baseline":
+        if self.modality != "baseline" and self.access != "file":
             wanted += ["parameters", "licence_weights", "source"]
             # Of a download the record states the checksum of what was loaded; the suite has not seen every file.
             wanted += ["weights_sha256"] if self.access == "package" else []

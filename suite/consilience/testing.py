@@ -135,7 +135,8 @@ def check_target(
     built = time.perf_counter() - began
     with tempfile.TemporaryDirectory(prefix="consilience-check-") as scratch:
         folders = [Path(scratch) / name for name in ("first", "second", "twin", "saved")]
-        saved = Path(scratch) / f"{target.card.name}.checkpoint"
+        # Where the target reads a user's file it has to read the one that it writes.
+        saved = Path(scratch) / f"{target.card.name}.checkpoint" if target.card.accepts else None
         for folder in folders:
             folder.mkdir()
 

@@ -24,6 +24,8 @@ class Embedded(NamedTuple):
     """(n,) total energies in eV, or None."""
     reasons: Sequence[str | None] | None = None
     """Why an item could not be embedded, None where it could."""
+    truncated: ArrayLike | None = None
+    """(n,) share (0 to 1) of each item that the model did not read because it is too long; None where it read all."""
 
 
 class WeightsError(RuntimeError):

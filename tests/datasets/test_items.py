@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import selfies
 from ase import Atoms
+from rdkit import Chem
 
 import datasets
 from consilience.cards import DatasetCard, Label
@@ -87,9 +89,52 @@ def test_atoms_are_the_callers_own(items: Items) -> None:
 
 def test_unknown_view_names_what_exists(items: Items) -> None:
     assert items.has_view("smiles")
-    assert not items.has_view("selfies")
-    with pytest.raises(ValueError, match=r"'small' has no view 'selfies'; it has: id, smiles, atoms"):
-        items.view("selfies")
+    assert not items.has_view("sequence")
+    with pytest.raises(ValueError, match=r"'small' has no view 'sequence'; it has: id, smiles, atoms"):
+        items.view("sequence")
+
+
+def test_selfies_are_made_of_the_smiles() -> None:
+    qm9 = open_dataset("qm9-1k").head(50)
+    assert qm9.has_view("selfies")
+    made = [Chem.CanonSmiles(selfies.decoder(one)) for one in qm9.view("selfies")]
+    assert made == [Chem.CanonSmiles(one) for one in qm9.view("smiles")]
+    assert not open_dataset("mp-1k").has_view("selfies")
+
+
+def test_a_molecule_beyond_selfies_is_empty() -> None:
+    card = make_card(views=("id", "smiles"), items=2, energy=None, strata=())
+    odd = Items.from_dataset(
+        card, datasets.Dataset.from_dict({"id": ["a", "b"], "smiles": ["CCO", "F[I](F)(F)(F)(F)(F)(F)F"]})
+    )
+    assert odd.view("selfies") == ["[C][C][O]", ""]
+
+
+def test_backbones_come_back_chain_by_chain(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    chains = {"a": "MKT", "b": "GA"}
+    coordinates = {name: rng.normal(size=(len(s), 4, 3)).astype(np.float32) for name, s in chains.items()}
+    card = make_card(matter="protein", views=("id", "sequence", "backbone"), items=2, energy=None, strata=())
+    table = {
+        "id": list(chains),
+        "sequence": list(chains.values()),
+        "backbone": [c.tolist() for c in coordinates.values()],
+    }
+    proteins = Items.from_dataset(card, datasets.Dataset.from_dict(table))
+    for name, chain in zip(chains, proteins.view("backbone"), strict=True):
+        assert chain.sequence == chains[name]
+        np.testing.assert_array_equal(chain.coordinates, coordinates[name])
+    assert [chain.sequence for chain in proteins.view("backbone", [1])] == ["GA"]
+    proteins.save(tmp_path / "items.npz", view="backbone")
+    second = load_items(tmp_path / "items.npz")[1]
+    np.testing.assert_array_equal(second.coordinates, coordinates["b"])
+
+
+def test_a_sequence_and_a_backbone_that_do_not_fit_are_refused() -> None:
+    card = make_card(matter="protein", views=("id", "sequence", "backbone"), items=1, energy=None, strata=())
+    table = {"id": ["a"], "sequence": ["MKT"], "backbone": [np.zeros((2, 4, 3)).tolist()]}
+    with pytest.raises(ValueError, match="sequence and backbone do not fit each other"):
+        Items.from_dataset(card, datasets.Dataset.from_dict(table)).view("backbone")
 
 
 def test_unknown_stratum_and_column(items: Items) -> None:

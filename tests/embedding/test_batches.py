@@ -20,6 +20,7 @@ def collected(embed: Any, items: Sequence[Any], **options: Any) -> Batch:
         np.concatenate([b.features for b in batches]),
         np.concatenate([b.energies for b in batches]),
         [r for b in batches for r in b.reasons],
+        np.concatenate([b.truncated for b in batches]),
     )
 
 

@@ -68,9 +68,25 @@ def test_a_shipped_embedding_is_a_cell_already_done(tmp_path: Path) -> None:
     assert Store(tmp_path / "own", shipped=None).get(IDENTITY) is None
 
 
+def test_what_a_model_did_not_read_is_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path, shipped=None)
+    whole = embedding()
+    cut = replace(whole, truncated=np.linspace(0, 0.5, len(whole.ids)).astype(np.float32))
+    store.put(IDENTITY, cut)
+    found = store.get(IDENTITY)
+    assert found is not None
+    assert found.truncated.tolist() == cut.truncated.tolist()
+    assert found.head(2).truncated.tolist() == cut.truncated[:2].tolist()
+    store.put(IDENTITY, whole)
+    again = store.get(IDENTITY)
+    assert again is not None
+    assert not len(again.truncated)
+
+
 def test_shards_are_read_up_to_the_first_gap(tmp_path: Path) -> None:
     def batch(start: int, n: int) -> Batch:
-        return Batch(np.full((n, 2), start, np.float32), np.zeros(n), [None] * (n - 1) + ["bad"])
+        half = np.full(n, 0.5, np.float32)
+        return Batch(np.full((n, 2), start, np.float32), np.zeros(n), [None] * (n - 1) + ["bad"], half)
 
     write_shard(tmp_path, 0, [batch(0, 2), batch(2, 1)])
     write_shard(tmp_path, 3, [batch(3, 2)])
@@ -80,6 +96,7 @@ def test_shards_are_read_up_to_the_first_gap(tmp_path: Path) -> None:
     found = read_shards(tmp_path)
     assert found.features[:, 0].tolist() == [0, 0, 2, 3, 3]
     assert found.reasons == [None, "bad", "bad", None, "bad"]
+    assert found.truncated.tolist() == [0.5] * 5
 
 
 def test_the_code_digest_sees_code_and_nothing_else(tmp_path: Path) -> None:

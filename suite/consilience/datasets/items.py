@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from consilience.cards import Card, DatasetCard
-from consilience.embedding.items_file import Structures, save_items
+from consilience.embedding.items_file import Chains, Structures, save_items
 from consilience.registry import get_dataset
 
 from ._columns import flat, strings
@@ -20,7 +20,9 @@ from ._columns import flat, strings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TEXT_VIEWS = {"id": "id", "smiles": "smiles", "selfies": "selfies", "sequence": "sequence"}
+_TEXT_VIEWS = {"id": "id", "smiles": "smiles", "sequence": "sequence"}
+#: Views made of another one: models that read SELFIES see the very molecules that models of SMILES see.
+_DERIVED = {"selfies": "smiles"}
 
 
 def open_dataset(name: str) -> Items:
@@ -92,7 +94,7 @@ class Items:
 
     def has_view(self, view: str) -> bool:
         """Whether every item has this view."""
-        return view in self.card.views
+        return _DERIVED.get(view, view) in self.card.views
 
     def view(self, view: str, indices: ArrayLike | None = None) -> list[Any]:
         """Items as a model reads them.
@@ -100,8 +102,9 @@ class Items:
         Parameters
         ----------
         view
-            ``"id"``, ``"smiles"``, ``"selfies"``, ``"sequence"``: strings. ``"atoms"``: fresh `ase.Atoms`
-            with positions and cell in Angstrom, ``info["charge"]`` and ``info["spin"]`` (multiplicity).
+            ``"id"``, ``"smiles"``, ``"selfies"`` (made of the SMILES), ``"sequence"``: strings. ``"atoms"``: fresh
+            `ase.Atoms` with positions and cell in Angstrom, ``info["charge"]`` and ``info["spin"]`` (multiplicity).
+            ``"backbone"``: `Backbone`, a sequence with the positions of its N, CA, C, O in Angstrom.
         indices
             Which items, in which order; all by default.
 
@@ -111,6 +114,8 @@ class Items:
             The data set has no such view.
         """
         content = self._content(view, indices)
+        if isinstance(content, Chains):
+            return list(content.to_backbones())
         return list(content.to_atoms()) if isinstance(content, Structures) else content
 
     def save(self, path: str | Path, indices: ArrayLike | None = None, *, view: str) -> None:
@@ -190,6 +195,18 @@ class Items:
             self.column("spin").astype(np.int64),
         )
 
+    @cached_property
+    def chains(self) -> Chains:
+        """All protein chains as flat arrays; raises `ValueError` where the items have none."""
+        self._require("backbone")
+        sequences = strings(self._table, "sequence")
+        coordinates, offsets = flat(self._table, "backbone")
+        residues = np.frombuffer("".join(sequences).encode("ascii"), np.uint8)
+        lengths = [len(sequence) for sequence in sequences]
+        if offsets is None or len(coordinates) != 12 * len(residues) or np.diff(offsets).tolist() != lengths:
+            raise ValueError(f"data set {self.name!r}: sequence and backbone do not fit each other")
+        return Chains(offsets, residues, coordinates.astype(np.float32, copy=False).reshape(-1, 4, 3))
+
     def composition(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         """Atoms (or residues, where items are sequences only) of each kind in each item.
 
@@ -258,6 +275,8 @@ class Items:
     def _columns_of(view: str) -> set[str]:
         if view == "atoms":
             return {"numbers", "positions", "cell", "pbc", "charge", "spin"}
+        if view == "backbone":
+            return {"sequence", "backbone"}
         return {_TEXT_VIEWS.get(view, view)}
 
     def _require(self, view: str) -> None:
@@ -265,10 +284,13 @@ class Items:
             raise ValueError(f"data set {self.name!r} has no view {view!r}; it has: {', '.join(self.card.views)}")
 
     def _content(self, view: str, indices: ArrayLike | None) -> Any:
-        """List of strings, or Structures."""
+        """List of strings, Structures or Chains."""
         self._require(view)
-        if view == "atoms":
-            return self.structures if indices is None else self.structures.take(self._places(indices))
+        if view in ("atoms", "backbone"):
+            whole: Structures | Chains = self.structures if view == "atoms" else self.chains
+            return whole if indices is None else whole.take(self._places(indices))
+        if view == "selfies":
+            return _selfies(self._content("smiles", indices))
         texts = self.ids if view == "id" else strings(self._table, _TEXT_VIEWS[view])
         return list(texts) if indices is None else [texts[i] for i in self._places(indices)]
 
@@ -290,7 +312,7 @@ class Items:
         for view in sorted(self.card.views):
             content = self._content(view, None)
             parts: Sequence[bytes]
-            if isinstance(content, Structures):
+            if isinstance(content, Structures | Chains):
                 parts = [np.ascontiguousarray(array).tobytes() for array in content]
             else:
                 parts = ["\0".join(content).encode()]
@@ -299,3 +321,16 @@ class Items:
         if self.energy is not None:
             digest.update(self.energy.tobytes())
         return digest.hexdigest()
+
+
+def _selfies(smiles: list[str]) -> list[str]:
+    """SELFIES (Krenn et al. 2020) of each SMILES; empty where the SMILES lies outside SELFIES' grammar."""
+    import selfies  # type: ignore[import-untyped]
+
+    found = []
+    for one in smiles:
+        try:
+            found.append(str(selfies.encoder(one)))
+        except selfies.EncoderError:
+            found.append("")  # a target gives its reason for an item it cannot read
+    return found

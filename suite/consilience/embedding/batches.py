@@ -34,6 +34,8 @@ class Batch(NamedTuple):
     """(n,) eV; NaN where there is none."""
     reasons: list[str | None]
     """Why an item could not be embedded."""
+    truncated: NDArray[np.float32]
+    """(n,) share of an item that the model did not read."""
 
 
 def run_batches(
@@ -65,6 +67,7 @@ def run_batches(
         Wrong number of rows or columns, NaN or inf without a reason, or nothing could be embedded at all.
     """
     start, embedded, failures = 0, 0, 0
+    reason: str | None = None
     while start < len(items):
         chunk = list(items[start : start + batch_size])
         try:
@@ -83,7 +86,8 @@ def run_batches(
                 raise ContractError(f"item {start}: {_short(error)}") from error
             else:
                 batch = _blank(1, dimension or 1, [_short(error)])
-        good = sum(reason is None for reason in batch.reasons)
+        good = sum(one is None for one in batch.reasons)
+        reason = reason or next(filter(None, batch.reasons), None)
         embedded, failures = embedded + good, 0 if good else failures + len(chunk)
         if embedded == 0 and failures >= HOPELESS_AFTER:
             raise ContractError(f"none of the first {failures} items could be embedded: {batch.reasons[0]}")
@@ -92,7 +96,7 @@ def run_batches(
         yield batch
         start += len(chunk)
     if len(items) and embedded == 0:
-        raise ContractError("no item could be embedded")
+        raise ContractError(f"no item could be embedded: {reason}")
 
 
 def _one_by_one(
@@ -126,11 +130,14 @@ def _one_by_one(
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.energies for part in parts]),
         [reason for part in parts for reason in part.reasons],
+        np.concatenate([part.truncated for part in parts]),
     )
 
 
 def _blank(n: int, dimension: int, reasons: Sequence[str | None]) -> Batch:
-    return Batch(np.full((n, dimension), np.nan, np.float32), np.full(n, np.nan), list(reasons))
+    return Batch(
+        np.full((n, dimension), np.nan, np.float32), np.full(n, np.nan), list(reasons), np.zeros(n, np.float32)
+    )
 
 
 def _checked(result: Any, n: int, dimension: int | None, start: int) -> Batch:
@@ -161,7 +168,11 @@ def _checked(result: Any, n: int, dimension: int | None, start: int) -> Batch:
     energies = np.full(n, np.nan) if result.energies is None else as_energies(result.energies)
     if energies.shape != (n,):
         raise ContractError(f"energies have to be ({n},), embed returned shape {energies.shape}")
-    return Batch(features, energies, reasons)
+    whole = np.zeros(n, np.float32)
+    truncated = whole if result.truncated is None else np.asarray(result.truncated, np.float32)
+    if truncated.shape != (n,) or not ((truncated >= 0) & (truncated <= 1)).all():
+        raise ContractError(f"truncated has to be ({n},) shares between 0 and 1, embed returned {truncated}")
+    return Batch(features, energies, reasons, truncated)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -40,9 +40,7 @@ class Structures(NamedTuple):
 
     def take(self, indices: NDArray[np.intp]) -> Structures:
         """Structures at these places, in this order."""
-        lengths = np.diff(self.offsets)[indices]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        atoms = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        offsets, atoms = _taken(self.offsets, indices)
         rest = (self.cell[indices], self.pbc[indices], self.charge[indices], self.spin[indices])
         return Structures(offsets, self.numbers[atoms], self.positions[atoms], *rest)
 
@@ -62,7 +60,46 @@ class Structures(NamedTuple):
         ]
 
 
-def save_items(path: str | Path, *, view: str, ids: Sequence[str], content: Sequence[str] | Structures) -> None:
+class Backbone(NamedTuple):
+    """One protein chain, as models of protein structures read it."""
+
+    sequence: str
+    """L residues, one letter each; ``X`` where unknown."""
+    coordinates: NDArray[np.float32]
+    """(L, 4, 3) positions of N, CA, C and O, Angstrom; NaN where the structure does not show them."""
+
+
+class Chains(NamedTuple):
+    """n protein chains with L residues in all, as flat arrays."""
+
+    offsets: NDArray[np.int64]
+    """(n + 1,): chain i owns the residues ``offsets[i]:offsets[i + 1]``."""
+    residues: NDArray[np.uint8]
+    """(L,) letters, as ASCII codes."""
+    coordinates: NDArray[np.float32]
+    """(L, 4, 3) positions of N, CA, C and O, Angstrom."""
+
+    def take(self, indices: NDArray[np.intp]) -> Chains:
+        """Chains at these places, in this order."""
+        offsets, rows = _taken(self.offsets, indices)
+        return Chains(offsets, self.residues[rows], self.coordinates[rows])
+
+    def to_backbones(self) -> list[Backbone]:
+        """One `Backbone` per chain."""
+        letters = self.residues.tobytes().decode("ascii")
+        return [Backbone(letters[i:j], self.coordinates[i:j]) for i, j in pairwise(self.offsets.tolist())]
+
+
+def _taken(offsets: NDArray[np.int64], indices: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets of the items at these places, and the places of their rows."""
+    lengths = np.diff(offsets)[indices]
+    new = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return new, np.repeat(offsets[indices] - new[:-1], lengths) + np.arange(new[-1])
+
+
+def save_items(
+    path: str | Path, *, view: str, ids: Sequence[str], content: Sequence[str] | Structures | Chains
+) -> None:
     """Write items as one view of them.
 
     Parameters
@@ -74,7 +111,7 @@ def save_items(path: str | Path, *, view: str, ids: Sequence[str], content: Sequ
     ids
         (n,) ids.
     content
-        (n,) strings, or the structures of the view ``"atoms"``.
+        (n,) strings, the structures of the view ``"atoms"``, or the chains of the view ``"backbone"``.
 
     Raises
     ------
@@ -82,7 +119,7 @@ def save_items(path: str | Path, *, view: str, ids: Sequence[str], content: Sequ
         Ids and content differ in number.
     """
     arrays: dict[str, NDArray[Any]]
-    if isinstance(content, Structures):
+    if isinstance(content, Structures | Chains):
         found, arrays = len(content.offsets) - 1, content._asdict()
     else:
         found, arrays = len(content), _pack("text", content)
@@ -93,7 +130,7 @@ def save_items(path: str | Path, *, view: str, ids: Sequence[str], content: Sequ
 
 
 def load_items(path: str | Path) -> list[Any]:
-    """Read items: strings, or `ase.Atoms` where the view is ``"atoms"``.
+    """Read items: strings, `ase.Atoms` where the view is ``"atoms"``, `Backbone` where it is ``"backbone"``.
 
     Raises
     ------
@@ -102,6 +139,8 @@ def load_items(path: str | Path) -> list[Any]:
     """
     with np.load(path, allow_pickle=False) as file:
         _check_format(file, path)
+        if str(file["view"]) == "backbone":
+            return list(Chains(*(file[field] for field in Chains._fields)).to_backbones())
         if str(file["view"]) != "atoms":
             return _unpack("text", file)
         return list(Structures(*(file[field] for field in Structures._fields)).to_atoms())

@@ -150,13 +150,14 @@ def _collect(target: Target, items: Items, covered: list[int], folder: Path) -> 
     rows = read_shards(folder)
     features = np.full((len(items), rows.features.shape[1]), np.nan, np.float32)
     energies = np.full(len(items), np.nan)
-    features[covered], energies[covered] = rows.features, rows.energies
+    truncated = np.zeros(len(items), np.float32)
+    features[covered], energies[covered], truncated[covered] = rows.features, rows.energies, rows.truncated
     reasons = {covered[i]: reason for i, reason in enumerate(rows.reasons) if reason is not None}
     for i in sorted(set(range(len(items))) - set(covered)):
         missing = items.elements[i] - set(target.card.elements or items.elements[i])
         wanted = "crystals" if target.card.periodic else "molecules"
         reasons[i] = f"elements not covered: {', '.join(sorted(missing))}" if missing else f"reads {wanted} only"
-    return Embedding(features, energies, list(items.ids), reasons)
+    return Embedding(features, energies, list(items.ids), reasons, truncated=truncated)
 
 
 def run_worker(

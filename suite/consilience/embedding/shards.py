@@ -23,7 +23,10 @@ def write_shard(folder: Path, start: int, batches: Sequence[Batch]) -> Path:
     energies = np.concatenate([batch.energies for batch in batches])
     reasons = [reason for batch in batches for reason in batch.reasons]
     failed = {str(i): reason for i, reason in enumerate(reasons) if reason is not None}
-    blob = save({"features": features, "energies": energies}, metadata={"reasons": json.dumps(failed)})
+    truncated = np.concatenate([batch.truncated for batch in batches])
+    blob = save(
+        {"features": features, "energies": energies, "truncated": truncated}, metadata={"reasons": json.dumps(failed)}
+    )
     path = folder / f"shard-{start:09d}-{start + len(features):09d}.safetensors"
     write_atomically(path, blob)
     return path
@@ -37,12 +40,14 @@ def read_shards(folder: Path) -> Batch:
     for _, _, path in _ranges(folder):
         with safe_open(path, framework="numpy") as file:
             features, energies = file.get_tensor("features"), file.get_tensor("energies")
+            truncated = file.get_tensor("truncated")
             failed = json.loads(file.metadata()["reasons"])
-        parts.append(Batch(features, energies, [failed.get(str(i)) for i in range(len(features))]))
+        parts.append(Batch(features, energies, [failed.get(str(i)) for i in range(len(features))], truncated))
     return Batch(
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.energies for part in parts]),
         [reason for part in parts for reason in part.reasons],
+        np.concatenate([part.truncated for part in parts]),
     )
 
 

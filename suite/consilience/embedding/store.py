@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from consilience.registry import Target
 
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
+TARGETS = Path(__file__).resolve().parents[1] / "targets"
 FORMAT = 1
 
 
@@ -71,6 +72,8 @@ class Embedding:
         Why an item could not be embedded, by its index.
     provenance
         Identity and circumstances of the run (seconds, versions, hardware, weights).
+    truncated
+        (n,) share of an item that the model did not read; empty where every item was read whole.
     """
 
     features: NDArray[np.float32]
@@ -78,6 +81,7 @@ class Embedding:
     ids: list[str]
     reasons: dict[int, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    truncated: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def embedded(self) -> NDArray[np.bool_]:
@@ -90,7 +94,9 @@ class Embedding:
         new = {int(old): i for i, old in enumerate(places)}
         reasons = {new[old]: reason for old, reason in self.reasons.items() if old in new}
         ids = [self.ids[i] for i in places]
-        return replace(self, features=self.features[places], energies=self.energies[places], ids=ids, reasons=reasons)
+        truncated = self.truncated[places] if len(self.truncated) else self.truncated
+        features, energies = self.features[places], self.energies[places]
+        return replace(self, features=features, energies=energies, ids=ids, reasons=reasons, truncated=truncated)
 
     def head(self, n: int) -> Embedding:
         """Return the embedding of the first n items."""
@@ -149,15 +155,17 @@ def code_digest(path: Path) -> str:
 
 
 def _with_helpers(path: Path) -> list[Path]:
-    """List a target file and the ``_*.py`` beside it that it imports, directly or through one another."""
+    """List a target file and the ``_*.py`` beside it, or a folder up, that it imports, directly or through others."""
     found = [path]
     for module in found:
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             for name in names:
-                helper = path.parent / f"{name.rpartition('.')[2]}.py"
-                if helper.name.startswith("_") and helper.is_file() and helper not in found:
+                own = f"{name.rpartition('.')[2]}.py"
+                folders = [TARGETS.joinpath(*name.split(".")[2:-1])] if name.startswith("consilience.targets") else []
+                helper = next((f / own for f in (*folders, path.parent) if (f / own).is_file()), None)
+                if own.startswith("_") and helper is not None and helper not in found:
                     found.append(helper)
     return found
 
@@ -214,6 +222,8 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> Non
     tensors: dict[str, NDArray[Any]] = {"features": np.ascontiguousarray(embedding.features)}
     if np.isfinite(embedding.energies).any():
         tensors["energies"] = embedding.energies
+    if embedding.truncated.any():
+        tensors["truncated"] = embedding.truncated
     metadata = {
         "format": str(FORMAT),
         "key": identity.key,
@@ -254,6 +264,7 @@ def _read(path: Path, identity: Identity) -> Embedding | None:
         ids=json.loads(metadata["ids"]),
         reasons={int(i): reason for i, reason in json.loads(metadata["reasons"]).items()},
         provenance=json.loads(metadata["provenance"]),
+        truncated=tensors.get("truncated", np.zeros(0, np.float32)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.targets.atoms._batch import embed_by_batch, mean_over_atoms, require_trust
+from consilience.targets._batch import embed_by_batch, mean_over_atoms, require_trust
 from consilience.targets.atoms._box import in_box
 
 if TYPE_CHECKING:

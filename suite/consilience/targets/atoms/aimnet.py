@@ -20,7 +20,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, mean_over_atoms, require_molecule, require_trust
+from consilience.targets._batch import embed_by_batch, mean_over_atoms, require_molecule, require_trust
 
 #: Elements of all models but two.
 ORGANIC = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "As", "Se", "Br", "I")

@@ -22,7 +22,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, require_molecule, require_trust
+from consilience.targets._batch import embed_by_batch, require_molecule, require_trust
 
 FILE = "models/aimnet2_wb97m-d3_0.jpt"
 

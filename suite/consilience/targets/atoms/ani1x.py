@@ -26,7 +26,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, require_molecule
+from consilience.targets._batch import embed_by_batch, require_molecule
 
 FOLDER = "resources/ani-1x_8x"
 CONSTANTS = "rHCNO-5.2R_16-3.5A_a4-8.params"

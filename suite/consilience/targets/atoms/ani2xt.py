@@ -22,7 +22,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, require_molecule
+from consilience.targets._batch import embed_by_batch, require_molecule
 
 FILE = "models/ani2xt_no_repulsion.pt"
 HARTREE = 27.211386245988  # eV, as in Auto3D

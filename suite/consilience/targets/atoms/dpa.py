@@ -28,7 +28,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, mean_over_atoms
+from consilience.targets._batch import embed_by_batch, mean_over_atoms
 
 DPA4_SIZES = ("nano", "mini", "neo", "air", "plus")
 #: Names in the package's registry.

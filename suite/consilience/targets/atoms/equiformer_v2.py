@@ -16,7 +16,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89
+from consilience.targets._batch import ELEMENTS_89
 from consilience.targets.atoms._fairchem import embed_with_1
 
 #: Layers, largest degree l, largest order m of each size.

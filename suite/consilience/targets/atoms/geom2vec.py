@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, mean_over_atoms, require_molecule
+from consilience.targets._batch import embed_by_batch, mean_over_atoms, require_molecule
 
 COMMIT = "371d642ec1061664f16e49fcac702d07fc8d0b51"
 URL = f"https://github.com/dinner-group/geom2vec/raw/{COMMIT}/checkpoints"

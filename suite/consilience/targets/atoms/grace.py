@@ -22,7 +22,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, require_trust
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, require_trust
 
 #: Names in the package's registry: first generation, and second (`ft-E`: fine-tuned on energies, `ft-AM`: on sAlex
 #: and MPtrj).

@@ -32,7 +32,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch
 from consilience.targets.atoms._sdist import unpacked_sdist
 
 SDIST = ("m3gnet", "0.2.4", "a7f82b06f48d8fb81f91fb88484177005066cdf708902bf749afaa7f8d117ce8")

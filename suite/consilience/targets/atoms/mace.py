@@ -18,7 +18,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
 
 ORGANIC = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 HEADS_MH = ("matpes_r2scan", "mp_pbe_refit_add", "spice_wB97M", "oc20_usemppbe", "omol", "omat_pbe")

@@ -33,7 +33,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
 from consilience.targets.atoms._box import in_box
 
 #: File of each model, and the settings with which its parameter count comes out as published.

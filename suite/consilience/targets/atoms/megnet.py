@@ -31,7 +31,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch
 from consilience.targets.atoms._box import in_box
 from consilience.targets.atoms._sdist import unpacked_sdist
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
 
 #: Untrained twins of NequIP: the package's preset of each size.
 PRESETS: dict[str, dict[str, Any]] = {

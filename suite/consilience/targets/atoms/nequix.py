@@ -27,7 +27,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,14 @@ def _card(name: str, title: str, trained_on: tuple[str, ...], theory: str, commi
 
 
 @target(
-    _card("nequix-mp-1", "Nequix MP-1", ("MPtrj",), "PBE/PBE+U", MP, "60 of the 128 features are zero everywhere."),
+    _card(
+        "nequix-mp-1",
+        "Nequix MP-1",
+        ("MPtrj",),
+        "PBE/PBE+U",
+        MP,
+        "60 of the 128 features were zero on every MPtrj frame tried.",
+    ),
     _card("nequix-omat-1", "Nequix OMat-1", ("OMat24",), "PBE/PBE+U (VASP 54 potentials)", OMAT, None),
     _card("nequix-oam-1", "Nequix OAM-1", ("OMat24", "sAlex", "MPtrj"), "PBE/PBE+U", OMAT, None),
 )

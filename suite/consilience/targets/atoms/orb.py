@@ -19,7 +19,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_molecule
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_molecule
 from consilience.targets.atoms._rotations import mean_over_rotations
 
 if TYPE_CHECKING:

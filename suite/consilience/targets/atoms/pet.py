@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import (
+from consilience.targets._batch import (
     ELEMENTS_89,
     embed_by_batch,
     mean_over_atoms,

@@ -14,7 +14,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
 
 #: Checkpoint of each card, inside the wheel.
 FILES = {

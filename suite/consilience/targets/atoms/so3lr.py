@@ -18,7 +18,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import embed_by_batch, mean_over_atoms, require_trust
+from consilience.targets._batch import embed_by_batch, mean_over_atoms, require_trust
 
 FILE = "pretrained/so3lr/so3lr.model"
 #: Long-range cutoff and damping of dispersion, angstrom: set by the package's calculator, not by the file.

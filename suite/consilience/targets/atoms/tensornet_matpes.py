@@ -23,7 +23,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms
 from consilience.targets.atoms._box import in_box
 
 #: What the published models are called where MatGL fetches them.

@@ -15,7 +15,7 @@ from typing import Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89
+from consilience.targets._batch import ELEMENTS_89
 from consilience.targets.atoms._fairchem import configuration_2, embed_with_2
 
 EQUIVARIANT = "-equivariant"

@@ -16,7 +16,7 @@ import numpy as np
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
-from consilience.targets.atoms._batch import ELEMENTS_89, embed_by_batch, require_molecule
+from consilience.targets._batch import ELEMENTS_89, embed_by_batch, require_molecule
 
 BOHR = 0.529177210903  # angstrom
 HARTREE = 27.211386245988  # eV

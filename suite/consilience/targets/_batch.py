@@ -1,4 +1,4 @@
-"""What the 3D targets share: batches in which an item may fail, pooling, reading checkpoints."""
+"""What targets share: batches in which an item may fail, pooling, reading checkpoints."""
 
 from __future__ import annotations
 
@@ -38,25 +38,32 @@ def embed_by_batch(
     elements: Sequence[str] | None = None,
     *,
     save: Callable[[Path], object] | None = None,
+    size: Callable[[Any], int] = len,
     max_atoms: int = ATOMS_PER_BATCH,
+    truncated: Callable[[Any], float] | None = None,
 ) -> Callable[[list[Any]], Embedded]:
     """Make `embed` of a step per item and a step per batch; an item that fails gets NaN and a reason.
 
     Parameters
     ----------
     prepare
-        Turns an `ase.Atoms` into the model's graph; what it raises becomes the item's reason.
+        Turns an item (an `ase.Atoms`, a string, a `Backbone`) into what the model reads (a graph, tokens); what it
+        raises becomes the item's reason.
     forward
         Turns a list of graphs into ``(n, d)`` features and ``(n,)`` energies in eV, or None.
     dimension
         Columns of the features.
     elements
-        Chemical symbols that the model covers.
+        Chemical symbols that the model covers, for structures.
     save
         Writes the model's weights to a path, as the file (or folder) that the target reads as a user's checkpoint;
         returns the path it wrote to where the format asks for another suffix.
+    size
+        Size of an item: atoms of a structure, characters of a string.
     max_atoms
-        Atoms that one call of `forward` is given; a single item may have more.
+        Atoms (as `size` counts them) that one call of `forward` is given; a single item may have more.
+    truncated
+        Share of an item that `prepare` cut off, told from what `prepare` returned.
     """
     covered = None if elements is None else frozenset(elements)
 
@@ -64,6 +71,7 @@ def embed_by_batch(
         features = np.full((len(items), dimension), np.nan, dtype=np.float32)
         energies = np.full(len(items), np.nan)
         reasons: list[str | None] = [None] * len(items)
+        cut = None if truncated is None else np.zeros(len(items), dtype=np.float32)
         graphs: dict[int, Any] = {}
         for index, atoms in enumerate(items):
             try:
@@ -71,6 +79,8 @@ def embed_by_batch(
                 if foreign:
                     raise ValueError(f"elements not covered: {' '.join(sorted(foreign))}")
                 graphs[index] = prepare(atoms)
+                if truncated is not None and cut is not None:
+                    cut[index] = truncated(graphs[index])
             except Exception as error:  # a foreign graph builder may fail in any way; the batch goes on
                 reasons[index] = _reason(error)
 
@@ -89,9 +99,9 @@ def embed_by_batch(
             if values is not None:
                 energies[indices] = as_energies(values).reshape(-1)
 
-        for indices in _groups({index: len(items[index]) for index in graphs}, max_atoms):
+        for indices in _groups({index: size(items[index]) for index in graphs}, max_atoms):
             run(indices)
-        return Embedded(features, energies, reasons)
+        return Embedded(features, energies, reasons, cut)
 
     embed.save = save  # type: ignore[attr-defined]
     return embed
