@@ -10,27 +10,28 @@ one network, the first, is embedded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from consilience import Card, Embedded, Weights, target
+from consilience import Card, Weights, target
 from consilience.cards import Resources
+from consilience.targets._batch import embed_by_batch, require_trust
+from consilience.targets._wheel import in_wheel
 
-#: The network embedded, inside the wheel.
-FILE = "resources/models/admet_classification/model_0.pt"
+#: The networks embedded, inside the wheel.
+FILES = {
+    "admet-ai-classification": "resources/models/admet_classification/model_0.pt",
+    "admet-ai-regression": "resources/models/admet_regression/model_0.pt",
+}
 
 
-@target(
-    Card(
-        name="admet-ai-classification",
+def _card(name: str, title: str, parameters: int, sha256: str) -> Card:
+    return Card(
+        name=name,
         family="admet-ai",
         modality="graph",
-        title="ADMET-AI, classification, ensemble member 0",
+        title=title,
         revision="2.0.1",
-        parameters=327_331,
+        parameters=parameters,
         dimension=300,
         layer="atoms after the last message-passing step",
         pooling="mean over heavy atoms (the model's own aggregation is their sum / 100)",
@@ -38,52 +39,67 @@ FILE = "resources/models/admet_classification/model_0.pt"
         licence_code="MIT",
         licence_weights="MIT",
         reference="10.1093/bioinformatics/btae416",
-        source=f"file admet_ai/{FILE} in the wheel of admet-ai==2.0.1",
-        weights_sha256="9a5fb298a6564e8ef739890c90b02e831521073f49eefd2310fb56cdb61a2378",
+        source=f"file admet_ai/{FILES[name]} in the wheel of admet-ai==2.0.1",
+        weights_sha256=sha256,
+        accepts="a Chemprop 2 model (.pt) that passes messages along bonds, without extra descriptors; a pickle",
         untrained=True,
         resources=Resources(batch_size=256, memory_gib=2),
     )
+
+
+@target(
+    _card(
+        "admet-ai-classification",
+        "ADMET-AI, classification, ensemble member 0",
+        327_331,
+        "9a5fb298a6564e8ef739890c90b02e831521073f49eefd2310fb56cdb61a2378",
+    ),
+    _card(
+        "admet-ai-regression",
+        "ADMET-AI, regression, ensemble member 0",
+        321_010,
+        "c709dc4526dc7f6cf39cea64190f63adbb2b95e280d34582c492fc53da64a1a4",
+    ),
 )
-def load(card: Card, weights: Weights, device: str) -> Callable[[list[str]], Embedded]:
+def load(card: Card, weights: Weights, device: str) -> Any:
     """Load the message passing of one network, or build it anew: Chemprop's defaults are its settings."""
     import torch
     from chemprop.data import BatchMolGraph
     from chemprop.featurizers import SimpleMoleculeMolGraphFeaturizer
     from chemprop.models import MPNN
-    from chemprop.nn import BondMessagePassing, MeanAggregation
+    from chemprop.models.utils import save_model
+    from chemprop.nn import BondMessagePassing, MeanAggregation, NormAggregation, RegressionFFN
     from rdkit import Chem
 
-    if weights.kind == "file" and not weights.trusted:
-        raise ValueError(f"{weights.path} is a pickle, which may run code; --trust-checkpoint loads it")
+    require_trust(weights)
     if weights.random:
         torch.manual_seed(weights.seed)
-        encode = BondMessagePassing()
+        model = MPNN(BondMessagePassing(), NormAggregation(), RegressionFFN())
     else:
-        spec = find_spec("admet_ai")  # found, not imported: its import needs plotting and tables
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError("the package admet_ai is not installed")
-        path = weights.file_or_published(Path(spec.origin).parent / FILE)
+        path = weights.file_or_published(in_wheel("admet_ai", FILES[card.name]))
         # The file names the classes of its layers, hence a pickle; the published one is pinned by SHA-256.
-        encode = MPNN.load_from_file(path, map_location="cpu").message_passing
-    encode.eval().to(device)
+        model = MPNN.load_from_file(path, map_location="cpu")
+    model.eval().to(device)
+    encode = model.message_passing
     mean = MeanAggregation()
     graph_of = SimpleMoleculeMolGraphFeaturizer()
+    if not isinstance(encode, BondMessagePassing) or encode.W_d is not None:
+        raise ValueError(
+            f"{type(encode).__name__} is not read, nor are descriptors of atoms: messages along bonds only"
+        )
+    if encode.W_i.in_features != sum(graph_of.shape):
+        raise ValueError(f"the model reads {encode.W_i.in_features} features of a bond, not {sum(graph_of.shape)}")
+
+    def prepare(smiles: str) -> Any:
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None or molecule.GetNumAtoms() == 0:
+            raise ValueError("RDKit reads no molecule from the SMILES")
+        return graph_of(molecule)
 
     @torch.inference_mode()
-    def embed(items: list[str]) -> Embedded:
-        features = np.full((len(items), card.dimension or 0), np.nan, dtype=np.float32)
-        reasons: list[str | None] = [None] * len(items)
-        graphs = {}
-        for i, smiles in enumerate(items):
-            molecule = Chem.MolFromSmiles(smiles)
-            if molecule is None or molecule.GetNumAtoms() == 0:
-                reasons[i] = "RDKit reads no molecule from the SMILES"
-            else:
-                graphs[i] = graph_of(molecule)
-        if graphs:
-            batch = BatchMolGraph(list(graphs.values()))
-            batch.to(device)
-            features[list(graphs)] = mean(encode(batch), batch.batch).cpu().numpy()
-        return Embedded(features, None, reasons)
+    def forward(graphs: list[Any]) -> tuple[Any, None]:
+        batch = BatchMolGraph(graphs)
+        batch.to(device)
+        return mean(encode(batch), batch.batch), None
 
-    return embed
+    return embed_by_batch(prepare, forward, encode.output_dim, save=lambda path: save_model(path, model))

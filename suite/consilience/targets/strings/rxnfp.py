@@ -1,12 +1,29 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["rxnfp==0.1.0", "torch==2.13.0", "transformers==5.23.0"]
+# dependencies = [
+#     "astrochem-embedding==0.2.0",
+#     "rxnfp==0.1.0",
+#     "rxnmapper==0.4.3",
+#     "torch==2.13.0",
+#     "transformers==5.23.0",
+# ]
 # [tool.uv]
 # override-dependencies = [
+#     "click ; sys_platform == 'never'",
 #     "faerun ; sys_platform == 'never'",
 #     "matplotlib ; sys_platform == 'never'",
+#     "palettable ; sys_platform == 'never'",
+#     "pandas ; sys_platform == 'never'",
+#     "pytorch-lightning ; sys_platform == 'never'",
+#     "rdkit-pypi ; sys_platform == 'never'",
+#     "ruamel.yaml ; sys_platform == 'never'",
+#     "rxn-chem-utils ; sys_platform == 'never'",
 #     "scikit-learn ; sys_platform == 'never'",
 #     "scipy ; sys_platform == 'never'",
+#     "selfies ; sys_platform == 'never'",
+#     "torchinfo ; sys_platform == 'never'",
+#     "transformers==5.23.0",
+#     "wandb ; sys_platform == 'never'",
 # ]
 # ///
 """rxnfp: BERT over reaction SMILES (Schwaller et al. 2021, doi:10.1038/s42256-020-00284-w).
@@ -16,92 +33,100 @@ The package's own code is of 2021 and no longer runs; its weight and vocabulary 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from consilience import Card, Embedded, Weights, target
+from consilience import Card, Weights, target
 from consilience.cards import Resources
+from consilience.targets._batch import read_checkpoint
+from consilience.targets._tokens import embed_tokens
+from consilience.targets._wheel import in_wheel
+from consilience.targets.strings._reactions import encoder_state, tokenizer
 
-#: Weights, settings and vocabulary, inside the wheel.
-FOLDER = "models/transformers/bert_pretrained"
-#: Parts of the checkpoint that are no part of the embedding: the pooler and the two pretraining heads.
-HEADS = ("bert.pooler.", "cls.predictions.", "cls.seq_relationship.")
+#: Weights, settings and vocabulary of each model, inside the wheel.
+FOLDERS = {
+    "rxnfp-pretrained": "models/transformers/bert_pretrained",
+    "rxnfp-ft": "models/transformers/bert_ft",
+    "rxnfp-ft-10k-25s": "models/transformers/bert_ft_10k_25s",
+}
+#: Parts of the checkpoints that are no part of the embedding: the pooler, the two pretraining heads, the classifier.
+HEADS = ("pooler.", "cls.predictions.", "cls.seq_relationship.", "classifier.")
 
 
-@target(
-    Card(
-        name="rxnfp-pretrained",
+def _card(name: str, title: str, trained_on: tuple[str, ...], sha256: str, remark: str) -> Card:
+    return Card(
+        name=name,
         family="rxnfp",
         modality="string",
-        title="rxnfp BERT, pretrained",
+        title=title,
         revision="0.1.0",
         parameters=6_608_640,
         dimension=256,
         layer="last of 12 transformer layers",
         pooling="mean over tokens; [CLS], [SEP] and padding left out",
-        trained_on=("Pistachio",),
+        trained_on=trained_on,
         licence_code="MIT",
         licence_weights="MIT",
         reference="10.1038/s42256-020-00284-w",
-        source=f"file rxnfp/{FOLDER}/pytorch_model.bin in the wheel of rxnfp==0.1.0",
-        weights_sha256="50a6ed263d33ae759affa82c1e85554cc5ea9f56145f5c7fb39b6c25d4356437",
+        source=f"file rxnfp/{FOLDERS[name]}/pytorch_model.bin in the wheel of rxnfp==0.1.0",
+        weights_sha256=sha256,
+        accepts="PyTorch state dict of a BERT with rxnfp's settings and vocabulary (pytorch_model.bin)",
         untrained=True,
         distinct=False,  # bracket atoms outside the vocabulary share the unknown token
+        remark=remark,
         resources=Resources(batch_size=64, memory_gib=2),
     )
+
+
+REACTIONS = "Trained on whole reactions: a single molecule is outside of what it has seen."
+
+
+@target(
+    _card(
+        "rxnfp-pretrained",
+        "rxnfp BERT, pretrained",
+        ("Pistachio",),
+        "50a6ed263d33ae759affa82c1e85554cc5ea9f56145f5c7fb39b6c25d4356437",
+        REACTIONS,
+    ),
+    _card(
+        "rxnfp-ft",
+        "rxnfp BERT, tuned on reaction classes",
+        ("Pistachio",),
+        "5bb7f9f5831ec16a4b90545f95394853caf19ff9a8272291c86e0b231e0ff2ba",
+        f"{REACTIONS} The package's fingerprint is this model's state at [CLS], which is not pooled here.",
+    ),
+    _card(
+        "rxnfp-ft-10k-25s",
+        "rxnfp BERT, tuned on the classes of Schneider's 50k reactions",
+        ("Pistachio", "Schneider-50k"),
+        "f9bcac41c7c09eb0ca2c0b355494fe92ca03aa5085e0f2b7a44f716212e61c71",
+        REACTIONS,
+    ),
 )
-def load(card: Card, weights: Weights, device: str) -> Callable[[list[str]], Embedded]:
+def load(card: Card, weights: Weights, device: str) -> Any:
     """Load BERT's encoder from the wheel's files."""
     import torch
     from transformers import BertConfig, BertModel
 
-    spec = find_spec("rxnfp")  # found, not imported
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the package rxnfp is not installed")
-    folder = Path(spec.origin).parent / FOLDER
+    folder = in_wheel("rxnfp", FOLDERS[card.name])
     config = BertConfig.from_json_file(str(folder / "config.json"))
     torch.manual_seed(weights.seed)
     model = BertModel(config, add_pooling_layer=False)
     if not weights.random:
-        path = weights.file_or_published(folder / "pytorch_model.bin")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
-        model.load_state_dict({key.removeprefix("bert."): value for key, value in state.items()})
+        state = read_checkpoint(weights, folder / "pytorch_model.bin")
+        model.load_state_dict(encoder_state(state, "bert.", HEADS))
     model.eval().to(device)
+    tokenize, pad = tokenizer(folder / "vocab.txt")
 
-    tokens = (folder / "vocab.txt").read_text("utf-8").split()
-    number = {token: i for i, token in enumerate(tokens)}
-    split = _splitter(tokens)
-    longest = config.max_position_embeddings - 2
+    def forward(ids: Any, mask: Any) -> Any:
+        return model(ids, mask.long()).last_hidden_state
 
-    @torch.inference_mode()
-    def embed(items: list[str]) -> Embedded:
-        features = np.full((len(items), config.hidden_size), np.nan, dtype=np.float32)
-        reasons: list[str | None] = [None] * len(items)
-        rows = {}
-        for i, smiles in enumerate(items):
-            row = [number.get(token, number["[UNK]"]) for token in split(smiles)]
-            if 0 < len(row) <= longest:
-                rows[i] = torch.tensor([number["[CLS]"], *row, number["[SEP]"]])
-            else:
-                reasons[i] = f"{len(row)} tokens; the model reads 1 to {longest}"
-        if rows:
-            lengths = torch.tensor([len(row) for row in rows.values()])[:, None]
-            ids = torch.nn.utils.rnn.pad_sequence(list(rows.values()), True, number["[PAD]"])
-            place = torch.arange(ids.shape[1])
-            hidden = model(ids.to(device), (place < lengths).long().to(device)).last_hidden_state.cpu()
-            own = ((place > 0) & (place < lengths - 1))[:, :, None]  # neither [CLS], [SEP] nor padding
-            features[list(rows)] = ((hidden * own).sum(1) / (lengths - 2)).numpy()
-        return Embedded(features, None, reasons)
-
-    return embed
-
-
-def _splitter(tokens: list[str]) -> Callable[[str], list[str]]:
-    """Cut a SMILES into bracket atoms, the vocabulary's symbols (longest first) and stray characters."""
-    symbols = sorted((token for token in tokens if not token.startswith("[")), key=len, reverse=True)
-    return re.compile("|".join([r"\[[^\]]+\]", *map(re.escape, symbols), "."])).findall
+    return embed_tokens(
+        tokenize,
+        forward,
+        config.hidden_size,
+        pad=pad,
+        device=device,
+        longest=config.max_position_embeddings,
+        save=lambda path: torch.save(model.state_dict(), path),
+    )
