@@ -144,14 +144,14 @@ def run(
         chosen = []
         for name in _names(targets) or []:
             chosen += load_target_file(name) if name.endswith(".py") else [name]
-    cells = plan(spec, targets=chosen, datasets=_names(datasets), published=board)
     runner = Runner(spec, fresh=fresh, device=device, time_limit=timeout)
+    cells = plan(spec, targets=chosen, datasets=_names(datasets), published=board, at_hand=runner.at_hand)
 
     def report(cell: Cell, record: Record) -> None:
         click.echo(f"{cell.id}: {record.state}" + (f" ({record.reason})" if record.reason else ""), err=True)
 
     records = run_all(runner, cells, done=report)
-    built = publish(board, records) if board else build_board(spec, records)
+    built = publish(board, records, all_pairs=runner.all_pairs) if board else build_board(spec, records)
     if as_json:
         click.echo(to_json(built), nl=False)
     else:

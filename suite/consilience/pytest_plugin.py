@@ -233,7 +233,9 @@ class Run:
             everything = [name for target in list_targets() for name in (target, f"{target}@untrained")]
             targets = _select(option("align_targets"), everything, "--align-targets", twins=False)
         try:
-            return runner.plan(spec, targets=targets, datasets=datasets, published=self.publish_to)
+            return runner.plan(
+                spec, targets=targets, datasets=datasets, published=self.publish_to, at_hand=self.runner.at_hand
+            )
         except (LookupError, ValueError) as error:
             _stop(str(error.args[0]))
 
@@ -328,7 +330,7 @@ class Run:
         from .results import to_json
 
         if self.publish_to is not None:
-            self.board = publish(self.publish_to, self.records)
+            self.board = publish(self.publish_to, self.records, all_pairs=self.runner.all_pairs)
         else:
             self.board = build_board(self.spec, self.records)
         path = self.config.getoption("align_json")
@@ -349,8 +351,17 @@ class Run:
             terminalreporter.write_line(line)
         if self.publish_to is not None:
             terminalreporter.write_line(f"published: {self.publish_to / 'leaderboard.md'} and leaderboard.json")
+            if kept := self._kept():
+                terminalreporter.write_line(f"kept as published, not run again: {', '.join(kept)}")
+                terminalreporter.write_line("(their embeddings are not at hand; --align-targets=NAMES makes them anew)")
         if self.config.getoption("align_json"):
             terminalreporter.write_line(f"written: {self.config.getoption('align_json')}")
+
+    def _kept(self) -> list[str]:
+        """Targets on the board that this run did not score."""
+        ran = {record.target for record in self.records}
+        tables = self.board.datasets if self.board else []
+        return sorted({row.target for table in tables for row in table.rows if row.state == "ok"} - ran)
 
     def _datasets(self) -> list[str]:
         return list(dict.fromkeys(record.dataset for record in self.records))

@@ -122,6 +122,15 @@ class Twin(_Model):
     """1 - calibrated: what training changed."""
 
 
+class Truncation(_Model):
+    """Items that are longer than what a model reads."""
+
+    items: int
+    """How many were cut."""
+    share: float
+    """Mean share of them that was cut off."""
+
+
 class Provenance(_Model):
     """Where a record's numbers come from."""
 
@@ -172,6 +181,8 @@ class Record(_Model):
     """Share of the items that were embedded."""
     uncovered: dict[str, int] = {}
     """Reasons why items were not embedded, with their counts."""
+    truncated: Truncation | None = None
+    """What the model did not read of items that are too long for it; None where it read all of all."""
     dimension: int | None = None
     """Columns of the embedding."""
     scores: dict[PresetName, PresetScore] = {}
@@ -188,6 +199,61 @@ class Record(_Model):
     """Embedding throughput, loading excluded."""
     provenance: Provenance | None = None
     """Where the numbers come from."""
+
+
+class PairFigures(_Model):
+    """Agreement of two targets in one preset."""
+
+    cknna: Figure
+    """CKNNA as measured."""
+    calibrated: Figure
+    """max(0, (cknna - threshold) / (1 - threshold)), the threshold being the 95 % quantile of a permutation null."""
+    p_value: Figure
+    """Permutation p."""
+
+
+class Pair(_Model):
+    """Two targets of one data set."""
+
+    first: str
+    """A target."""
+    second: str
+    """Another."""
+    items: int
+    """Items that the figures rest on."""
+    scores: dict[PresetName, PairFigures]
+    """By preset."""
+
+
+class AllPairs(_Model):
+    """All pairs of targets of one data set, as published beside the records."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+    board: Name
+    """Version of the board."""
+    dataset: Name
+    """Data set."""
+    revision: Sha256
+    """Its revision."""
+    pairs: list[Pair]
+    """Pairs, each once."""
+
+
+class GroupPair(_Model):
+    """How far two groups of targets agree: all pairs between them, siblings of one family left out."""
+
+    first: str
+    """A modality, or ``untrained`` for the untrained twins."""
+    second: str
+    """Another, or the same."""
+    pairs: int
+    """Pairs of targets of different families."""
+    calibrated: dict[PresetName, Figure]
+    """Mean calibrated CKNNA by preset."""
+    p_value: dict[PresetName, Figure]
+    """Twice the mean p of the pairs: valid however the pairs depend on each other (Vovk and Wang 2020,
+    doi:10.1093/biomet/asaa027)."""
 
 
 class Row(_Model):
@@ -284,6 +350,8 @@ class DatasetBoard(_Model):
     """Of each preset, over pairs of ranked kinds."""
     sanity: Sanity
     """Checks on the board itself."""
+    groups: list[GroupPair] = []
+    """Agreement within and between modalities."""
 
 
 class OverallRow(_Model):
@@ -353,5 +421,6 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema of records and boards, by file name."""
     return {
         f"record.v{RECORD_VERSION}.json": Record.model_json_schema(mode="serialization"),
+        "pairs.v1.json": AllPairs.model_json_schema(mode="serialization"),
         f"board.v{BOARD_VERSION}.json": Board.model_json_schema(mode="serialization"),
     }

@@ -31,7 +31,7 @@ from .embedding.process import (
 from .embedding.shards import write_atomically
 from .embedding.store import SHIPPED, Embedding, Store, identify
 from .registry import UNTRAINED, Target, get_target, list_metrics, list_targets
-from .results import Provenance, Record, read_record, to_json
+from .results import AllPairs, Provenance, Record, Truncation, read_record, to_json
 from .spec import Spec, read_spec
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def plan(
     targets: Sequence[Target | str] | None = None,
     datasets: Sequence[str] | None = None,
     published: Path | None = None,
+    at_hand: Callable[[str, Target], bool] | None = None,
 ) -> list[Cell]:
     """Cells of a run, data set by data set, references first.
 
@@ -79,6 +80,9 @@ def plan(
     published
         Folder of a published board: by default its own targets are run again, and no others. A target joins the
         board by being named once.
+    at_hand
+        Whether the embedding of a target on a data set is at hand. With it, and a published board, what is neither
+        reference nor control nor at hand keeps the record it has: a board of slow models is rebuilt in minutes.
 
     Raises
     ------
@@ -89,12 +93,14 @@ def plan(
     chosen = None if targets is None else [get_target(t) if isinstance(t, str) else t for t in targets]
     cells = []
     for name in names:
-        found = chosen if chosen is not None else _default_targets(spec, name, published)
+        found = chosen if chosen is not None else _default_targets(spec, name, published, at_hand)
         cells += [Cell(name, target) for target in found]
     return cells
 
 
-def _default_targets(spec: Spec, dataset: str, published: Path | None) -> list[Target]:
+def _default_targets(
+    spec: Spec, dataset: str, published: Path | None, at_hand: Callable[[str, Target], bool] | None
+) -> list[Target]:
     own = [
         target.name
         for target in list_targets().values()
@@ -102,7 +108,7 @@ def _default_targets(spec: Spec, dataset: str, published: Path | None) -> list[T
     ]
     records = {path.stem for path in (published / "results" / dataset).glob("*.json")} if published else set()
     if records:
-        own = [name for name in own if name in records]
+        own = [name for name in own if name in records and (at_hand is None or at_hand(dataset, get_target(name)))]
     names = dict.fromkeys([*spec.dataset(dataset).references, *own, *spec.controls])
     ordered = [name for name in names if name not in spec.controls] + list(spec.controls)
     return [get_target(name) for name in ordered]
@@ -207,6 +213,31 @@ class Runner:
             write_atomically(cached, to_json(record))
         return record
 
+    def at_hand(self, dataset: str, target: Target) -> bool:
+        """Whether scoring a target takes no run of its model: it is stored, shipped, or does not apply."""
+        items = self.items(dataset)
+        try:
+            covered_items(target, items)
+        except EmbeddingSkippedError:
+            return True
+        return self.store.get(identify(target, items)) is not None
+
+    def all_pairs(self, dataset: str, targets: Iterable[str]) -> AllPairs:
+        """Score all pairs of those of the targets whose embeddings are at hand; nothing is embedded for it."""
+        from .scoring.all_pairs import score_all_pairs
+
+        items = self.items(dataset)
+        found = {}
+        for name in targets:
+            try:
+                embedding = self.store.get(identify(get_target(name), items))
+            except LookupError:  # a user's checkpoint: its file is elsewhere
+                continue
+            if embedding is not None and embedding.embedded.mean() >= self.spec.settings.least_coverage:
+                found[name] = embedding
+        pairs = score_all_pairs(items, found, self.spec.settings)
+        return AllPairs(board=self.spec.board, dataset=dataset, revision=items.revision, pairs=pairs)
+
     def _embed(self, target: Target, items: Items, progress: Progress | None = None) -> Embedding:
         if self.limit:
             # The first rows of a whole embedding (a shipped reference, above all) are as good as made.
@@ -230,6 +261,7 @@ class Runner:
             update={
                 "coverage": float(embedded.mean()),
                 "uncovered": dict(Counter(embedding.reasons.values()).most_common(20)),
+                "truncated": _truncation(embedding),
                 "dimension": embedding.features.shape[1],
                 "items_per_second": embedding.provenance.get("items_per_second"),
             }
@@ -319,6 +351,11 @@ def run_all(
         if done is not None:
             done(cell, record)
     return records
+
+
+def _truncation(embedding: Embedding) -> Truncation | None:
+    cut = embedding.truncated[embedding.truncated > 0]
+    return Truncation(items=len(cut), share=float(cut.mean())) if len(cut) else None
 
 
 def _distribution(target: Target, items: Items) -> Literal["in", "out", "unknown"] | None:

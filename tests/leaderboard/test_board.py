@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from itertools import combinations
 from pathlib import Path
 
 import jsonschema
@@ -9,7 +10,7 @@ import pytest
 
 from consilience.leaderboard.board import build_board, read_records, record_path
 from consilience.leaderboard.markdown import render
-from consilience.leaderboard.publish import publish
+from consilience.leaderboard.publish import publish, read_board
 from consilience.registry import get_target
 from consilience.results import Record, json_schemas, read_record, to_json
 from consilience.runner import DEFAULT_SPEC, Cell, Runner
@@ -115,7 +116,7 @@ def test_the_published_board_is_built_from_its_records() -> None:
     """Nobody edits a board: it is what its spec and records give, and the spec is the package's."""
     published = REPOSITORY / "leaderboard" / "v1"
     assert (published / "spec.toml").read_text() == DEFAULT_SPEC.read_text()
-    board = build_board(read_spec(published / "spec.toml"), read_records(published / "results"))
+    board = read_board(published)
     assert to_json(board) == (published / "leaderboard.json").read_text()
     assert render(board) == (published / "leaderboard.md").read_text()
 
@@ -125,6 +126,27 @@ def test_what_was_not_run_shows_as_missing(folder: Path) -> None:
     states = {row["target"]: row["state"] for row in board["datasets"][1]["rows"]}
     assert states["diep-fold1"] == "missing"
     assert states["size"] == "skipped"
+
+
+def test_pairs_are_published_beside_the_records(tmp_path: Path, records: list[Record]) -> None:
+    (tmp_path / "spec.toml").write_bytes(DEFAULT_SPEC.read_bytes())
+    board = publish(tmp_path, records, all_pairs=Runner(SPEC).all_pairs)
+    content = json.loads((tmp_path / "pairs" / "qm9-isomers-1k.json").read_text())
+    jsonschema.validate(content, json_schemas()["pairs.v1.json"])
+    found = {(pair["first"], pair["second"]): pair for pair in content["pairs"]}
+    assert set(found) == set(combinations(["chgnet-0.3.0", "chgnet-0.3.0@untrained", "random-gaussian", "so3lr"], 2))
+    # The same figure as in the target's own record, which is scored another way.
+    record = next(record for record in records if record.target == "so3lr")
+    for preset, score in record.scores.items():
+        pair = found["chgnet-0.3.0", "so3lr"]["scores"][preset]
+        assert pair["cknna"] == pytest.approx(score.pairs["chgnet-0.3.0"].cknna, rel=1e-5)
+        assert pair["calibrated"] == pytest.approx(score.pairs["chgnet-0.3.0"].calibrated, rel=1e-5)
+    (table,) = [table for table in board.datasets if table.name == "qm9-isomers-1k"]
+    groups = {(group.first, group.second): group for group in table.groups}
+    assert set(groups) == {("atoms", "atoms"), ("atoms", "untrained")}  # a network and its own twin are no pair
+    assert "**Across modalities**" in (tmp_path / "leaderboard.md").read_text()
+    publish(tmp_path)  # rebuilt from the folder alone
+    assert json.loads((tmp_path / "leaderboard.json").read_text()) == json.loads(to_json(board))
 
 
 def test_publishing_twice_changes_nothing(folder: Path, records: list[Record]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from consilience.registry import get_dataset, get_target
-from consilience.results import PRESETS, RANKED, Board, DatasetBoard, Interval, Record, Row, Sanity, read_record
+from consilience.results import PRESETS, RANKED, Board, DatasetBoard, Interval, Pair, Record, Row, Sanity, read_record
 from consilience.spec import Spec, SpecDataset
 
 from . import ranking
+from .groups import agreement
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -34,7 +35,13 @@ def record_path(folder: Path, record: Record) -> Path:
     return folder / record.dataset / f"{record.target}.json"
 
 
-def build_board(spec: Spec, records: Iterable[Record], *, expected: Iterable[str] = ()) -> Board:
+def build_board(
+    spec: Spec,
+    records: Iterable[Record],
+    *,
+    expected: Iterable[str] = (),
+    pairs: Mapping[str, Sequence[Pair]] | None = None,
+) -> Board:
     """Make the board of a spec from records.
 
     Parameters
@@ -45,6 +52,8 @@ def build_board(spec: Spec, records: Iterable[Record], *, expected: Iterable[str
         Scored cells; those of data sets that the spec does not have are left out.
     expected
         Targets that have to show on every data set; one without a record shows as ``missing``.
+    pairs
+        All pairs of targets, by data set.
 
     Raises
     ------
@@ -57,7 +66,10 @@ def build_board(spec: Spec, records: Iterable[Record], *, expected: Iterable[str
         if record.dataset in by_dataset:
             _refuse_strangers(spec, record)
             by_dataset[record.dataset][record.target] = record
-    tables = [_table(spec, entry, by_dataset[entry.name], expected) for entry in spec.datasets]
+    known = pairs or {}
+    tables = [
+        _table(spec, entry, by_dataset[entry.name], expected, known.get(entry.name, ())) for entry in spec.datasets
+    ]
     ranked = {table.name: {row.target: row.rank for row in table.rows if row.rank is not None} for table in tables}
     molecules = {t.name: ranked[t.name] for t in tables if t.card.matter == "molecule" and ranked[t.name]}
     return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=ranking.borda(molecules))
@@ -73,7 +85,9 @@ def _refuse_strangers(spec: Spec, record: Record) -> None:
         raise ValueError(f"{where} was scored with other settings than the spec's")
 
 
-def _table(spec: Spec, entry: SpecDataset, records: Mapping[str, Record], expected: Iterable[str]) -> DatasetBoard:
+def _table(
+    spec: Spec, entry: SpecDataset, records: Mapping[str, Record], expected: Iterable[str], pairs: Sequence[Pair]
+) -> DatasetBoard:
     shown = dict(records)
     for name in (*entry.references, *spec.controls, *expected):
         if name not in shown:
@@ -98,6 +112,7 @@ def _table(spec: Spec, entry: SpecDataset, records: Mapping[str, Record], expect
         rows=rows,
         discrimination={preset: ranking.discrimination(list(records.values()), preset) for preset in PRESETS},
         sanity=_sanity(records),
+        groups=agreement(pairs, records),
     )
 
 

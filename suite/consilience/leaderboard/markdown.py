@@ -87,6 +87,7 @@ def _dataset(table: DatasetBoard) -> str:
         f"References: {', '.join(table.references)}.",
         tabulated(main_columns(ok), "pipe"),
         _LEGEND,
+        _groups(table),
         _discrimination(table),
         _sanity(table),
         _remarks(ok),
@@ -182,6 +183,43 @@ def _discrimination(table: DatasetBoard) -> str:
             "string and graph models agree with the references less than an untrained 3D network does."
         )
     return head + "\n\n" + "\n".join(f"- {word}" for word in words)
+
+
+def _groups(table: DatasetBoard) -> str:
+    rows = modality_matrix(table)
+    if not rows:
+        return ""
+    text = (
+        "**Across modalities**: mean calibrated CKNNA beyond composition of all pairs of models from different "
+        "families, by what the models read; in brackets the number of pairs and a p-value (twice the mean of the "
+        "pairs' permutation p, which holds however they depend on each other). *untrained*: the untrained networks."
+    )
+    return text + "\n\n" + tabulated(rows, "pipe")
+
+
+def modality_matrix(table: DatasetBoard) -> list[list[str]]:
+    """Lay out how far models that read different things agree: head and one line per modality, or nothing."""
+    names = list(dict.fromkeys(name for pair in table.groups for name in (pair.first, pair.second)))
+    if len(names) < 2:
+        return []
+    cells = {(pair.first, pair.second): pair for pair in table.groups}
+    rows = [["", *(name.replace("_", " ") for name in names)]]
+    for first in names:
+        row = [first.replace("_", " ")]
+        for second in names:
+            pair = cells.get((first, second))
+            value = pair.calibrated[RANKED] if pair else None
+            if pair is None or value is None:
+                row.append("")
+                continue
+            chance = pair.p_value[RANKED]
+            row.append(f"{value:.3f} ({pair.pairs}" + (")" if chance is None else f", p {_chance(chance)})"))
+        rows.append(row)
+    return rows
+
+
+def _chance(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 def _sanity(table: DatasetBoard) -> str:

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from consilience.embedding.shards import write_atomically
-from consilience.results import Board, Record, to_json
+from consilience.results import AllPairs, Board, Record, to_json
 from consilience.spec import read_spec
 
 from .board import build_board, read_records, record_path
+from .groups import read_pairs, write_pairs
 from .markdown import render
 
 
-def publish(folder: Path, records: Iterable[Record] = (), *, expected: Iterable[str] = ()) -> Board:
+def publish(
+    folder: Path,
+    records: Iterable[Record] = (),
+    *,
+    expected: Iterable[str] = (),
+    all_pairs: Callable[[str, Iterable[str]], AllPairs] | None = None,
+) -> Board:
     """Add records to a board's folder and rebuild ``leaderboard.json`` and ``leaderboard.md`` from all of them.
 
     Parameters
     ----------
     folder
-        Holds ``spec.toml`` and ``results/<dataset>/<target>.json``.
+        Holds ``spec.toml``, ``results/<dataset>/<target>.json`` and ``pairs/<dataset>.json``.
     records
         Records to add or replace.
     expected
         Targets that have to show even without a record.
+    all_pairs
+        Scores all pairs of a data set's targets (`Runner.all_pairs`), for the data sets of the records; without it
+        the published pairs stay.
 
     Returns
     -------
     Board
         What was written.
     """
-    spec = read_spec(folder / "spec.toml")
     results = folder / "results"
+    changed = set()
     for record in records:
         write_atomically(record_path(results, record), to_json(record))
-    board = build_board(spec, read_records(results), expected=expected)
+        changed.add(record.dataset)
+    if all_pairs is not None and changed:
+        scored: dict[str, list[str]] = defaultdict(list)
+        for record in read_records(results):
+            if record.state == "ok":
+                scored[record.dataset].append(record.target)
+        for dataset in sorted(changed):
+            write_pairs(folder, all_pairs(dataset, scored[dataset]), set(scored[dataset]))
+    board = read_board(folder, expected=expected)
     write_atomically(folder / "leaderboard.json", to_json(board))
     write_atomically(folder / "leaderboard.md", render(board))
     return board
+
+
+def read_board(folder: Path, *, expected: Iterable[str] = ()) -> Board:
+    """Build the board of a folder from its spec, records and pairs; nothing is written."""
+    spec = read_spec(folder / "spec.toml")
+    pairs = {entry.name: found.pairs for entry in spec.datasets if (found := read_pairs(folder, entry.name))}
+    return build_board(spec, read_records(folder / "results"), expected=expected, pairs=pairs)

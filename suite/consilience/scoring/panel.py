@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.metrics import DegenerateInputWarning, prepare
+from consilience.metrics import DegenerateInputWarning
 from consilience.metrics.calibration import Calibration, calibrate_from
 from consilience.metrics.cknna import cknna_from
 from consilience.metrics.neighbor_kernel import NeighborKernel
@@ -21,6 +21,7 @@ from consilience.registry import list_metrics
 from consilience.results import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
 from consilience.spec import SpecSettings
 
+from .all_pairs import prepare_in
 from .energy import energy_error, probe
 
 if TYPE_CHECKING:
@@ -191,13 +192,7 @@ class Panel:
         return self._prepared[name, preset]
 
     def _prepare(self, features: NDArray[np.float32], preset: PresetName) -> Prepared:
-        if preset == "paper":
-            rows = prepare(features, scheme="unit")
-        elif preset == "standardized":
-            rows = prepare(features, scheme="standardized")
-        else:
-            rows = prepare(features, scheme="standardized", controls=self.items.controls())
-        return Prepared(rows, self.settings.k)
+        return Prepared(prepare_in(preset, features, self.items), self.settings.k)
 
     def _restrict(self, usable: NDArray[np.bool_]) -> Panel:
         """Return the panel of the items that this target, too, could embed."""
