@@ -77,6 +77,20 @@ def _mace(path: Path | None) -> Any:
     return MACECalculator(model_paths=str(path), device="cpu", default_dtype="float32")
 
 
+def _orb(path: Path | None) -> Any:
+    from orb_models.forcefield import pretrained
+    from orb_models.forcefield.calculator import ORBCalculator
+
+    model = pretrained.orb_v2(str(path), device="cpu", precision="float32-highest", compile=False)
+    return ORBCalculator(model, device="cpu")
+
+
+def _mattersim(path: Path | None) -> Any:
+    from mattersim.forcefield import MatterSimCalculator
+
+    return MatterSimCalculator.from_checkpoint(str(path), device="cpu")
+
+
 #: Targets that are timed, one per package, and the package's own calculator.
 CALCULATORS: dict[str, Callable[[Path | None], Any]] = {
     "chgnet-0.3.0": _chgnet,
@@ -87,6 +101,8 @@ CALCULATORS: dict[str, Callable[[Path | None], Any]] = {
     "ani-2xt": _auto3d_ani,
     "aimnet2-b973c": _aimnet,
     "mace-mp-small": _mace,
+    "orb-v2": _orb,
+    "mattersim-v1-1m": _mattersim,
 }
 
 

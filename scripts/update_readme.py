@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from consilience.leaderboard.markdown import main_columns, tabulated
+from consilience.leaderboard.markdown import main_columns, modality_matrix, tabulated
 from consilience.registry import PACKAGE, Target, list_targets
 from consilience.results import PRESET_TITLES, Board
 
@@ -30,9 +30,10 @@ TARGETS_HEAD = """# Targets
 Written by `scripts/update_readme.py` from the cards; one file each.
 
 *weights*: "package", inside the packages that the target's environment installs; "download", fetched on first use;
-"gated", fetched once their owner has granted you access. Targets of the last two kinds run where they are named
-(`--align-targets`). Those marked "twin" have an untrained twin, `NAME@untrained`. The last column says which file of
-yours a target reads: `pytest --benchmark --align-adapter=NAME --align-checkpoint=FILE`.
+"gated", fetched once their owner has granted you access; "file", none: the target reads yours. Only targets of the
+first kind run without being named (`--align-targets`). Those marked "twin" have an untrained twin, `NAME@untrained`.
+The last column says which file of yours a target reads: `pytest --benchmark --align-adapter=NAME
+--align-checkpoint=FILE`.
 """
 
 
@@ -78,9 +79,11 @@ def targets_page() -> str:
 
 
 def filled(text: str, board: Board) -> str:
-    """Return the page with both tables replaced."""
+    """Return the page with its tables replaced."""
     excerpt = tabulated(main_columns(board.datasets[0].rows, narrow=True), "pipe")
-    for name, table in (("discrimination", discrimination(board)), ("board", excerpt)):
+    rows = modality_matrix(board.datasets[0])
+    matrix = tabulated(rows, "pipe") if rows else ""
+    for name, table in (("discrimination", discrimination(board)), ("board", excerpt), ("modalities", matrix)):
         text, found = re.subn(
             rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
         )

@@ -351,14 +351,14 @@ class Run:
             terminalreporter.write_line(line)
         if self.publish_to is not None:
             terminalreporter.write_line(f"published: {self.publish_to / 'leaderboard.md'} and leaderboard.json")
-            if kept := self._kept():
+            if not self.config.getoption("align_targets") and (kept := self._kept()):
                 terminalreporter.write_line(f"kept as published, not run again: {', '.join(kept)}")
                 terminalreporter.write_line("(their embeddings are not at hand; --align-targets=NAMES makes them anew)")
         if self.config.getoption("align_json"):
             terminalreporter.write_line(f"written: {self.config.getoption('align_json')}")
 
     def _kept(self) -> list[str]:
-        """Targets on the board that this run did not score."""
+        """Targets on the board that this run was not asked to leave out and still did not score."""
         ran = {record.target for record in self.records}
         tables = self.board.datasets if self.board else []
         return sorted({row.target for table in tables for row in table.rows if row.state == "ok"} - ran)

@@ -42,7 +42,7 @@ def render(board: Board) -> str:
     parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
     if board.overall:
         parts.append(_overall(board))
-    parts += [_dataset(table) for table in board.datasets]
+    parts += [_dataset(table, settings.permutations) for table in board.datasets]
     return "\n".join(parts)
 
 
@@ -76,7 +76,7 @@ def _overall(board: Board) -> str:
     return f"## Across molecules\n\n{text}\n" + tabulated([["rank", "target", "Borda", *names], *rows], "pipe") + "\n"
 
 
-def _dataset(table: DatasetBoard) -> str:
+def _dataset(table: DatasetBoard, permutations: int) -> str:
     card = table.card
     energy = f"Energies: {card.energy.level_of_theory}." if card.energy else ""
     ok = [row for row in table.rows if row.state == "ok"]
@@ -87,7 +87,7 @@ def _dataset(table: DatasetBoard) -> str:
         f"References: {', '.join(table.references)}.",
         tabulated(main_columns(ok), "pipe"),
         _LEGEND,
-        _groups(table),
+        _groups(table, permutations),
         _discrimination(table),
         _sanity(table),
         _remarks(ok),
@@ -185,14 +185,15 @@ def _discrimination(table: DatasetBoard) -> str:
     return head + "\n\n" + "\n".join(f"- {word}" for word in words)
 
 
-def _groups(table: DatasetBoard) -> str:
+def _groups(table: DatasetBoard, permutations: int) -> str:
     rows = modality_matrix(table)
     if not rows:
         return ""
     text = (
         "**Across modalities**: mean calibrated CKNNA beyond composition of all pairs of models from different "
         "families, by what the models read; in brackets the number of pairs and a p-value (twice the mean of the "
-        "pairs' permutation p, which holds however they depend on each other). *untrained*: the untrained networks."
+        f"pairs' permutation p, which holds however they depend on each other; {_chance(2 / (permutations + 1))} is "
+        f"the smallest that {permutations} relabellings can give). *untrained*: the untrained networks."
     )
     return text + "\n\n" + tabulated(rows, "pipe")
 

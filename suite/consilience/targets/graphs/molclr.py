@@ -38,6 +38,7 @@ HEADS = ("feat_lin.", "out_lin.")
         access="file",
         accepts="MolCLR's GCN state dict (.pth)",
         untrained=True,
+        distinct=False,  # with random weights whole molecules can fall silent: messages are summed, ReLU cuts them off
         resources=Resources(batch_size=256, memory_gib=2),
     )
 )
