@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["fair-esm==2.0.0", "scipy==1.17.1", "torch==2.13.0"]
+# dependencies = ["fair-esm==2.0.0", "scipy==1.17.1", "torch==2.13.0", "torch-geometric==2.8.1"]
 # ///
 """ESM-IF1: inverse folding with a geometric encoder (Hsu et al. 2022, doi:10.1101/2022.04.10.487779).
 
@@ -14,7 +14,6 @@ from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 
@@ -92,10 +91,6 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         settings = checkpoint["args"]
         model, alphabet = load_model_and_alphabet_core(NAME, checkpoint)
     model.eval().to(device)
-    import os
-
-    if os.environ.get("DBL"):
-        model.encoder.double()
     to_batch = CoordBatchConverter(alphabet)
 
     def prepare(chain: Any) -> tuple[Any, Any]:
@@ -103,8 +98,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         known = np.isfinite(coordinates).all(axis=(1, 2))
         if not known.any():
             raise ValueError("no residue with N, CA and C")
-        if not os.environ.get("NOCENTRE"):
-            coordinates -= coordinates[known].mean(axis=(0, 1))
+        coordinates -= coordinates[known].mean(axis=(0, 1))
         coordinates[~known] = np.inf  # the package's mark of a residue without coordinates; NaN marks padding
         return coordinates, known
 
@@ -113,14 +107,8 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         rows = []  # one by one: in a padded batch the geometric encoder gives padding a place among the neighbours
         for coordinates, known in chains:
             positions, confidence, _, _, padding = to_batch([(coordinates, None, None)], device=device)
-            if os.environ.get("DBL"):
-                states = model.encoder(positions.double(), padding, confidence.double())["encoder_out"][0][
-                    1:-1, 0
-                ]  # without the ends
-            else:
-                states = model.encoder(positions.float(), padding, confidence)["encoder_out"][0][
-                    1:-1, 0
-                ]  # without the ends
+            states = model.encoder(positions.float(), padding, confidence)["encoder_out"][0]
+            states = states[1:-1, 0]  # without the ends
             rows.append(states[torch.from_numpy(known).to(device)].double().mean(0))
         return torch.stack(rows), None
 
@@ -141,40 +129,28 @@ def _download() -> Path:
     return path
 
 
+class _Absent(ModuleType):
+    """A package that is imported and not used: whatever is taken from it says so when it is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise NotImplementedError(f"{self.__name__}.{name} is not installed: no embedding needs it")
+
+        return refuse
+
+
 def _stand_in() -> None:
     """Let the package import without what it does not need here.
 
-    It reads structure files with a biotite of 2022, whose names have changed since; it takes message passing from
-    torch-geometric and one sum, which only a decoder of graphs calls, from torch-scatter, which ships no wheels.
+    It reads structure files with a biotite of 2022, whose names have changed since; it takes one sum, which only its
+    decoders of graphs call, from torch-scatter, which ships no wheels.
     """
-    import torch
-
-    class MessagePassing(torch.nn.Module):
-        """The mean of the messages that a node receives, as torch-geometric takes it."""
-
-        message: Any  # the package's layers define it
-
-        def __init__(self, aggr: str) -> None:
-            super().__init__()
-            if aggr != "mean":
-                raise NotImplementedError(aggr)
-
-        def propagate(self, edge_index: Any, *, s: Any, v: Any, edge_attr: Any) -> Any:
-            source, receiver = edge_index
-            messages = self.message(s[receiver], v[receiver], s[source], v[source], edge_attr)
-            total = messages.new_zeros(len(s), messages.shape[1]).index_add(0, receiver, messages)
-            return total / torch.bincount(receiver, minlength=len(s)).clamp(min=1)[:, None]
-
-    for name in (
-        "biotite",
-        "biotite.structure",
-        "biotite.structure.io",
-        "biotite.structure.residues",
-        "biotite.sequence",
-        "torch_scatter",
-        "torch_geometric",
-    ):
-        sys.modules[name] = MagicMock()
-    layers = ModuleType("torch_geometric.nn")
-    layers.MessagePassing = MessagePassing  # type: ignore[attr-defined]
-    sys.modules["torch_geometric.nn"] = layers
+    names = ("biotite", "biotite.structure", "biotite.structure.io", "biotite.structure.residues", "biotite.sequence")
+    for name in (*names, "torch_scatter"):
+        sys.modules[name] = _Absent(name)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, sys.modules[name])
