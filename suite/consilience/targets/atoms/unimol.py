@@ -17,6 +17,7 @@ from typing import Any
 from consilience import Card, Weights, target
 from consilience.cards import Resources
 from consilience.targets._batch import embed_by_batch, read_checkpoint, require_molecule
+from consilience.targets._shapes import check_shapes
 
 REPOSITORY = "dptech/Uni-Mol-Models"
 WIDTH, FEED_FORWARD, HEADS, LAYERS, KERNELS = 512, 2048, 64, 15, 128
@@ -79,7 +80,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         state = read_checkpoint(weights, lambda: _download(card))
         state = state.get("model", state)
         state = {name: tensor for name, tensor in state.items() if not name.startswith(OTHER)}
-        _check(state, _layers(state) if weights.kind == "file" else LAYERS)
+        check_shapes(state, _shapes(_layers(state) if weights.kind == "file" else LAYERS))
     layers = _layers(state)
     state = {name: tensor.to(device).float() for name, tensor in state.items()}
     number = {symbol: i for i, symbol in enumerate(SYMBOLS)}
@@ -169,19 +170,6 @@ def _random(seed: int, layers: int) -> dict[str, Any]:
 
 def _layers(state: dict[str, Any]) -> int:
     return len({name.split(".")[2] for name in state if name.startswith("encoder.layers.")})
-
-
-def _check(state: dict[str, Any], layers: int) -> None:
-    """Refuse weights that are missing, nobody's, or of another shape."""
-    wanted = _shapes(layers)
-    wrong = {name for name in wanted.keys() & state.keys() if tuple(state[name].shape) != wanted[name]}
-    for what, names in (
-        ("missing", wanted.keys() - state.keys()),
-        ("unexpected", state.keys() - wanted.keys()),
-        ("of another shape", wrong),
-    ):
-        if names:
-            raise ValueError(f"{len(names)} weights {what}: {', '.join(sorted(names)[:4])}")
 
 
 def _download(card: Card) -> Path:

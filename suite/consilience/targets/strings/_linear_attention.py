@@ -59,25 +59,6 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     return found | {f"{norm}.{part}": (width,) for norm in norms for part in ("weight", "bias")}
 
 
-def check_shapes(state: Mapping[str, Any], sizes: Sizes) -> None:
-    """Refuse weights that are missing, nobody's, or of another shape.
-
-    Raises
-    ------
-    ValueError
-        Names the first few of them.
-    """
-    wanted = shapes(sizes)
-    wrong = sorted(name for name in wanted.keys() & state.keys() if tuple(state[name].shape) != wanted[name])
-    for what, names in (
-        ("missing", sorted(wanted.keys() - state.keys())),
-        ("unexpected", sorted(state.keys() - wanted.keys())),
-        ("of another shape", wrong),
-    ):
-        if names:
-            raise ValueError(f"{len(names)} weights {what}: {', '.join(names[:4])}")
-
-
 def random_weights(sizes: Sizes, seed: int) -> dict[str, Any]:
     """Draw weights as training starts with; random features are orthogonal directions with Gaussian lengths."""
     import torch

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from consilience import Card, Weights, target
 from consilience.cards import Resources
+from consilience.targets._shapes import check_shapes
 from consilience.targets._tokens import embed_tokens
 from consilience.targets.strings._linear_attention import (
     VOCABULARY,
     Sizes,
-    check_shapes,
     random_weights,
     run,
+    shapes,
     tokenizer,
 )
 
@@ -90,7 +91,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         vocabulary = _vocabulary(folder)
         state = _weights(folder)
     sizes = _sizes(settings)
-    check_shapes(state, sizes)
+    check_shapes(state, shapes(sizes))
     if max(vocabulary.values()) >= sizes.vocabulary:
         raise ValueError(f"the vocabulary goes up to {max(vocabulary.values())}, the network to {sizes.vocabulary - 1}")
     state = {name: tensor.to(device).float() for name, tensor in state.items()}
