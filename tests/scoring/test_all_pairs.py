@@ -53,12 +53,22 @@ def test_every_pair_agrees_with_the_pair_scored_alone(items: Any) -> None:
     assert pairs["a", "noise"].scores["standardized"].p_value > 0.05
 
 
-def test_items_that_one_target_lacks_count_for_none(items: Any) -> None:
+def test_items_that_a_target_lacks_are_missing_from_its_own_pairs_only(items: Any) -> None:
     found = embeddings(items)
-    rows = found["b"].features.copy()
-    rows[:7] = np.nan
-    found["b"] = Embedding(rows, found["b"].energies, found["b"].ids)
-    assert {pair.items for pair in score_all_pairs(items, found, SETTINGS)} == {N - 7}
+    before = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    for name, gone in (("b", slice(0, 7)), ("noise", slice(5, 9))):
+        rows = found[name].features.copy()
+        rows[gone] = np.nan
+        found[name] = Embedding(rows, found[name].energies, found[name].ids)
+    found["c"] = Embedding(found["a"].features + 1, found["a"].energies, found["a"].ids)
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    counts = {("a", "b"): N - 7, ("a", "noise"): N - 4, ("a", "c"): N, ("b", "noise"): N - 9}
+    counts |= {("b", "c"): N - 7, ("noise", "c"): N - 4}
+    assert {key: pair.items for key, pair in pairs.items()} == counts
+    assert pairs["a", "b"] != before["a", "b"]
+    kept = found["b"].embedded
+    alone = score_all_pairs(items.select(kept), {name: found[name].take(kept) for name in ("a", "b")}, SETTINGS)[0]
+    assert pairs["a", "b"].scores == alone.scores
 
 
 def _pair(first: str, second: str, value: float, p: float) -> Pair:

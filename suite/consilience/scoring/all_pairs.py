@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def score_all_pairs(items: Items, embeddings: Mapping[str, Embedding], settings: SpecSettings) -> list[Pair]:
-    """CKNNA of every pair, calibrated, in every preset, over the items that all of them embed.
+    """CKNNA of every pair, calibrated, in every preset, over the items that both embed.
 
     Parameters
     ----------
@@ -36,10 +36,31 @@ def score_all_pairs(items: Items, embeddings: Mapping[str, Embedding], settings:
     list of Pair
         In the order of the names.
     """
-    common = np.ones(len(items), dtype=np.bool_)
-    for embedding in embeddings.values():
-        common &= embedding.embedded
-    rows = {name: embedding.features[common] for name, embedding in embeddings.items()}
+    found: list[Pair] = []
+    rows = {name: one.embedded for name, one in embeddings.items()}
+    whole = [name for name in rows if rows[name].all()]
+    found += _score(items, embeddings, whole, np.ones(len(items), np.bool_), settings)
+    partial = [name for name in rows if not rows[name].all()]
+    for number, name in enumerate(partial):
+        # What one target could not embed is missing from its own pairs and from no others.
+        pairs = _score(items, embeddings, [*whole, name], rows[name], settings)
+        found += [pair for pair in pairs if name in (pair.first, pair.second)]
+        for other in partial[:number]:
+            found += _score(items, embeddings, [other, name], rows[name] & rows[other], settings)
+    order = {name: place for place, name in enumerate(embeddings)}
+    return sorted(found, key=lambda pair: (order[pair.first], order[pair.second]))
+
+
+def _score(
+    items: Items,
+    embeddings: Mapping[str, Embedding],
+    names: list[str],
+    common: NDArray[np.bool_],
+    settings: SpecSettings,
+) -> list[Pair]:
+    """All pairs of some of the targets over the items of a mask."""
+    names = [name for name in embeddings if name in names]  # the second's items are relabelled: order decides the null
+    rows = {name: embeddings[name].features[common] for name in names}
     rows = {name: one for name, one in rows.items() if len(np.unique(one, axis=0)) > 1}
     if len(rows) < 2 or common.sum() <= 2 * settings.k:
         return []
