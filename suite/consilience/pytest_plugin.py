@@ -191,6 +191,7 @@ class Run:
             if not (self.publish_to / "spec.toml").is_file():
                 _stop(f"--align-publish: {self.publish_to} holds no spec.toml")
         self._runner: Runner | None = None
+        self._whole_board = False
 
     @property
     def runner(self) -> Runner:
@@ -232,6 +233,7 @@ class Run:
 
             everything = [name for target in list_targets() for name in (target, f"{target}@untrained")]
             targets = _select(option("align_targets"), everything, "--align-targets", twins=False)
+        self._whole_board = targets is None
         try:
             return runner.plan(
                 spec, targets=targets, datasets=datasets, published=self.publish_to, at_hand=self.runner.at_hand
@@ -351,17 +353,20 @@ class Run:
             terminalreporter.write_line(line)
         if self.publish_to is not None:
             terminalreporter.write_line(f"published: {self.publish_to / 'leaderboard.md'} and leaderboard.json")
-            if not self.config.getoption("align_targets") and (kept := self._kept()):
+            if kept := self._kept():
                 terminalreporter.write_line(f"kept as published, not run again: {', '.join(kept)}")
                 terminalreporter.write_line("(their embeddings are not at hand; --align-targets=NAMES makes them anew)")
         if self.config.getoption("align_json"):
             terminalreporter.write_line(f"written: {self.config.getoption('align_json')}")
 
     def _kept(self) -> list[str]:
-        """Targets on the board that this run was not asked to leave out and still did not score."""
-        ran = {record.target for record in self.records}
-        tables = self.board.datasets if self.board else []
-        return sorted({row.target for table in tables for row in table.rows if row.state == "ok"} - ran)
+        """Targets on the board that a run of the whole board left as they are, on the data sets it was about."""
+        if not self._whole_board or self.board is None:
+            return []
+        ran = {(record.dataset, record.target) for record in self.records}
+        tables = [table for table in self.board.datasets if table.name in self._datasets()]
+        rows = [(table.name, row.target) for table in tables for row in table.rows if row.state == "ok"]
+        return sorted({target for dataset, target in rows if (dataset, target) not in ran})
 
     def _datasets(self) -> list[str]:
         return list(dict.fromkeys(record.dataset for record in self.records))

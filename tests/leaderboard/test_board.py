@@ -150,6 +150,25 @@ def test_pairs_are_published_beside_the_records(tmp_path: Path, records: list[Re
     assert json.loads((tmp_path / "leaderboard.json").read_text()) == json.loads(to_json(board))
 
 
+def test_pairs_stay_until_an_embedding_is_another(tmp_path: Path, records: list[Record]) -> None:
+    (tmp_path / "spec.toml").write_bytes(DEFAULT_SPEC.read_bytes())
+    publish(tmp_path, records, all_pairs=Runner(SPEC).all_pairs)
+
+    def pairs(*again: Record) -> set[frozenset[str]]:
+        """Pairs after these records are published anew, with no embedding at hand."""
+        publish(tmp_path, again, all_pairs=lambda dataset, _: Runner(SPEC).all_pairs(dataset, []))
+        content = json.loads((tmp_path / "pairs" / "qm9-isomers-1k.json").read_text())
+        return {frozenset((pair["first"], pair["second"])) for pair in content["pairs"]}
+
+    so3lr = next(record for record in records if record.target == "so3lr")
+    before = pairs(so3lr)
+    assert len(before) == 6
+    assert so3lr.provenance is not None
+    embedding = {**so3lr.provenance.embedding, "identity": {"code": "other"}}
+    other = so3lr.model_copy(update={"provenance": so3lr.provenance.model_copy(update={"embedding": embedding})})
+    assert pairs(other) == {pair for pair in before if "so3lr" not in pair}
+
+
 def test_publishing_twice_changes_nothing(folder: Path, records: list[Record]) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     publish(folder, records)

@@ -123,6 +123,16 @@ def test_published_pairs_stay_where_an_embedding_is_not_at_hand(tmp_path: Any) -
     assert [(p.first, p.second, p.scores["paper"].cknna) for p in found.pairs] == [("b", "a", 0.3), ("b", "c", 0.2)]
 
 
+def test_published_pairs_of_another_embedding_go(tmp_path: Any) -> None:
+    old = [_pair("a", "b", 0.1, 0.1), _pair("b", "c", 0.1, 0.1)]
+    write_pairs(tmp_path, AllPairs(board="v1", dataset="qm9-1k", revision="0" * 64, pairs=old), {"a", "b", "c"})
+    none = AllPairs(board="v1", dataset="qm9-1k", revision="0" * 64, pairs=[])
+    write_pairs(tmp_path, none, {"a", "b", "c"}, {"a"})
+    found = read_pairs(tmp_path, "qm9-1k")
+    assert found is not None
+    assert [(p.first, p.second) for p in found.pairs] == [("b", "c")]
+
+
 def test_a_file_of_pairs_that_is_something_else_is_named(tmp_path: Any) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "qm9-1k.json").write_text("{}")

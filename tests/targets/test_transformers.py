@@ -58,17 +58,21 @@ class TinyModel(PreTrainedModel):
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a user has it: ChemBERTa's architecture, saved with `save_pretrained`."""
-    path = tmp_path_factory.mktemp("checkpoints") / "my-bert"
+def written(name: str, path: Path) -> Path:
+    """Folder of a card's twin, as `save_pretrained` leaves it."""
     path.mkdir()
-    target = get_target("chemberta-77m-mlm")
+    target = get_target(name)
     python = ensure(Header.of(target.path))
     command = [str(python), "-I", "-c", WRITE, str(PACKAGE.parent), str(target.path), target.name, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it: ChemBERTa's architecture, saved with `save_pretrained`."""
+    return written("chemberta-77m-mlm", tmp_path_factory.mktemp("checkpoints") / "my-bert")
 
 
 @pytest.fixture
@@ -103,6 +107,30 @@ def test_a_published_folder_gives_the_rows_of_its_own_target(tmp_path: Path) -> 
     scratch.mkdir()
     run_worker(target, open_dataset("qm9-1k").head(8), "embed", folder=scratch)
     np.testing.assert_allclose(found, read_shards(scratch).features, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name", "dataset"),
+    [
+        ("transformers-selfies", "chemgpt-4.7m", "qm9-1k"),
+        ("transformers-protein", "esm2-8m", "proteins-500"),
+        ("transformers-protein", "prott5-xl-uniref50", "proteins-500"),
+        ("transformers-text", "qwen3-30b-a3b", "qm9-1k"),
+    ],
+)
+def test_every_kind_of_folder_is_read_without_code(adapter: str, name: str, dataset: str, tmp_path: Path) -> None:
+    """The generic adapter gives the rows that the family's own target gives."""
+    items = open_dataset(dataset).head(3)
+    found = []
+    for target in (
+        get_adapter(adapter).from_checkpoint(written(name, tmp_path / "mine")),
+        get_target(f"{name}@untrained"),
+    ):
+        scratch = tmp_path / f"shards{len(found)}"
+        scratch.mkdir()
+        run_worker(target, items, "embed", folder=scratch)
+        found.append(read_shards(scratch).features)
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-6 * np.abs(found[1]).max())
 
 
 def test_a_missing_tensor_is_named(copy: Path, tmp_path: Path) -> None:

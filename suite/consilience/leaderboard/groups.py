@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
         raise ValueError(f"{path} does not hold pairs of schema version 1: {error}") from error
 
 
-def write_pairs(folder: Path, new: AllPairs, scored: set[str]) -> None:
+def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collection[str] = ()) -> None:
     """Write pairs; those published before are kept where a target's embedding was not at hand this time.
 
     Parameters
@@ -45,13 +45,15 @@ def write_pairs(folder: Path, new: AllPairs, scored: set[str]) -> None:
         Pairs just scored.
     scored
         Targets that have a score on the board: pairs of others go.
+    renewed
+        Targets whose embedding is another than before: published pairs of theirs go, too.
     """
     pairs = {(pair.first, pair.second): pair for pair in new.pairs}
     old = read_pairs(folder, new.dataset)
     if old is not None and (old.board, old.revision) == (new.board, new.revision):
         for pair in old.pairs:
             names = {pair.first, pair.second}
-            if names <= scored and (pair.second, pair.first) not in pairs:
+            if names <= scored.difference(renewed) and (pair.second, pair.first) not in pairs:
                 pairs.setdefault((pair.first, pair.second), pair)
     ordered = sorted(pairs.values(), key=lambda pair: (pair.first, pair.second))
     write_atomically(pairs_path(folder, new.dataset), to_json(new.model_copy(update={"pairs": ordered})))

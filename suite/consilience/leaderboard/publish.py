@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from consilience.embedding.shards import write_atomically
-from consilience.results import AllPairs, Board, Record, to_json
+from consilience.results import AllPairs, Board, Record, read_record, to_json
 from consilience.spec import read_spec
 
 from .board import build_board, read_records, record_path
@@ -42,21 +42,34 @@ def publish(
         What was written.
     """
     results = folder / "results"
-    changed = set()
+    renewed: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        write_atomically(record_path(results, record), to_json(record))
-        changed.add(record.dataset)
-    if all_pairs is not None and changed:
+        path = record_path(results, record)
+        renewed[record.dataset] |= {record.target} if _is_another(path, record) else set()
+        write_atomically(path, to_json(record))
+    if all_pairs is not None and renewed:
         scored: dict[str, list[str]] = defaultdict(list)
         for record in read_records(results):
             if record.state == "ok":
                 scored[record.dataset].append(record.target)
-        for dataset in sorted(changed):
-            write_pairs(folder, all_pairs(dataset, scored[dataset]), set(scored[dataset]))
+        for dataset, targets in sorted(renewed.items()):
+            write_pairs(folder, all_pairs(dataset, scored[dataset]), set(scored[dataset]), targets)
     board = read_board(folder, expected=expected)
     write_atomically(folder / "leaderboard.json", to_json(board))
     write_atomically(folder / "leaderboard.md", render(board))
     return board
+
+
+def _is_another(path: Path, record: Record) -> bool:
+    """Whether a record is of another embedding than the one that it replaces: other weights, code or items."""
+    if not path.is_file():
+        return False
+    try:
+        old = read_record(path)
+    except ValueError:  # damaged: nothing is known of what it was
+        return True
+    keys = [one.provenance and one.provenance.embedding.get("identity") for one in (old, record)]
+    return keys[0] != keys[1]
 
 
 def read_board(folder: Path, *, expected: Iterable[str] = ()) -> Board:
