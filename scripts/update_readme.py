@@ -1,4 +1,4 @@
-"""Put the figures of the published board into README.md, between its markers, and list the targets beside them.
+"""Put the figures of the published board into README.md, between its markers, and list targets and data sets.
 
 Run after publishing, and after adding a target.
 """
@@ -9,11 +9,13 @@ import re
 from pathlib import Path
 
 from consilience.leaderboard.markdown import main_columns, modality_matrix, tabulated
-from consilience.registry import PACKAGE, Target, list_targets
+from consilience.datasets._tables import DATA
+from consilience.registry import PACKAGE, Target, list_datasets, list_targets
 from consilience.results import PRESET_TITLES, Board
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS_PAGE = PACKAGE / "targets" / "README.md"
+DATASETS_PAGE = PACKAGE / "datasets" / "README.md"
 
 
 def discrimination(board: Board) -> str:
@@ -78,6 +80,39 @@ def targets_page() -> str:
     return "\n".join(lines)
 
 
+DATASETS_HEAD = """# Data sets
+
+Written by `scripts/update_readme.py` from the cards; one file each source.
+
+What is not shipped is built on your machine, once: from pinned packages, from the Hugging Face hub, or, where no
+program may fetch the source, from a folder that you name (`--from FOLDER`). A build that was interrupted goes on where
+it was. Your own files need none of this: `--align-datasets=PATH`.
+"""
+
+
+def datasets_page() -> str:
+    """Return the page with the card of every data set of the suite."""
+    entries = [entry for entry in list_datasets().values() if entry.path.is_relative_to(PACKAGE)]
+    rows = []
+    for entry in entries:
+        card = entry.card
+        shipped = (DATA / f"{card.name}.parquet").is_file()
+        rows.append(
+            [
+                f"[{card.name}](#{card.name.replace('.', '')})",
+                card.matter,
+                "" if card.items is None else f"{card.items:,}",
+                ", ".join(view for view in card.views if view != "id"),
+                "shipped with the suite" if shipped else f"`{card.recipe}`",
+                f"[{entry.path.name}]({entry.path.name})",
+                card.title,
+            ]
+        )
+    head = ["name", "matter", "items", "views", "had from", "file", "what"]
+    cards = [entry.card.markdown() for entry in entries]
+    return "\n".join([DATASETS_HEAD, tabulated([head, *rows], "pipe"), "", *cards])
+
+
 def filled(text: str, board: Board) -> str:
     """Return the page with its tables replaced."""
     excerpt = tabulated(main_columns(board.datasets[0].rows, narrow=True), "pipe")
@@ -97,3 +132,4 @@ if __name__ == "__main__":
     board = Board.model_validate_json((ROOT / "leaderboard" / "v1" / "leaderboard.json").read_text("utf-8"))
     page.write_text(filled(page.read_text("utf-8"), board), "utf-8")
     TARGETS_PAGE.write_text(targets_page(), "utf-8")
+    DATASETS_PAGE.write_text(datasets_page(), "utf-8")

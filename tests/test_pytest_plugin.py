@@ -198,3 +198,79 @@ def test_a_run_of_one_suite_target_by_name(tmp_path: Path, own_cache: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 1 skipped" in done.stdout
     assert "all 1000 rows are equal" in done.stdout
+
+
+def own_molecules(path: Path, n: int = 60) -> Path:
+    """Molecules as a user has them: positions, ids and energies in a file."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    from consilience.datasets import open_dataset
+
+    items = open_dataset("qm9-1k")
+    items = items.select(range(100, 100 + n))
+    found = items.view("atoms")
+    for atoms, name, energy in zip(found, items.ids, items.energy, strict=True):
+        atoms.info["id"] = name
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    write(path, found)
+    return path
+
+
+@pytest.mark.environment  # the references embed the user's molecules, each in its own environment
+def test_own_data_are_scored_against_the_default_references(tmp_path: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    own_molecules(folder / "mine.extxyz")
+    done = run(folder, "--benchmark", "target_toy.py", "--align-datasets=./mine.extxyz", "--align-json=out.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "target_toy.py::mine::toy ok" in done.stdout
+    assert "1 passed" in done.stdout
+    board = json.loads((folder / "out.json").read_text())
+    (table,) = [table for table in board["datasets"] if table["name"] == "mine"]
+    assert table["references"] == ["aimnet2-wb97m-d3", "so3lr", "diep-fold1", "chgnet-0.3.0", "sevennet-0"]
+    assert table["card"]["items"] == 60
+    assert str(folder) not in json.dumps(board)
+    (row,) = [row for row in table["rows"] if row["target"] == "toy"]
+    assert row["state"] == "ok"
+    assert row["reason"] is None, "a reference failed"
+    assert 0 < row["alignment"]["standardized"]["value"] < 1
+    assert row["probe_mae"] > 0
+    (folder / "target_toy.py").unlink()
+    done = run(folder, "--benchmark", "--align-targets=soap,composition", "--align-datasets=mine.extxyz")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mine::soap ok" in done.stdout
+    assert "mine::composition ok" in done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    (folder / "mine.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n2\n\nH 0 0 0\nH nan 0 0.74\n")
+    (folder / "mine.csv").write_text("id,smile\n1,CCO\n")
+    for wanted, message in {
+        "mine.xyz": "mine.xyz: item 2, column 'positions': atom 2 lies at [nan",
+        "mine.csv": "there are id, smile",
+        "absent.extxyz": "no file or folder at absent.extxyz",
+        "./absent": "no file or folder at absent",
+        "proteins-50": "did you mean proteins-500",
+    }.items():
+        done = run(folder, "--benchmark", "target_toy.py", f"--align-datasets={wanted}")
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert message in done.stdout + done.stderr
+    assert not own_cache.exists(), "something was cached"
+
+
+def test_own_data_are_not_published(tmp_path: Path) -> None:
+    from consilience.runner import DEFAULT_SPEC
+
+    folder = folder_with_toy(tmp_path)
+    board = folder / "board"
+    board.mkdir()
+    (board / "spec.toml").write_bytes(DEFAULT_SPEC.read_bytes())
+    own_molecules(folder / "mine.extxyz", 3)
+    for wanted in ("mine.extxyz", "qm9-1k,proteins-500"):
+        options = (f"--align-datasets={wanted}", "--align-publish=board")
+        done = run(folder, "--benchmark", "target_toy.py", *options)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "is not on board v1" in done.stdout + done.stderr
+    assert [path.name for path in board.iterdir()] == ["spec.toml"]

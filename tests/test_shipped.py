@@ -34,6 +34,11 @@ def test_there_are_enough_references() -> None:
         "qm9-1k": 5,
         "qm9-isomers-1k": 5,
         "mp-1k": 3,
+        "mp-polymorphs": 3,
+        "mof-500": 3,
+        "ccd-1k": 3,
+        "proteins-500": 3,
+        "proteins-matched-500": 3,
     }
 
 

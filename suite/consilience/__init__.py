@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, metrics, testing
+    from .building.draft import Draft
+    from .building.sources import Sources
     from .cards import Card, DatasetCard, Resources
     from .embedding.items_file import Backbone
-    from .registry import dataset, get_dataset, get_target, list_datasets, list_targets, target
+    from .registry import dataset, get_dataset, get_target, list_datasets, list_targets, recipe, target
     from .weights import Embedded, Weights
 
 __version__ = "0.1.0"
@@ -31,6 +33,9 @@ _HOME = {
     "get_target": "registry",
     "list_datasets": "registry",
     "list_targets": "registry",
+    "recipe": "registry",
+    "Draft": "building.draft",
+    "Sources": "building.sources",
 }
 _MODULES = ("datasets", "metrics", "testing")
 
@@ -38,8 +43,10 @@ __all__ = [
     "Backbone",
     "Card",
     "DatasetCard",
+    "Draft",
     "Embedded",
     "Resources",
+    "Sources",
     "Weights",
     "__version__",
     "dataset",
@@ -49,6 +56,7 @@ __all__ = [
     "list_datasets",
     "list_targets",
     "metrics",
+    "recipe",
     "target",
     "testing",
 ]

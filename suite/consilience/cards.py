@@ -77,6 +77,9 @@ class Card(FrozenModel):
     """How atoms, tokens or residues become one row."""
     trained_on: tuple[str, ...] | None = None
     """Training data sets; an empty tuple means that nothing was trained."""
+    training_ids: str | None = None
+    """File beside the target's, one id of a training item per line (``.gz`` is understood): where it is given, the
+    share of a data set that the target has seen is counted."""
     level_of_theory: str | None = None
     """Electronic-structure method behind the labels the model was trained on."""
     elements: tuple[str, ...] | None = None
@@ -172,8 +175,8 @@ class DatasetCard(FrozenModel):
     """What the items are."""
     views: tuple[View, ...]
     """Views that every item has."""
-    items: int = Field(ge=1)
-    """Number of items."""
+    items: int | None = Field(default=None, ge=1)
+    """Number of items; ``None`` where it is known only once the data set was built."""
     revision: str | None = Field(default=None, min_length=1)
     """SHA-256 of an embedded file, commit of a hub repository; without one the items are hashed."""
     energy: Label | None = None
@@ -193,6 +196,28 @@ class DatasetCard(FrozenModel):
     """The script that made the file."""
     selection: str
     """How the items were chosen."""
+    dropped: dict[str, int] = {}
+    """Items of the source that are left out, by reason."""
+
+    def markdown(self) -> str:
+        """Return the card as a section of Markdown."""
+        energy = self.energy and f"{self.energy.description} ({self.energy.unit}; {self.energy.level_of_theory or '?'})"
+        lines = {
+            "items": None if self.items is None else f"{self.items:,}",
+            "views": ", ".join(self.views),
+            "energy": energy,
+            "strata": ", ".join(self.strata),
+            "drawn from": ", ".join(self.lineage),
+            "selection": self.selection,
+            "left out": "; ".join(f"{reason}: {count:,}" for reason, count in self.dropped.items()),
+            "source": self.source,
+            "licence": self.licence,
+            "citation": self.citation,
+            "made by": f"`{self.recipe}`",
+            "revision": self.revision and f"`{self.revision}`",
+        }
+        told = [f"- **{name}**: {text}" for name, text in lines.items() if text]
+        return "\n".join([f"## {self.name}", "", f"{self.title}.", "", *told]) + "\n"
 
 
 class MetricCard(FrozenModel):

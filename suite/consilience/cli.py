@@ -74,12 +74,21 @@ def list_command(what: str, as_json: bool) -> None:
         "datasets": ["name", "matter", "items", "views", "licence", "title"],
         "metrics": ["name", "inputs", "higher_is_more_alike", "symmetric", "version"],
     }[what]
-    click.echo(_table([[_cell(getattr(card, name)) for name in columns] for card in cards], columns))
+    rows = [[_cell(getattr(card, name)) for name in columns] for card in cards]
+    if what == "datasets":
+        from .datasets._tables import where_is
+
+        columns.insert(1, "here")
+        for row in rows:
+            row.insert(1, where_is(row[0]))
+    click.echo(_table(rows, columns))
+    if what == "datasets":
+        click.echo("Those that are not here yet: consilience dataset build NAME. More of each: dataset card NAME.")
 
 
 @main.command()
 @click.argument("target")
-@click.option("--dataset", help="Data set to take the sample from; the first one covered by default.")
+@click.option("--dataset", help="Data set (a name or your file) of the sample; the first one covered by default.")
 @click.option("--items", "n", default=24, show_default=True, help="Sample size.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -101,8 +110,10 @@ def check(
 
     from .embedding.process import EmbeddingFailedError, EmbeddingSkippedError
     from .testing import check_target
+    from .user_files import dataset_name
 
     chosen = _target(target, checkpoint, trust_checkpoint)
+    dataset = dataset and dataset_name(dataset)
     try:
         report = check_target(chosen, dataset=dataset, n=n, device=device)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
@@ -114,11 +125,12 @@ def check(
 
 @main.command()
 @click.option("--targets", help="Names or target_*.py files, comma-separated; default: those on the board, else all.")
-@click.option("--datasets", help="Names, comma-separated; by default all of the board.")
+@click.option("--datasets", help="Names, or your own files, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, file_okay=False), help="Board folder to publish into.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
+@click.option("--n", type=click.IntRange(min=1), help="A seeded sample of so many items of each data set.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def run(
     targets: str | None,
@@ -127,6 +139,7 @@ def run(
     fresh: bool,
     device: str,
     timeout: float,
+    n: int | None,
     as_json: bool,
 ) -> None:
     """Score targets; with --board, publish the records and rebuild the board."""
@@ -135,8 +148,9 @@ def run(
     from .leaderboard.terminal import summarize
     from .registry import load_target_file
     from .results import Record, to_json
-    from .runner import DEFAULT_SPEC, Cell, Runner, plan, run_all
+    from .runner import DEFAULT_SPEC, Cell, Runner, extend, plan, run_all
     from .spec import read_spec
+    from .user_files import dataset_name
 
     spec = read_spec(board / "spec.toml" if board else DEFAULT_SPEC)
     chosen: list[Target | str] | None = None
@@ -144,8 +158,15 @@ def run(
         chosen = []
         for name in _names(targets) or []:
             chosen += load_target_file(name) if name.endswith(".py") else [name]
-    runner = Runner(spec, fresh=fresh, device=device, time_limit=timeout)
-    cells = plan(spec, targets=chosen, datasets=_names(datasets), published=board, at_hand=runner.at_hand)
+    names = [dataset_name(name) for name in _names(datasets) or []]
+    own = [name for name in names if name not in {entry.name for entry in spec.datasets}]
+    if board and own:
+        raise ValueError(f"--board takes data sets of the board only; {', '.join(own)} is on none")
+    if board and n:
+        raise ValueError("--n scores a sample, which no board takes (drop --board)")
+    spec = extend(spec, own)
+    runner = Runner(spec, fresh=fresh, device=device, time_limit=timeout, limit=n)
+    cells = plan(spec, targets=chosen, datasets=names or None, published=board, at_hand=runner.at_hand)
 
     def report(cell: Cell, record: Record) -> None:
         click.echo(f"{cell.id}: {record.state}" + (f" ({record.reason})" if record.reason else ""), err=True)
@@ -156,7 +177,7 @@ def run(
         click.echo(to_json(built), nl=False)
     else:
         ran = {name: [r.target for r in records if r.dataset == name] for name in {r.dataset for r in records}}
-        click.echo("\n".join(summarize(built, ran, records)))
+        click.echo("\n".join(summarize(built, ran, records, limit=n)))
     sys.exit(1 if any(record.state == "failed" for record in records) else 0)
 
 
@@ -164,6 +185,8 @@ def run(
 @click.argument("target")
 @click.argument("dataset")
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="safetensors file.")
+@click.option("--n", type=click.IntRange(min=1), help="A seeded sample of so many items; all by default.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
@@ -172,19 +195,26 @@ def embed(
     target: str,
     dataset: str,
     output: Path,
+    n: int | None,
+    seed: int,
     device: str,
     timeout: float,
     fresh: bool,
     checkpoint: Path | None,
     trust_checkpoint: bool,
 ) -> None:
-    """Embed DATASET with TARGET and write features (n, d), ids and provenance to one safetensors file."""
+    """Embed DATASET with TARGET and write features (n, d), ids and provenance to one safetensors file.
+
+    DATASET is the name of a data set, or a file of your own structures, SMILES or sequences.
+    """
     from .datasets.items import open_dataset
     from .embedding import process
     from .embedding.store import SHIPPED, Store, identify, write_embedding
+    from .user_files import dataset_name
 
     chosen = _target(target, checkpoint, trust_checkpoint)
-    items = open_dataset(dataset)
+    items = open_dataset(dataset_name(dataset))
+    items = items if n is None else items.sample(n, seed=seed)
     store = Store(shipped=None if fresh else SHIPPED)
     try:
         embedding = process.embed(chosen, items, store, device=device, time_limit=timeout)
@@ -193,6 +223,92 @@ def embed(
         sys.exit(1)
     write_embedding(output, identify(chosen, items), embedding)
     click.echo(f"{output}: {embedding.features.shape[0]} x {embedding.features.shape[1]}")
+
+
+@main.group("dataset")
+def dataset_group() -> None:
+    """Build data sets on this machine, and draw samples of them."""
+
+
+@dataset_group.command("build")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the table, instead of the cache."
+)
+@click.option(
+    "--from",
+    "local",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with the source's files, where they can't be downloaded.",
+)
+@click.option("--fresh", is_flag=True, help="Begin anew, even if the table or a part of it stands.")
+def build_command(names: tuple[str, ...], output: Path | None, local: Path | None, fresh: bool) -> None:
+    """Build data sets from their pinned sources; an interrupted build goes on where it was.
+
+    The sources and the table stay in the suite's cache; `consilience list datasets` names what there is.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .building.process import BuildFailedError, build_dataset
+    from .registry import get_dataset
+
+    console = Console(stderr=True)
+    for entry in [get_dataset(name) for name in names]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task(entry.name, total=None)
+
+            def tell(line: str, name: str = entry.name) -> None:
+                console.print(f"{name}: {line}", highlight=False)
+
+            def progress(done: int, total: int, bar: Progress = bar, task: Any = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            try:
+                built = build_dataset(entry, output=output, local=local, fresh=fresh, progress=progress, tell=tell)
+            except BuildFailedError as error:
+                click.echo(str(error), err=True)
+                sys.exit(1)
+        manifest = built.manifest
+        click.echo(f"{built.path}: {manifest['items']:,} items, sha256 {manifest['sha256']}")
+        for what in ("dropped", "duplicates"):
+            if manifest[what]:
+                told = "; ".join(f"{reason}: {count:,}" for reason, count in manifest[what].items())
+                click.echo(f"  {what}: {told}")
+
+
+@dataset_group.command("card")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def card_command(name: str, as_json: bool) -> None:
+    """Print the card of a data set: what it holds, where it comes from, what was left out."""
+    from .registry import get_dataset
+
+    card = get_dataset(name).card
+    click.echo(json.dumps(card.model_dump(mode="json"), indent=1) if as_json else card.markdown(), nl=as_json)
+
+
+@dataset_group.command("sample")
+@click.argument("dataset")
+@click.option("--n", required=True, type=click.IntRange(min=1), help="How many items.")
+@click.option("--seed", default=0, show_default=True, help="Another seed is another sample.")
+@click.option("--stratify", help="Column whose groups give their share each (formula, prototype, ...).")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the ids, one per line.")
+def sample_command(dataset: str, n: int, seed: int, stratify: str | None, output: Path | None) -> None:
+    """Draw N ids of DATASET: the same on every machine, and those of a smaller N come first."""
+    from .datasets.items import open_dataset
+    from .embedding.shards import write_atomically
+    from .user_files import dataset_name
+
+    items = open_dataset(dataset_name(dataset))
+    ids = items.sample(n, seed=seed, stratify=stratify).ids
+    text = "\n".join(ids) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomically(output, text)
+        click.echo(f"{output}: {len(ids):,} of {len(items):,} ids")
 
 
 @main.group()

@@ -10,7 +10,7 @@ import contextlib
 import fnmatch
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -55,7 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="allow a checkpoint that can run code when read (pickles, TorchScript)",
     )
-    add("--align-datasets", metavar="NAMES", help="data sets, comma-separated; globs are understood")
+    add(
+        "--align-datasets",
+        metavar="NAMES",
+        help="data sets, comma-separated: names (globs: the board's), or your own files of structures, SMILES, ...",
+    )
     add(
         "--align-fresh",
         action="store_true",
@@ -69,7 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="limit per cell (default: 1800)",
     )
-    add("--align-limit", type=int, metavar="N", help="a quick look at the first N items; never published")
+    add("--align-limit", type=int, metavar="N", help="a quick look at a seeded sample of N items; never published")
     add("--align-json", metavar="PATH", help="write the scores of this run as JSON")
     add(
         "--align-publish",
@@ -191,6 +195,8 @@ class Run:
             if not (self.publish_to / "spec.toml").is_file():
                 _stop(f"--align-publish: {self.publish_to} holds no spec.toml")
         self._runner: Runner | None = None
+        self._spec: Spec | None = None
+        self._chosen: list[str] | None = None
         self._whole_board = False
 
     @property
@@ -211,11 +217,35 @@ class Run:
 
     @property
     def spec(self) -> Spec:
-        """The board's spec: of the folder published to, else the one shipped."""
-        from .runner import DEFAULT_SPEC
-        from .spec import read_spec
+        """The board's spec: of the folder published to, else the one shipped; with the other data sets asked for."""
+        if self._spec is None:
+            from .runner import DEFAULT_SPEC
+            from .spec import read_spec
 
-        return read_spec(self.publish_to / "spec.toml" if self.publish_to else DEFAULT_SPEC)
+            board = read_spec(self.publish_to / "spec.toml" if self.publish_to else DEFAULT_SPEC)
+            self._spec, self._chosen = self._with_own_data(board)
+        return self._spec
+
+    def _with_own_data(self, board: Spec) -> tuple[Spec, list[str] | None]:
+        """Add to the board what was asked for beyond it; also return the names of all that was asked for."""
+        wanted = self.config.getoption("align_datasets")
+        if not wanted:
+            return board, None
+        from .registry import list_datasets
+        from .runner import extend
+        from .user_files import dataset_name
+
+        known = [entry.name for entry in board.datasets]
+        try:
+            names = [dataset_name(part.strip()) for part in wanted.split(",") if part.strip()]
+            others = [name for name in list_datasets() if name not in known]
+            chosen = _select(",".join(names), known, "--align-datasets", others=others)
+            own = [name for name in chosen or [] if name not in known]
+            if own and self.publish_to is not None:
+                _stop(f"--align-publish: {', '.join(own)} is not on board {board.board}: it can't be published there")
+            return extend(board, own), chosen
+        except (LookupError, ValueError, OSError) as error:
+            _stop(f"--align-datasets: {error.args[0] if len(error.args) == 1 else error}")
 
     def plan(self, own: list[Target] | None = None) -> list[Cell]:
         """Cells to run: of a user's file, or of the default profile, narrowed by the options."""
@@ -223,8 +253,7 @@ class Run:
 
         spec = self.spec
         option = self.config.getoption
-        known = [entry.name for entry in spec.datasets]
-        datasets = _select(option("align_datasets"), known, "--align-datasets")
+        datasets = self._chosen
         targets: list[Target] | list[str] | None = own
         if own is None and (option("align_checkpoint") or option("align_adapter")):
             targets = [self._checkpoint()]
@@ -376,13 +405,16 @@ def _is_target_file(path: Path) -> bool:
     return path.suffix == ".py" and path.name.startswith("target_")
 
 
-def _select(wanted: str | None, known: list[str], option: str, *, twins: bool = True) -> list[str] | None:
-    """Names that match a comma-separated list of names and globs, in the order of the list."""
+def _select(
+    wanted: str | None, known: list[str], option: str, *, twins: bool = True, others: Sequence[str] = ()
+) -> list[str] | None:
+    """Names that match a comma-separated list of names and globs, in the order of the list; no glob means `others`."""
     if not wanted:
         return None
     found: dict[str, None] = {}
     for pattern in (part.strip() for part in wanted.split(",") if part.strip()):
         pool = known if twins or "@" in pattern else [name for name in known if "@" not in name]
+        pool = [*pool, *others] if not set("*?[") & set(pattern) else pool
         matching = fnmatch.filter(pool, pattern)
         if not matching:
             from .registry import near_names

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,7 @@ _OF_PUBLISHED_WEIGHTS = (
     "parameters",
     "dimension",
     "trained_on",
+    "training_ids",
     "level_of_theory",
     "revision",
     "weights_sha256",
@@ -126,6 +128,8 @@ class DatasetEntry:
     card: DatasetCard
     load: Callable[[], Any]
     path: Path
+    recipe: Callable[..., Any] | None = None
+    """What ``consilience dataset build`` runs, where the table is made from other people's files."""
 
     @property
     def name(self) -> str:
@@ -181,6 +185,39 @@ def dataset(card: DatasetCard) -> Callable[[F], F]:
         return load
 
     return register
+
+
+def recipe(*cards: DatasetCard) -> Callable[[F], F]:
+    """Register ``build(card, sources) -> Draft`` as the way to make each card's data set.
+
+    The file's PEP 723 header says what `build` needs; it runs in that environment
+    (:mod:`consilience.building`), and heavy imports live inside it. The table is read from the package where it
+    was shipped with it, else from the suite's cache once it was built.
+
+    Raises
+    ------
+    ValueError
+        A name is taken by a data set of another file.
+    """
+
+    def register(build: F) -> F:
+        path = _file_of(build)
+        for card in cards:
+            _put(_datasets, card.name, DatasetEntry(card, partial(_load_table, card), path, build))
+        return build
+
+    return register
+
+
+def add_dataset(entry: DatasetEntry) -> None:
+    """Register a data set that no module declares: a user's file."""
+    _put(_datasets, entry.name, entry)
+
+
+def _load_table(card: DatasetCard) -> Any:
+    from .datasets._tables import load_table  # reading tables takes `datasets`, which listing cards does not
+
+    return load_table(card)
 
 
 def metric(card: MetricCard) -> Callable[[F], F]:
@@ -268,6 +305,18 @@ def load_target_file(path: str | Path) -> list[Target]:
     if not found:
         raise ValueError(f"{path} registers no target: decorate its load function with @target(Card(...))")
     return found
+
+
+def load_dataset_file(path: Path, name: str) -> DatasetEntry:
+    """Import a file that registers data sets, and return the one of this name.
+
+    Raises
+    ------
+    UnknownNameError
+        The file does not register it.
+    """
+    import_file(path)
+    return _look_up("data set", name, {one: entry for one, entry in _datasets.items() if entry.path == path})
 
 
 def import_file(path: Path) -> ModuleType:

@@ -152,6 +152,8 @@ class Provenance(_Model):
     """Provenance of the embedding: identity (weights, code, environment, items), seconds, hardware, packages."""
     references: dict[str, str]
     """Key of each reference embedding."""
+    sources: list[dict[str, str]] = []
+    """What a data set built on the machine was made of: archives with SHA-256, repositories of a hub with commit."""
 
 
 class Record(_Model):
@@ -177,6 +179,8 @@ class Record(_Model):
     """Why it is not ok, or what has to be known about it all the same."""
     distribution: Literal["in", "out", "unknown"] | None = None
     """Whether the target was trained on the collection that the data set was drawn from; None if untrained."""
+    overlap: float | None = Field(default=None, ge=0, le=1)
+    """Share of the items that the target was trained on, by id; None where its training items are not known."""
     coverage: float = Field(default=0.0, ge=0, le=1)
     """Share of the items that were embedded."""
     uncovered: dict[str, int] = {}
@@ -285,6 +289,8 @@ class Row(_Model):
     """Training data sets."""
     distribution: str | None = None
     """In or out of distribution for this target."""
+    overlap: float | None = None
+    """Share of the items that the target was trained on, where its training items are known."""
     coverage: float
     """Share of the items embedded."""
     alignment: dict[PresetName, Interval] = {}

@@ -17,9 +17,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from . import __version__
+from .building.process import find_built
 from .cache import cache_dir
 from .embedding.process import (
     EmbeddingFailedError,
@@ -30,17 +33,16 @@ from .embedding.process import (
 )
 from .embedding.shards import write_atomically
 from .embedding.store import SHIPPED, Embedding, Store, identify
+from .lineage import distribution
 from .registry import UNTRAINED, Target, get_target, list_metrics, list_targets
 from .results import AllPairs, Provenance, Record, Truncation, read_record, to_json
-from .spec import Spec, read_spec
+from .spec import DEFAULT_REFERENCES, DEFAULT_SPEC, Spec, SpecDataset, read_spec
 
 if TYPE_CHECKING:
     from .datasets.items import Items
     from .scoring.panel import Panel
 
 PACKAGE = Path(__file__).parent
-#: The spec that the package ships: what targets are scored against when no board is named.
-DEFAULT_SPEC = PACKAGE / "data" / "spec.toml"
 #: Packages whose versions a record states.
 _STATED = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit", "ase", "torch")
 
@@ -114,6 +116,39 @@ def _default_targets(
     return [get_target(name) for name in ordered]
 
 
+def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
+    """Return the spec with those of the registered data sets that it lacks, each with the default references.
+
+    Raises
+    ------
+    UnknownNameError
+        A name is not registered.
+    ValueError
+        No default reference reads a data set.
+    """
+    from .datasets.items import open_dataset
+
+    known = {entry.name for entry in spec.datasets}
+    for name in dict.fromkeys(datasets):
+        if name not in known:
+            items = open_dataset(name)
+            references = default_references(items, spec.settings.least_coverage)
+            spec = spec.with_dataset(SpecDataset(name=name, revision=items.revision, references=references))
+    return spec
+
+
+def default_references(items: Items, least_coverage: float) -> tuple[str, ...]:
+    """Names of the targets that items of no board are compared with: candidates that read (nearly) all of them."""
+    wanted = least_coverage * len(items)
+    for matter, view, names in DEFAULT_REFERENCES:
+        if matter == items.card.matter and items.has_view(view):
+            found = tuple(name for name in names if len(items.covered_by(get_target(name).card)) >= wanted)
+            if found:
+                return found
+    views = ", ".join(items.card.views)
+    raise ValueError(f"data set {items.name!r} ({items.card.matter}; views {views}): no default reference reads it")
+
+
 class Runner:
     """Runs the cells of a board.
 
@@ -130,7 +165,7 @@ class Runner:
     store
         Where embeddings are kept; the suite's cache folder by default.
     limit
-        Only the first so many items of each data set: a quick look, never published.
+        Only a seeded sample of so many items of each data set (:meth:`Items.sample`); never published.
     """
 
     def __init__(
@@ -173,12 +208,13 @@ class Runner:
                     f"the data here are {items.revision[:12]}"
                 )
             self._whole[dataset] = items
-            self._items[dataset] = items.head(self.limit) if self.limit else items
+            self._items[dataset] = items.sample(self.limit, seed=self.spec.settings.seed) if self.limit else items
         return self._items[dataset]
 
     def run(self, cell: Cell, progress: Progress | None = None) -> Record:
         """Score one cell. Failures of the target become the record's state; they are never raised."""
         target, items = cell.target, self.items(cell.dataset)
+        place = distribution(target, items)
         record = Record(
             board=self.spec.board,
             dataset=cell.dataset,
@@ -187,7 +223,8 @@ class Runner:
             card=target.card,
             trained=target.trained,
             state="missing",
-            distribution=_distribution(target, items),
+            distribution=place.label,
+            overlap=place.overlap,
         )
         try:
             self._panel(cell.dataset, progress)
@@ -198,7 +235,8 @@ class Runner:
                 except ValueError:
                     cached.unlink()  # written by another version, or damaged: score again
                 else:
-                    return known.model_copy(update={"card": target.card, "distribution": record.distribution})
+                    now = {"card": target.card, "distribution": place.label, "overlap": place.overlap}
+                    return known.model_copy(update=now)
             embedding = self._embed(target, items, progress)
             record = self._score(cell, record, embedding)
         except EmbeddingSkippedError as skip:
@@ -235,15 +273,16 @@ class Runner:
                 continue
             if embedding is not None and embedding.embedded.mean() >= self.spec.settings.least_coverage:
                 found[name] = embedding
-        pairs = score_all_pairs(items, found, self.spec.settings)
+        pairs = score_all_pairs(items, found, self.spec.settings, self.spec.dataset(dataset).strata)
         return AllPairs(board=self.spec.board, dataset=dataset, revision=items.revision, pairs=pairs)
 
     def _embed(self, target: Target, items: Items, progress: Progress | None = None) -> Embedding:
         if self.limit:
-            # The first rows of a whole embedding (a shipped reference, above all) are as good as made.
+            # The rows of a whole embedding (a shipped reference, above all) are as good as made.
             whole = self.store.get(identify(target, self._whole[items.name]))
             if whole is not None:
-                return whole.head(self.limit)
+                place = {one: i for i, one in enumerate(whole.ids)}
+                return whole.take(np.array([place[one] for one in items.ids]))
         key = identify(target, items).key
         if key in self._failures:  # a reference or a twin that failed is not tried again within a run
             raise EmbeddingFailedError(self._failures[key])
@@ -302,7 +341,7 @@ class Runner:
                 except (EmbeddingFailedError, EmbeddingSkippedError):
                     broken.append(name)  # its own cell says why
             # One panel at a time: cells come data set by data set, and a panel holds all pairwise distances.
-            self._panels = {dataset: Panel(items, self.spec.settings, references)}
+            self._panels = {dataset: Panel(items, self.spec.settings, references, self.spec.dataset(dataset).strata)}
         return self._panels[dataset]
 
     def _cache_path(self, cell: Cell) -> Path:
@@ -316,6 +355,7 @@ class Runner:
             "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
             "board": self.spec.board,
             "settings": self.spec.settings.model_dump(),
+            "strata": self.spec.dataset(cell.dataset).strata,
             "code": scoring_digest(),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -327,6 +367,7 @@ class Runner:
 
     def _provenance(self, cell: Cell, embedding: Embedding) -> Provenance:
         commit, dirty = repository_state()
+        built = find_built(cell.dataset)
         return Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             suite_version=__version__,
@@ -337,6 +378,7 @@ class Runner:
             packages=_package_versions(),
             embedding=embedding.provenance,
             references=self._reference_keys(cell.dataset),
+            sources=built.manifest["sources"] if built is not None else [],
         )
 
 
@@ -356,15 +398,6 @@ def run_all(
 def _truncation(embedding: Embedding) -> Truncation | None:
     cut = embedding.truncated[embedding.truncated > 0]
     return Truncation(items=len(cut), share=float(cut.mean())) if len(cut) else None
-
-
-def _distribution(target: Target, items: Items) -> Literal["in", "out", "unknown"] | None:
-    if not target.trained:
-        return None
-    if target.card.trained_on is None:
-        return "unknown"
-    trained_on = {name.casefold() for name in target.card.trained_on}
-    return "in" if trained_on & {name.casefold() for name in items.card.lineage} else "out"
 
 
 @lru_cache(maxsize=1)
@@ -406,4 +439,4 @@ def _package_versions() -> dict[str, str]:
     return found
 
 
-__all__ = ["DEFAULT_SPEC", "Cell", "Runner", "plan", "run_all"]
+__all__ = ["DEFAULT_SPEC", "Cell", "Runner", "default_references", "extend", "plan", "run_all"]

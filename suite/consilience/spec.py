@@ -9,6 +9,18 @@ from pydantic import Field
 
 from consilience.cards import FrozenModel, Name, Sha256
 
+#: The spec that the package ships: what targets are scored against when no board is named.
+DEFAULT_SPEC = Path(__file__).parent / "data" / "spec.toml"
+#: What items are compared with whose data set is on no board, by their matter and the view they have: the first line
+#: that fits. These belong to the package and not to a board's frozen spec: no published figure rests on them.
+DEFAULT_REFERENCES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("molecule", "atoms", ("aimnet2-wb97m-d3", "so3lr", "diep-fold1", "chgnet-0.3.0", "sevennet-0")),
+    ("molecule", "smiles", ("minimol", "rxnfp-pretrained", "chemnet")),
+    ("crystal", "atoms", ("diep-fold1", "chgnet-0.3.0", "sevennet-0")),
+    ("protein", "backbone", ("proteinmpnn-v-48-020", "unirep-1900", "foldseek-3di")),
+    ("protein", "sequence", ("unirep-1900", "antiberty")),
+)
+
 
 class SpecDataset(FrozenModel):
     """A data set of a board, frozen."""
@@ -19,6 +31,8 @@ class SpecDataset(FrozenModel):
     """Revision; another one is another board."""
     references: tuple[str, ...]
     """Targets that every other is compared with."""
+    strata: str | None = None
+    """Column within whose groups alone the null's relabellings shuffle: what the groups share is then no merit."""
 
 
 class SpecSettings(FrozenModel):
@@ -60,6 +74,10 @@ class Spec(FrozenModel):
             if entry.name == name:
                 return entry
         raise LookupError(f"board {self.board} has no data set {name!r}; it has {[d.name for d in self.datasets]}")
+
+    def with_dataset(self, entry: SpecDataset) -> Spec:
+        """Return this spec with one data set more, for a run that is not published."""
+        return self.model_copy(update={"datasets": (*self.datasets, entry)})
 
 
 def read_spec(path: Path) -> Spec:

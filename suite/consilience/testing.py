@@ -25,7 +25,8 @@ from .embedding.contract import DISTINCT, TOLERANCE, deviation
 from .embedding.environments import EnvironmentBuildError, Header, ensure
 from .embedding.process import EmbeddingFailedError, EmbeddingSkippedError, Outcome, covered_items, run_worker
 from .embedding.shards import read_shards
-from .registry import Target, get_target, list_datasets, load_target_file
+from .registry import Target, get_dataset, get_target, load_target_file
+from .spec import DEFAULT_SPEC, read_spec
 
 if TYPE_CHECKING:
     from .datasets.items import Items
@@ -191,12 +192,21 @@ def _facts(outcome: Outcome) -> dict[str, str]:
     }
 
 
+def sample_datasets() -> list[str]:
+    """Names of the data sets that a target is tried on, best first: those of the suite's board, crystals before all.
+
+    A crystal asks more of a model than a molecule: images, supercells.
+    """
+    cards = [get_dataset(entry.name).card for entry in read_spec(DEFAULT_SPEC).datasets]
+    return [card.name for card in sorted(cards, key=lambda card: card.matter)]
+
+
 def _sample(target: Target, items: Items | None, dataset: str | None, n: int) -> Items:
     from .datasets.items import open_dataset
 
     if items is not None:
         return items.select(covered_items(target, items)[:n])
-    names = [dataset] if dataset else list(list_datasets())
+    names = [dataset] if dataset else sample_datasets()
     problems = []
     for name in names:
         opened = open_dataset(name)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
 from collections import Counter
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +13,10 @@ from rdkit import Chem
 from scipy.spatial.distance import pdist
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._embedded import DATA
+from consilience.datasets._tables import DATA
 from consilience.registry import get_dataset
 
 NAME = "ccd-1k"
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "datasets" / "ccd.py"
 SYMBOLS = "H He B C N O F Ne Si P S Cl Ar As Se Br Kr Te I Xe At Rn"
 NONMETALS = set(SYMBOLS.split())
 
@@ -126,14 +122,3 @@ def test_arrow_reading_equals_row_by_row_reading(components: Items) -> None:
         assert atoms.positions.tolist() == row["positions"]
         assert atoms.info == {"charge": row["charge"], "spin": row["spin"]}
         assert components.ids[i] == row["id"]
-
-
-@pytest.mark.slow
-@pytest.mark.environment
-def test_script_makes_the_same_bytes(tmp_path: Path) -> None:
-    if find_spec("uv") is None or not SCRIPT.is_file():
-        pytest.skip("needs uv and the repository")
-    from uv import find_uv_bin
-
-    subprocess.run([find_uv_bin(), "run", "--script", str(SCRIPT), "--output", str(tmp_path)], check=True)
-    assert (tmp_path / f"{NAME}.parquet").read_bytes() == (DATA / f"{NAME}.parquet").read_bytes()

@@ -5,23 +5,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-import shutil
-import subprocess
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._embedded import DATA
+from consilience.datasets._tables import DATA
 from consilience.embedding.items_file import load_items
 from consilience.registry import get_dataset
 
 NAME = "proteins-500"
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "datasets" / "proteins.py"
 
 
 @pytest.fixture(scope="module")
@@ -137,17 +133,3 @@ def test_items_file_keeps_chains(proteins: Items, tmp_path: Path) -> None:
         (same,) = proteins.view("backbone", [i])
         assert one.sequence == same.sequence
         np.testing.assert_array_equal(one.coordinates, same.coordinates)
-
-
-@pytest.mark.slow
-@pytest.mark.environment
-def test_script_makes_the_same_bytes(tmp_path: Path) -> None:
-    if find_spec("uv") is None or not SCRIPT.is_file() or shutil.which("apt-get") is None:
-        pytest.skip("needs uv, apt-get and the repository")
-    known = subprocess.run(["apt-cache", "show", "promod3-data=3.2.1+ds-6"], capture_output=True, check=False)
-    if known.returncode:
-        pytest.skip("needs Debian 12 among apt's sources")
-    from uv import find_uv_bin
-
-    subprocess.run([find_uv_bin(), "run", "--script", str(SCRIPT), "--output", str(tmp_path)], check=True)
-    assert (tmp_path / f"{NAME}.parquet").read_bytes() == (DATA / f"{NAME}.parquet").read_bytes()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from consilience.building.draft import ranked
+from consilience.building.process import find_built
 from consilience.cards import Card, DatasetCard
 from consilience.embedding.items_file import Chains, Structures, save_items
 from consilience.registry import get_dataset
@@ -36,7 +38,9 @@ def open_dataset(name: str) -> Items:
         The table does not hold what its card declares.
     """
     entry = get_dataset(name)
-    return Items.from_dataset(entry.card, entry.load())
+    # A set that no card pins is as old as its build, whose digest covers the commit of the hub that it was made of.
+    built = find_built(name) if entry.recipe is not None and entry.card.revision is None else None
+    return Items.from_dataset(entry.card, entry.load(), built and str(built.manifest["sha256"]))
 
 
 class Items:
@@ -49,7 +53,7 @@ class Items:
     card
         What the data set declares about itself.
     revision
-        Version of the data set: the card's, or the SHA-256 of all its items where the card states none.
+        Version of the data set: the card's; else the SHA-256 of the table built here, or of all items.
         A selection keeps the revision of the set that it was drawn from.
     """
 
@@ -66,13 +70,13 @@ class Items:
         self.revision: str = revision or card.revision or self._content_sha256()
 
     @classmethod
-    def from_dataset(cls, card: DatasetCard, dataset: Any) -> Items:
+    def from_dataset(cls, card: DatasetCard, dataset: Any, revision: str | None = None) -> Items:
         """Wrap a `datasets.Dataset`; raises `ValueError` where it does not hold what the card declares."""
         if dataset._indices is not None:  # selected or shuffled: the Arrow table still is in the old order
             dataset = dataset.flatten_indices()
-        if len(dataset) != card.items:
+        if card.items is not None and len(dataset) != card.items:
             raise ValueError(f"data set {card.name!r} has {len(dataset)} items, its card says {card.items}")
-        return cls(card, dataset.data.table)
+        return cls(card, dataset.data.table, revision)
 
     @property
     def name(self) -> str:
@@ -83,7 +87,7 @@ class Items:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"Items({self.name!r}, {len(self)} of {self.card.items})"
+        return f"Items({self.name!r}, {len(self)} of {self.card.items or '?'})"
 
     @cached_property
     def items_sha256(self) -> str:
@@ -130,6 +134,45 @@ class Items:
     def head(self, n: int) -> Items:
         """Return the first n items, or all where there are fewer."""
         return self if n >= len(self) else self.select(np.arange(n))
+
+    def sample(self, n: int, *, seed: int = 0, stratify: str | None = None) -> Items:
+        """Draw items: the same ids on every machine, and of a smaller `n` among those of a larger.
+
+        Items rank by the SHA-256 of the data set's name, the seed and their id; the first `n` are taken. With
+        `stratify` each group gives its share: the group whose share is owed most gives its next item, and so on.
+
+        Parameters
+        ----------
+        n
+            How many; all where there are fewer.
+        seed
+            Another seed is another sample.
+        stratify
+            Column of a stratum, so that rare groups are neither lost nor overdrawn by chance.
+
+        Returns
+        -------
+        Items
+            In the order of the draw, so that ``sample(5000).head(1000)`` is ``sample(1000)``.
+
+        Raises
+        ------
+        ValueError
+            `n` is below 1, or the card declares no such stratum.
+        """
+        if n < 1:
+            raise ValueError(f"n: expected at least 1 item, found {n}")
+        place = {one: i for i, one in enumerate(self.ids)}
+        drawn = [place[one] for one in ranked(self.ids, f"{self.name}/{seed}")]
+        if stratify is not None:
+            labels = self.strata(stratify)
+            _, group, sizes = np.unique(labels[drawn], return_inverse=True, return_counts=True)
+            turn = np.empty(len(drawn))
+            for one in range(len(sizes)):
+                members = np.flatnonzero(group == one)
+                turn[members] = (np.arange(len(members)) + 0.5) / sizes[one]
+            drawn = [drawn[i] for i in np.argsort(turn, kind="stable")]
+        return self.select(drawn[:n])
 
     # -- what is known about the items ---------------------------------------------------------------------
 
@@ -208,7 +251,7 @@ class Items:
         return Chains(offsets, residues, coordinates.astype(np.float32, copy=False).reshape(-1, 4, 3))
 
     def composition(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-        """Atoms (or residues, where items are sequences only) of each kind in each item.
+        """Atoms (or residues, where items are proteins) of each kind in each item; hydrogens of SMILES count.
 
         Returns
         -------
@@ -227,6 +270,11 @@ class Items:
                 [chr(i) for i in range(128)],
             )
             lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        elif self.has_view("smiles"):
+            from ase.data import chemical_symbols
+
+            kinds, lengths = _atoms_of(self._content("smiles", None))
+            names = chemical_symbols
         else:
             raise ValueError(f"data set {self.name!r} has neither atoms nor sequences to count")
         present, column = np.unique(kinds, return_inverse=True)
@@ -321,6 +369,20 @@ class Items:
         if self.energy is not None:
             digest.update(self.energy.tobytes())
         return digest.hexdigest()
+
+
+def _atoms_of(smiles: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Atomic numbers of all atoms of all molecules, hydrogens among them, and how many each molecule has."""
+    from rdkit import Chem
+
+    numbers: list[int] = []
+    lengths = []
+    for one in smiles:
+        before = len(numbers)
+        for atom in Chem.MolFromSmiles(one).GetAtoms():
+            numbers += [atom.GetAtomicNum(), *[1] * atom.GetTotalNumHs()]
+        lengths.append(len(numbers) - before)
+    return np.array(numbers, dtype=np.uint8), np.array(lengths, dtype=np.int64)
 
 
 def _selfies(smiles: list[str]) -> list[str]:

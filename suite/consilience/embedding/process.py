@@ -186,12 +186,10 @@ def run_worker(
         python = environments.ensure(Header.of(target.path))
     except environments.EnvironmentBuildError as error:
         raise EmbeddingFailedError(f"environment: {error}") from error
-    log = folder / "worker.log"
     with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        job = Path(scratch) / "job.json"
         items_file = Path(scratch) / "items.npz"
         items.save(items_file, view=target.card.input_view)
-        content = {
+        job = {
             "task": task,
             "target_file": str(target.path),
             "target": target.card.name,
@@ -209,10 +207,31 @@ def run_worker(
             "dimension": target.card.dimension,
             "save_to": str(save_to) if save_to else None,
         }
-        job.write_text(json.dumps(content), "utf-8")
+        return run_job(python, job, folder / "worker.log", time_limit=time_limit, progress=progress)
+
+
+def run_job(
+    python: Path,
+    job: dict[str, Any],
+    log: Path,
+    *,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
+
+    Raises
+    ------
+    EmbeddingFailedError
+        With the worker's reason, or what ended it.
+    """
+    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
+        file = Path(scratch) / "job.json"
+        file.write_text(json.dumps(job), "utf-8")
         with log.open("w", encoding="utf-8") as errors:
             process = subprocess.Popen(
-                [str(python), "-I", str(WORKER), str(job)],
+                [str(python), "-I", str(WORKER), str(file)],
                 stdin=subprocess.PIPE,  # closes when we die, and the worker with it
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -222,7 +241,7 @@ def run_worker(
                 start_new_session=True,
             )
             with _time_limit(process, time_limit) as expired:
-                outcome = _listen(process, progress)
+                outcome = _listen(process, progress, tell)
     outcome.log = log.read_text("utf-8", errors="replace")
     if expired.is_set():
         done = outcome.of("progress")
@@ -235,7 +254,9 @@ def run_worker(
     return outcome
 
 
-def _listen(process: subprocess.Popen[str], progress: Progress | None) -> Outcome:
+def _listen(
+    process: subprocess.Popen[str], progress: Progress | None, tell: Callable[[str], None] | None = None
+) -> Outcome:
     outcome = Outcome()
     assert process.stdout is not None
     try:
@@ -246,6 +267,8 @@ def _listen(process: subprocess.Popen[str], progress: Progress | None) -> Outcom
                 message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
                 if progress is not None:
                     progress(message["done"], message["total"])
+            elif event == "stage" and tell is not None:
+                tell(message["text"])
             outcome.messages[event] = message
         process.wait()
     finally:
@@ -254,8 +277,11 @@ def _listen(process: subprocess.Popen[str], progress: Progress | None) -> Outcom
 
 
 @contextmanager
-def _time_limit(process: subprocess.Popen[str], seconds: float) -> Iterator[threading.Event]:
+def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
     expired = threading.Event()
+    if seconds is None:
+        yield expired
+        return
 
     def stop() -> None:
         expired.set()

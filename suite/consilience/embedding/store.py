@@ -88,19 +88,15 @@ class Embedding:
         """(n,) whether the item was embedded."""
         return np.asarray(np.isfinite(self.features).all(axis=1))
 
-    def take(self, chosen: NDArray[np.bool_]) -> Embedding:
-        """Return the embedding of the items under a mask (n,)."""
-        places = np.flatnonzero(chosen)
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Embedding:
+        """Return the embedding of the items under a mask (n,), or at these places in this order."""
+        places = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
         new = {int(old): i for i, old in enumerate(places)}
         reasons = {new[old]: reason for old, reason in self.reasons.items() if old in new}
         ids = [self.ids[i] for i in places]
         truncated = self.truncated[places] if len(self.truncated) else self.truncated
         features, energies = self.features[places], self.energies[places]
         return replace(self, features=features, energies=energies, ids=ids, reasons=reasons, truncated=truncated)
-
-    def head(self, n: int) -> Embedding:
-        """Return the embedding of the first n items."""
-        return self.take(np.arange(len(self.features)) < n)
 
 
 def identify(target: Target, items: Items) -> Identity:

@@ -1,4 +1,4 @@
-"""The process that embeds: runs inside a target's environment, reads a job file, writes shards.
+"""The process that embeds, or builds a data set: runs inside a file's environment, reads a job, writes shards.
 
 Started as ``python -I worker.py JOB.json``. It needs numpy, pydantic and safetensors beside the model's own
 packages, and takes `consilience` from the folder it stands in, without exposing that folder's neighbours.
@@ -39,7 +39,8 @@ def _adopt_package() -> None:
 
 def _die_with_parent() -> None:
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through sys.stdin: its lock, held by a thread that waits, would stop processes forked from this one.
+        while os.read(0, 4096):
             pass
         os._exit(75)
 
@@ -56,15 +57,26 @@ def _claim_stdout() -> TextIO:
 
 def run(job: dict[str, Any], channel: TextIO) -> None:
     """Carry a job out, sending messages to `channel`."""
-    from consilience.embedding.contract import examine
-    from consilience.embedding.items_file import load_items
-    from consilience.registry import load_target_file
-    from consilience.weights import Weights
 
     def say(event: str, **content: Any) -> None:
         print(json.dumps({"event": event, **content}), file=channel, flush=True)
 
     say("start")
+    if job["task"] == "build":
+        from consilience.building.make import build
+
+        build(job, say)
+    else:
+        _use_target(job, say)
+    say("done", **_resources())
+
+
+def _use_target(job: dict[str, Any], say: Any) -> None:
+    from consilience.embedding.contract import examine
+    from consilience.embedding.items_file import load_items
+    from consilience.registry import load_target_file
+    from consilience.weights import Weights
+
     found = {target.card.name: target for target in load_target_file(job["target_file"])}
     target = found[job["target"]]
     options = dict(job["weights"])
@@ -83,7 +95,6 @@ def run(job: dict[str, Any], channel: TextIO) -> None:
             written = save(Path(job["save_to"]))
             say("saved", path=str(written) if isinstance(written, str | Path) else job["save_to"])
         say("examined", checks=examine(embed, items, target.card, batch_size=job["batch_size"]))
-    say("done", **_resources())
 
 
 def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Any) -> None:
@@ -133,7 +144,7 @@ def main() -> None:
         traceback.print_exc(file=sys.stderr)
         kind = type(error).__name__
         text = " ".join(str(error).split())
-        reason = text if kind == "ContractError" else f"{kind}: {text}"
+        reason = text if kind in ("ContractError", "SourceError") else f"{kind}: {text}"
         print(json.dumps({"event": "error", "reason": reason[:1000]}), file=channel, flush=True)
         os._exit(1)
     sys.stderr.flush()

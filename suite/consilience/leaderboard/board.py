@@ -139,6 +139,7 @@ def _row(
         parameters=card.parameters,
         trained_on=card.trained_on if record.trained else None,
         distribution=record.distribution,
+        overlap=record.overlap,
         coverage=record.coverage,
         alignment={preset: score.alignment for preset, score in record.scores.items()},
         cknna={preset: score.cknna for preset, score in record.scores.items()},

@@ -125,7 +125,7 @@ def main_columns(rows: Sequence[Row], *, ranked: bool = True, narrow: bool = Fal
                 row.modality,
                 _count(row.parameters) if not (row.control and row.modality == "baseline") else "",
                 ", ".join(row.trained_on or ()) or "",
-                row.distribution or "",
+                (row.distribution or "") + (f" ({row.overlap:.0%} seen)" if row.overlap is not None else ""),
                 f"{row.coverage:.0%}",
                 _interval(row.alignment.get(RANKED)),
                 _value(row.alignment.get("standardized")),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from consilience.spec import SpecSettings
 
 
-def score_all_pairs(items: Items, embeddings: Mapping[str, Embedding], settings: SpecSettings) -> list[Pair]:
+def score_all_pairs(
+    items: Items, embeddings: Mapping[str, Embedding], settings: SpecSettings, strata: str | None = None
+) -> list[Pair]:
     """CKNNA of every pair, calibrated, in every preset, over the items that both embed.
 
     Parameters
@@ -30,6 +32,8 @@ def score_all_pairs(items: Items, embeddings: Mapping[str, Embedding], settings:
         Embeddings of its items by name; those whose rows do not differ are left out.
     settings
         Parameters of the board; the relabellings are those that targets are scored with.
+    strata
+        Column of the items within whose groups relabellings shuffle; all items by default.
 
     Returns
     -------
@@ -39,14 +43,14 @@ def score_all_pairs(items: Items, embeddings: Mapping[str, Embedding], settings:
     found: list[Pair] = []
     rows = {name: one.embedded for name, one in embeddings.items()}
     whole = [name for name in rows if rows[name].all()]
-    found += _score(items, embeddings, whole, np.ones(len(items), np.bool_), settings)
+    found += _score(items, embeddings, whole, np.ones(len(items), np.bool_), settings, strata)
     partial = [name for name in rows if not rows[name].all()]
     for number, name in enumerate(partial):
         # What one target could not embed is missing from its own pairs and from no others.
-        pairs = _score(items, embeddings, [*whole, name], rows[name], settings)
+        pairs = _score(items, embeddings, [*whole, name], rows[name], settings, strata)
         found += [pair for pair in pairs if name in (pair.first, pair.second)]
         for other in partial[:number]:
-            found += _score(items, embeddings, [other, name], rows[name] & rows[other], settings)
+            found += _score(items, embeddings, [other, name], rows[name] & rows[other], settings, strata)
     order = {name: place for place, name in enumerate(embeddings)}
     return sorted(found, key=lambda pair: (order[pair.first], order[pair.second]))
 
@@ -57,6 +61,7 @@ def _score(
     names: list[str],
     common: NDArray[np.bool_],
     settings: SpecSettings,
+    strata: str | None,
 ) -> list[Pair]:
     """All pairs of some of the targets over the items of a mask."""
     names = [name for name in embeddings if name in names]  # the second's items are relabelled: order decides the null
@@ -71,7 +76,7 @@ def _score(
         prepared = {name: prepare_in(preset, one, shared) for name, one in rows.items()}
         found = calibration_matrices(
             prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
-            alpha=settings.alpha,
+            alpha=settings.alpha, strata=None if strata is None else shared.strata(strata),
         )["cknna"]  # fmt: skip
         for (i, first), (j, second) in combinations(enumerate(names), 2):
             scores[first, second][preset] = PairFigures(

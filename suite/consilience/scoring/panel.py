@@ -66,13 +66,20 @@ class Panel:
         Parameters of the board.
     references
         Target and embedding of each reference.
+    strata
+        Column of the items within whose groups relabellings shuffle; all items by default.
     """
 
     def __init__(
-        self, items: Items, settings: SpecSettings, references: Mapping[str, tuple[Target, Embedding]]
+        self,
+        items: Items,
+        settings: SpecSettings,
+        references: Mapping[str, tuple[Target, Embedding]],
+        strata: str | None = None,
     ) -> None:
         self.items = items
         self.settings = settings
+        self.strata = strata
         self.references = dict(references)
         self._common = np.ones(len(items), dtype=bool)
         for _, embedding in self.references.values():
@@ -199,12 +206,14 @@ class Panel:
         key = usable.tobytes()
         if key not in self._restricted:
             references = {name: (target, e.take(usable)) for name, (target, e) in self.references.items()}
-            self._restricted = {key: Panel(self.items.select(usable), self.settings, references)}
+            self._restricted = {key: Panel(self.items.select(usable), self.settings, references, self.strata)}
         return self._restricted[key]
 
     @cached_property
     def _relabellings(self) -> NDArray[np.intp]:
-        return draw_permutations(len(self.items), self.settings.permutations, seed=self.settings.seed)
+        strata = None if self.strata is None else self.items.strata(self.strata)
+        settings = self.settings
+        return draw_permutations(len(self.items), settings.permutations, seed=settings.seed, strata=strata)
 
     @cached_property
     def _halves(self) -> NDArray[np.intp]:

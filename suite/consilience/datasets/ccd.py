@@ -1,16 +1,11 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["biotite==1.6.0", "numpy==2.4.6", "pyarrow==26.0.1", "rdkit==2026.9.1"]
+# dependencies = ["biotite==1.6.0", "numpy==2.4.6", "pyarrow==26.0.1", "rdkit==2026.9.1", "scipy==1.17.1"]
 # ///
-"""Make `ccd-1k.parquet` from the chemical components of the Protein Data Bank that travel with biotite 1.6.0.
-
-Usage: ``uv run --script scripts/datasets/ccd.py [--output DIR]``. Downloads 56 MB, biotite itself, whose wheels all
-hold one dictionary; same bytes each time.
-"""
+"""Chemical components of the Protein Data Bank, from the dictionary that travels with biotite 1.6.0 (56 MB)."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -18,13 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _build import COMPONENTS, hill, output_folder, ranked, write
-from biotite.interface.rdkit import to_mol
-from biotite.structure import AtomArray, BondList, BondType, info
-from biotite.structure.info.ccd import get_ccd
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
-from rdkit.Chem.Scaffolds import MurckoScaffold
+
+from consilience import DatasetCard, Draft, Sources, recipe
+from consilience.building.draft import expect, hill, ranked, tally
 
 DICTIONARY = "components.bcif"
 SHA256 = "dffdb3a19600d51854058daecfbc9bd1b94aab413a04e7afed8d4b7670621d47"
@@ -36,8 +28,98 @@ CLOSEST = 0.5  # Angstrom
 UNKNOWN = frozenset({"D", "X"})
 SYMBOLS = "H He B C N O F Ne Si P S Cl Ar As Se Br Kr Te I Xe At Rn"
 NONMETALS = frozenset(SYMBOLS.split())
-BONDS = {"SING": BondType.SINGLE, "DOUB": BondType.DOUBLE, "TRIP": BondType.TRIPLE}
+BONDS = {"SING": 1, "DOUB": 2, "TRIP": 3}  # values of biotite's BondType
 AXES = "xyz"
+
+COMMON: dict[str, Any] = {
+    "matter": "molecule",
+    "views": ("id", "smiles", "atoms"),
+    "strata": ("formula", "n_atoms", "scaffold"),
+    "lineage": ("PDB", "CCD"),
+    "licence": "CC0-1.0",
+    "citation": (
+        "J. D. Westbrook, C. Shao, Z. Feng, M. Zhuravleva, S. Velankar, J. Young: The chemical component dictionary: "
+        "complete descriptions of constituent molecules in experimentally determined 3D macromolecules in the Protein "
+        "Data Bank. Bioinformatics 31, 1274-1278 (2015), doi:10.1093/bioinformatics/btu789"
+    ),
+    "source": (
+        "PyPI biotite==1.6.0, biotite/structure/info/components.bcif, sha256 "
+        "dffdb3a19600d51854058daecfbc9bd1b94aab413a04e7afed8d4b7670621d47 (package: BSD-3-Clause, copyright 2017 The "
+        "Biotite contributors; data: wwPDB, CC0 1.0, which the package does not state): "
+        "49,195 components with atoms"
+    ),
+}
+THOUSAND = DatasetCard(
+    name="ccd-1k",
+    title="1,000 chemical components of the Protein Data Bank (37 elements, up to 100 atoms; 100 with metals)",
+    items=1000,
+    dropped={
+        "more than 100 atoms": 1_660,
+        "not released": 757,
+        "a single atom": 92,
+        "incomplete coordinates": 42,
+        "two atoms closer than 0.5 Angstrom": 10,
+        "deuterium or an unknown element": 9,
+    },
+    revision="af911714af51a332db5eed62ba1b825b6a88c30017d80e3d9967af1e6afdc488",
+    recipe="consilience dataset build ccd-1k",
+    selection=(
+        "uniform within two strata, 900 of 45,897 without and 100 of 728 with metals (a uniform draw of 1,000 has "
+        "11): in the order of the SHA-256 of the id behind 'ccd-1k/0/', the first that RDKit 2026.9.1 can write a "
+        "SMILES for, no two with the same. Of the 49,195 we left out 757 not released, 9 with deuterium or an unknown "
+        "element, 1,752 of 1 or more than 100 atoms, 42 without complete coordinates and 10 with two atoms closer "
+        "than 0.5 Angstrom. While drawing we passed over 14 without a SMILES, 13 of them with metals; of all 728 with "
+        "metals 632 have one. Positions are the dictionary's ideal ones, which are computed, or for 44 the model's, "
+        "from experiment; the SMILES states the stereochemistry of these positions, not that of metals. Charge is the "
+        "sum of formal charges; spin 1 or 2, the lowest that the number of electrons allows, is nominal"
+    ),
+    **COMMON,
+)
+ALL = DatasetCard(
+    name="ccd",
+    title="Chemical components of the Protein Data Bank, of any size",
+    items=48_271,
+    revision="0859c2c4265f976bed15b2505cb4303da31956082cf4a2a02f7fb8da1dba74dc",
+    dropped={
+        "not released": 757,
+        "a single atom": 92,
+        "incomplete coordinates": 53,
+        "two atoms closer than 0.5 Angstrom": 13,
+        "deuterium or an unknown element": 9,
+    },
+    recipe="consilience dataset build ccd",
+    selection=(
+        "all released components of at least 2 atoms with complete coordinates, without deuterium, unknown elements "
+        "or two atoms closer than 0.5 Angstrom; the SMILES is empty where RDKit 2026.9.1 accepts no such molecule"
+    ),
+    **COMMON,
+)
+
+
+@recipe(THOUSAND, ALL)
+def build(card: DatasetCard, sources: Sources) -> Draft:
+    """Rows ordered by id; positions in Angstrom."""
+    from biotite.structure import info
+    from rdkit import Chem, rdBase
+
+    from consilience.building.schemas import COMPONENTS, LARGE_COMPONENTS
+
+    rdBase.DisableLog("rdApp.*")
+    Chem.SetAllowNontetrahedralChirality(False)  # marks such as [Ru@OH20], which hardly any other program reads
+    warnings.filterwarnings("ignore", message="No hydrogen found")
+    sources.installed(Path(info.__file__).parent / DICTIONARY, SHA256)
+    found = list(components())
+    table, dropped = sound(found, LARGEST if card is THOUSAND else None)
+    expect(DICTIONARY, components=(len(found), RECORDS))
+    if card is ALL:
+        return Draft(
+            LARGE_COMPONENTS, sorted(table), lambda one: row_of(table[one], smiles_of(table[one]) or ""), dropped
+        )
+    pools = [[one for one in table.values() if metallic(one) == wanted] for wanted in (False, True)]
+    expect(DICTIONARY, **{"without metals": (len(pools[0]), POOLS[0]), "with metals": (len(pools[1]), POOLS[1])})
+    known: set[str] = set()
+    drawn = draw(pools[0], DRAWN[0], known) | draw(pools[1], DRAWN[1], known)
+    return Draft(COMPONENTS, sorted(drawn), lambda one: row_of(table[one], drawn[one]), dropped)
 
 
 class Component(NamedTuple):
@@ -49,7 +131,7 @@ class Component(NamedTuple):
     charges: list[int]
     positions: NDArray[np.float64] | None  # (n, 3) in Angstrom
     ideal: bool
-    bonds: list[tuple[int, int, BondType]]
+    bonds: list[tuple[int, int, int]]  # two atoms and the order
 
 
 def components() -> Iterator[Component]:
@@ -58,6 +140,8 @@ def components() -> Iterator[Component]:
     biotite's own `info.residue` searches the whole dictionary for each entry, which takes hours; its atoms and bonds
     are the same, but for marks of aromatic bonds.
     """
+    from biotite.structure.info.ccd import get_ccd
+
     dictionary = get_ccd()
     about, atoms, bonds = (dictionary[name] for name in ("chem_comp", "chem_comp_atom", "chem_comp_bond"))
     status = dict(zip(text(about, "id"), text(about, "pdbx_release_status"), strict=True))
@@ -108,18 +192,20 @@ def blocks(ids: list[str]) -> dict[str, slice]:
     starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]).tolist()
     found = {ids[start]: slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True)}
     if len(found) != len(starts):
-        raise SystemExit(f"{DICTIONARY}: the rows of a component do not lie together")
+        raise ValueError(f"{DICTIONARY}: the rows of a component do not lie together")
     return found
 
 
-def fault(found: Component) -> str | None:
+def fault(found: Component, largest: int | None) -> str | None:
     """Why a component is left out before the draw, if it is."""
     if not found.released:
         return "not released"
     if UNKNOWN & set(found.symbols):
         return "deuterium or an unknown element"
-    if not 2 <= len(found.symbols) <= LARGEST:
-        return f"not 2 to {LARGEST} atoms"
+    if len(found.symbols) < 2:
+        return "a single atom"
+    if largest is not None and len(found.symbols) > largest:
+        return f"more than {largest} atoms"
     if found.positions is None:
         return "incomplete coordinates"
     between = np.linalg.norm(found.positions[:, None] - found.positions[None], axis=-1)
@@ -134,6 +220,10 @@ def smiles_of(found: Component) -> str | None:
     Bonds are those of the dictionary with its alternating single and double bonds: RDKit finds aromatic rings
     itself. No hydrogen is implied, so that the SMILES stands for these atoms and no others.
     """
+    from biotite.interface.rdkit import to_mol
+    from biotite.structure import AtomArray, BondList
+    from rdkit import Chem
+
     atoms = AtomArray(len(found.symbols))
     atoms.coord = np.asarray(found.positions, dtype=np.float32)
     atoms.element = np.array([symbol.upper() for symbol in found.symbols])
@@ -158,41 +248,36 @@ def metallic(found: Component) -> bool:
     return not NONMETALS.issuperset(found.symbols)
 
 
-def sound(found: list[Component]) -> dict[str, Component]:
-    """Components to draw from, by id."""
-    reasons = {one.id: fault(one) for one in found}
-    dropped = Counter(reason for reason in reasons.values() if reason)
-    kept = {one.id: one for one in found if reasons[one.id] is None}
-    print(f"{len(found)} components, {len(kept)} kept; dropped: {dict(dropped)}")
-    return kept
+def sound(found: list[Component], largest: int | None) -> tuple[dict[str, Component], dict[str, int]]:
+    """Components to draw from, by id, and why the others are left out."""
+    reasons = {one.id: fault(one, largest) for one in found}
+    return {one.id: one for one in found if reasons[one.id] is None}, tally(reasons.values())
 
 
-def draw(pool: list[Component], count: int, known: set[str]) -> list[tuple[Component, str]]:
+def draw(pool: list[Component], count: int, known: set[str]) -> dict[str, str]:
     """Draw `count` components, uniformly among those with a SMILES, and of one SMILES the first to be drawn."""
     table = {one.id: one for one in pool}
-    drawn: list[tuple[Component, str]] = []
-    passed: Counter[str] = Counter()
+    drawn: dict[str, str] = {}
     for name in ranked(table, "ccd-1k/0"):
         if len(drawn) == count:
             break
         smiles = smiles_of(table[name])
-        if smiles is None:
-            passed["no SMILES"] += 1
-        elif smiles in known:
-            passed["the SMILES of another"] += 1
-        else:
+        if smiles is not None and smiles not in known:
             known.add(smiles)
-            drawn.append((table[name], smiles))
-    print(f"{len(drawn)} drawn of {len(pool)}; passed over meanwhile: {dict(passed)}")
+            drawn[name] = smiles
     return drawn
 
 
 def row_of(found: Component, smiles: str) -> dict[str, Any]:
     """One item; the spin is the lowest that the number of electrons allows."""
+    from rdkit import Chem
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
     assert found.positions is not None
     numbers = [Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in found.symbols]
     charge = sum(found.charges)
-    scaffold = MurckoScaffold.GetScaffoldForMol(Chem.MolFromSmiles(smiles))
+    molecule = Chem.MolFromSmiles(smiles)  # of an empty SMILES, an empty molecule
+    scaffold = MurckoScaffold.GetScaffoldForMol(molecule)  # type: ignore[no-untyped-call]
     return {
         "id": found.id,
         "smiles": smiles,
@@ -206,28 +291,3 @@ def row_of(found: Component, smiles: str) -> dict[str, Any]:
         "n_atoms": len(numbers),
         "scaffold": Chem.MolToSmiles(scaffold, isomericSmiles=False),
     }
-
-
-def main() -> None:
-    """Check the dictionary, sift, draw, write."""
-    folder = output_folder(__doc__)
-    rdBase.DisableLog("rdApp.*")
-    Chem.SetAllowNontetrahedralChirality(False)  # marks such as [Ru@OH20], which hardly any other program reads
-    warnings.filterwarnings("ignore", message="No hydrogen found")
-    content = (Path(info.__file__).parent / DICTIONARY).read_bytes()
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise SystemExit(f"{DICTIONARY}: SHA-256 is {hashlib.sha256(content).hexdigest()}, expected {SHA256}")
-    found = list(components())
-    table = sound(found)
-    pools = [[one for one in table.values() if metallic(one) == wanted] for wanted in (False, True)]
-    if (len(found), *map(len, pools)) != (RECORDS, *POOLS):
-        raise SystemExit(f"{DICTIONARY}: {len(found)} components, {[*map(len, pools)]} to draw from")
-    known: set[str] = set()
-    drawn = [one for pool, count in zip(pools, DRAWN, strict=True) for one in draw(pool, count, known)]
-    print(f"{sum(not one.ideal for one, _ in drawn)} with model coordinates")
-    rows = [row_of(one, smiles) for one, smiles in drawn]
-    write(sorted(rows, key=lambda row: row["id"]), COMPONENTS, folder / "ccd-1k.parquet")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,168 @@
+"""The parent's side of building a data set: its environment, its worker, and where the checked table is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from consilience.cache import cache_dir
+from consilience.embedding.environments import EnvironmentBuildError, Header, ensure, packages_of
+from consilience.embedding.process import EmbeddingFailedError, run_job
+from consilience.embedding.shards import write_atomically
+from consilience.registry import DatasetEntry
+from consilience.weights import sha256_of
+
+Progress = Callable[[int, int], None]
+
+
+class BuildFailedError(RuntimeError):
+    """A data set could not be built; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A table on this machine and what is known of its making."""
+
+    path: Path
+    manifest: dict[str, Any]
+    """``sha256``, ``items``, ``dropped``, ``duplicates``, ``sources``, ``packages``, ``finished``."""
+
+
+def folder_of(name: str) -> Path:
+    """Folder that holds a built data set."""
+    return cache_dir() / "built" / name
+
+
+def sources_folder() -> Path:
+    """Folder that holds downloaded sources; it may be emptied at any time."""
+    return cache_dir() / "sources"
+
+
+def find_built(name: str) -> Built | None:
+    """Return the table that was built here, ``None`` where there is none.
+
+    Raises
+    ------
+    ValueError
+        The table is not the one that its manifest describes.
+    """
+    path, manifest = folder_of(name) / f"{name}.parquet", folder_of(name) / "manifest.json"
+    if not (path.is_file() and manifest.is_file()):
+        return None
+    content = json.loads(manifest.read_text("utf-8"))
+    found = sha256_of(path)
+    if found != content["sha256"]:
+        raise ValueError(f"{path} is damaged (SHA-256 {found[:12]}...): run consilience dataset build {name} --fresh")
+    return Built(path, content)
+
+
+def build_dataset(
+    entry: DatasetEntry,
+    *,
+    output: Path | None = None,
+    fresh: bool = False,
+    local: Path | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Built:
+    """Build a data set with its recipe, unless it stands.
+
+    Parameters
+    ----------
+    entry
+        The data set.
+    output
+        Folder to write ``NAME.parquet`` and ``NAME.json`` to, instead of the suite's cache.
+    fresh
+        Begin anew: neither a table nor parts of an interrupted build are used.
+    local
+        Folder with source files that the user has already: read instead of a hub's.
+    progress
+        Called with (items done, items in all).
+    tell
+        Called with a line for people at each stage.
+
+    Raises
+    ------
+    ValueError
+        The data set has no recipe.
+    BuildFailedError
+        The environment, a source or the recipe failed, or the table is not the one that the card names; where
+        `output` is given the table has been written nevertheless.
+    """
+    name = entry.name
+    if entry.recipe is None:
+        raise ValueError(f"data set {name!r} is not built from a recipe: {entry.card.recipe}")
+    home = folder_of(name)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "lock"):
+        if output is None and not fresh:
+            try:
+                standing = find_built(name)
+            except ValueError:
+                standing = None
+            if standing is not None and entry.card.revision in (None, standing.manifest["sha256"]):
+                return standing
+        scratch = home / "building"
+        if fresh:
+            shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(exist_ok=True)
+        made = _run_recipe(entry, scratch, local, progress, tell)
+        path = Path(made.pop("path"))
+        manifest = {
+            "name": name,
+            **made,
+            "packages": packages_of(Header.of(entry.path)),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        wanted = entry.card.revision
+        wrong = None if wanted in (None, made["sha256"]) else f"SHA-256 is {made['sha256']}, its card says {wanted}"
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            kept = Path(shutil.copy(path, output / path.name))
+            write_atomically(output / f"{name}.json", json.dumps(manifest, indent=1) + "\n")
+        else:
+            kept = home / path.name
+        if wrong:
+            raise BuildFailedError(f"{name}: the table made here is not the one of the card: {wrong}")
+        if output is None:
+            path.replace(kept)
+            write_atomically(home / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+        shutil.rmtree(scratch)
+    return Built(kept, manifest)
+
+
+def _run_recipe(
+    entry: DatasetEntry,
+    scratch: Path,
+    local: Path | None,
+    progress: Progress | None,
+    tell: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    header = Header.of(entry.path)
+    try:
+        if tell is not None:
+            tell("preparing the recipe's environment")
+        python = ensure(header)
+        job = {
+            "task": "build",
+            "recipe_file": str(entry.path),
+            "dataset": entry.name,
+            "sources": str(sources_folder()),
+            "folder": str(scratch),
+            "local": str(local.resolve()) if local is not None else None,
+            "code": sha256_of(entry.path) + header.digest,
+        }
+        outcome = run_job(python, job, scratch / "worker.log", progress=progress, tell=tell)
+    except EnvironmentBuildError as error:
+        raise BuildFailedError(f"{entry.name}: environment: {error}") from error
+    except EmbeddingFailedError as error:
+        raise BuildFailedError(f"{entry.name}: {error}") from error
+    return outcome.of("made")

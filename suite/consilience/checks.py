@@ -1,0 +1,178 @@
+"""Malformed items: what makes a structure, a SMILES or a sequence unusable, found before anything is embedded.
+
+Functions of one item return ``(column, reason)``, or None where nothing is wrong. They are cheap enough to be
+called on every item of every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Fault = tuple[str, str]
+
+#: No two nuclei are this near (Angstrom): the bond of H2, the shortest there is, has 0.74.
+LEAST_DISTANCE = 0.5
+#: The 20 amino acids, U and O (selenocysteine, pyrrolysine), and X, B, Z, J where it is not known which one.
+RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYUOXBZJ")
+_HEAVIEST = 118
+
+
+class MalformedDataError(ValueError):
+    """An item, or a whole file, that can't be used. The message is a single line.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reason
+        What is wrong.
+    row
+        1-based number of the item, or of the line.
+    column
+        What of the item is meant: ``"positions"``, ``"smiles"``, ...
+    unit
+        What `row` counts: ``"item"`` or ``"line"``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        reason: str,
+        *,
+        row: int | None = None,
+        column: str | None = None,
+        unit: str = "item",
+    ) -> None:
+        where = [f"{unit} {row}"] if row is not None else []
+        where += [f"column {column!r}"] if column is not None else []
+        text = f"{path}: {', '.join(where)}: {reason}" if where else f"{path}: {reason}"
+        super().__init__(" ".join(text.split()))
+        self.path, self.reason, self.row, self.column = Path(path), reason, row, column
+
+
+def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> Fault | None:
+    """Find what is wrong with one structure.
+
+    Parameters
+    ----------
+    numbers
+        (n,) atomic numbers.
+    positions
+        (n, 3) Angstrom.
+    cell
+        (3, 3) Angstrom, rows are lattice vectors; those of directions that do not repeat may be zero.
+    pbc
+        (3,) which lattice directions repeat.
+
+    Returns
+    -------
+    tuple of str or None
+        The column and the reason: no atoms, an unknown element, shapes that do not fit, a number that is not
+        finite, lattice vectors that span no cell, two atoms (of periodic images too) closer than 0.5 Angstrom.
+    """
+    arrays: dict[str, NDArray[np.float64]] = {}
+    for name, given in (("numbers", numbers), ("positions", positions), ("cell", cell), ("pbc", pbc)):
+        try:
+            arrays[name] = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError):
+            return name, "is not an array of numbers"
+    n = arrays["numbers"].size
+    if n == 0:
+        return "numbers", "the structure has no atoms"
+    for name, shape in (("numbers", (n,)), ("positions", (n, 3)), ("cell", (3, 3)), ("pbc", (3,))):
+        if arrays[name].shape != shape:
+            return name, f"has the shape {arrays[name].shape}, expected {shape}"
+    z, xyz, lattice = arrays["numbers"], arrays["positions"], arrays["cell"]
+    unknown = ~((z >= 1) & (z <= _HEAVIEST) & (z == np.floor(z)))
+    if unknown.any():
+        atom = int(unknown.argmax())
+        return "numbers", f"atom {atom + 1} is of an unknown element (atomic number {z[atom]:g})"
+    stray = ~np.isfinite(xyz).all(axis=1)
+    if stray.any():
+        atom = int(stray.argmax())
+        return "positions", f"atom {atom + 1} lies at {xyz[atom].tolist()}, which is not finite"
+    if not np.isfinite(lattice).all():
+        return "cell", "a lattice vector is not finite"
+    vectors = lattice[arrays["pbc"] != 0]
+    if len(vectors) and (reason := _degenerate(vectors)):
+        return "cell", reason
+    return _too_close(xyz, vectors)
+
+
+def smiles_fault(smiles: str | None) -> Fault | None:
+    """Find what is wrong with one SMILES: it is empty, or RDKit can't read it."""
+    from rdkit import Chem, rdBase
+
+    if not smiles or not smiles.strip():
+        return "smiles", "is empty"
+    with rdBase.BlockLogs():
+        if Chem.MolFromSmiles(smiles) is None:
+            return "smiles", f"RDKit reads no molecule in {smiles!r}"
+    return None
+
+
+def sequence_fault(sequence: str | None) -> Fault | None:
+    """Find what is wrong with one protein sequence: it is empty, or has letters that stand for no residue."""
+    if not sequence:
+        return "sequence", "is empty"
+    strange = [(place, letter) for place, letter in enumerate(sequence, 1) if letter not in RESIDUES]
+    if strange:
+        place, letter = strange[0]
+        return "sequence", f"residue {place} is {letter!r}, which is no amino acid"
+    return None
+
+
+def ids_fault(ids: Sequence[str | None]) -> tuple[int, str] | None:
+    """Return the 1-based row and the reason of the first id that is empty or occurs a second time."""
+    seen: dict[str, int] = {}
+    for row, one in enumerate(ids, 1):
+        if not one:
+            return row, "is empty"
+        if one in seen:
+            return row, f"{one!r} is the id of item {seen[one]} already"
+        seen[one] = row
+    return None
+
+
+def _degenerate(vectors: NDArray[np.float64]) -> str | None:
+    """Why repeating lattice vectors span no cell."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not lengths.all():
+        return "a direction repeats (pbc) whose lattice vector is zero"
+    # Volume (area, length) of the vectors at unit length: 0 where one lies in the span of the others.
+    units = vectors / lengths[:, None]
+    if np.linalg.det(units @ units.T) < 1e-10:
+        return "the lattice vectors of the repeating directions are linearly dependent"
+    return None
+
+
+def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault | None:
+    """Two atoms nearer than anything in nature: a unit that is not Angstrom, an atom written twice."""
+    from scipy.spatial import cKDTree
+
+    n = len(xyz)
+    points = xyz
+    if len(vectors):
+        dual = np.linalg.pinv(vectors)  # (3, p): fractional coordinates along the repeating directions
+        if (np.abs(xyz @ dual) > 1e6).any():  # wrapping would lose the digits that tell atoms apart
+            return "positions", "an atom lies more than a million cells away"
+        points = xyz - np.floor(xyz @ dual) @ vectors
+        # Images as far as the cutoff reaches: one cell each way, more only in a flat cell.
+        reach = np.ceil(LEAST_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
+        if np.prod(2 * reach + 1) > 1000:
+            return "cell", "the cell is too flat to hold an atom"
+        shifts = [shift for shift in product(*(range(-r, r + 1) for r in reach)) if any(shift)]
+        points = np.vstack([points, *(points + np.array(shift) @ vectors for shift in shifts)])
+    near = cKDTree(points).query_pairs(LEAST_DISTANCE, output_type="ndarray")
+    if not len(near):
+        return None
+    distances = np.linalg.norm(points[near[:, 0]] - points[near[:, 1]], axis=1)
+    closest = int(distances.argmin())
+    one, other = sorted(int(place) % n + 1 for place in near[closest])
+    pair = f"atoms {one} and {other} are" if one != other else f"atom {one} and its own image are"
+    return "positions", f"{pair} {distances[closest]:.3f} Angstrom apart"

@@ -1,0 +1,156 @@
+"""Malformed items are found, and sound ones are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from consilience.checks import (
+    MalformedDataError,
+    ids_fault,
+    sequence_fault,
+    smiles_fault,
+    structure_fault,
+)
+from consilience.datasets import open_dataset
+
+WATER = Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+
+
+def fault_of(atoms: Atoms) -> tuple[str, str] | None:
+    return structure_fault(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+
+@pytest.mark.parametrize("name", ["qm9-1k", "mp-1k", "mof-500"])
+def test_structures_of_the_suite_have_no_fault(name: str) -> None:
+    for atoms in open_dataset(name).view("atoms"):
+        assert fault_of(atoms) is None
+
+
+def test_texts_of_the_suite_have_no_fault() -> None:
+    assert not any(smiles_fault(smiles) for smiles in open_dataset("qm9-1k").view("smiles"))
+    assert not any(sequence_fault(sequence) for sequence in open_dataset("proteins-500").view("sequence"))
+    assert ids_fault(open_dataset("mp-1k").ids) is None
+
+
+@pytest.mark.parametrize("number", [0, 119, -1, 1.5, np.nan])
+def test_an_unknown_element_is_found(number: float) -> None:
+    fault = structure_fault([8, number, 1], WATER.positions, np.zeros((3, 3)), [False] * 3)
+    assert fault is not None
+    assert fault[0] == "numbers"
+    assert "atom 2 is of an unknown element" in fault[1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_positions_that_are_not_finite_are_found(value: float) -> None:
+    atoms = WATER.copy()
+    atoms.positions[2, 1] = value
+    fault = fault_of(atoms)
+    assert fault is not None
+    assert fault[0] == "positions"
+    assert "atom 3" in fault[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"numbers": []}, "numbers"),
+        ({"numbers": [[8, 1, 1]]}, "numbers"),
+        ({"numbers": ["O", "H", "H"]}, "numbers"),
+        ({"positions": WATER.positions[:2]}, "positions"),
+        ({"positions": WATER.positions.ravel()}, "positions"),
+        ({"positions": [[0, 0, 0], [1, 0], [0, 1, 0]]}, "positions"),
+        ({"positions": None}, "positions"),
+        ({"cell": np.zeros(3)}, "cell"),
+        ({"cell": np.full((3, 3), np.nan)}, "cell"),
+        ({"pbc": True}, "pbc"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_found(change: dict[str, object], column: str) -> None:
+    sound = {"numbers": [8, 1, 1], "positions": WATER.positions, "cell": np.zeros((3, 3)), "pbc": [False] * 3}
+    assert structure_fault(**sound) is None
+    fault = structure_fault(**{**sound, **change})
+    assert fault is not None
+    assert fault[0] == column
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc", "faulty"),
+    [
+        (np.zeros((3, 3)), [True] * 3, True),
+        (np.diag([5.0, 5.0, 0.0]), [True] * 3, True),
+        (np.diag([5.0, 5.0, 0.0]), [True, True, False], False),  # a slab has no third vector
+        ([[5, 0, 0], [5, 0, 0], [0, 0, 5]], [True] * 3, True),
+        ([[5, 0, 0], [0, 5, 0], [5, 5, 0]], [True] * 3, True),
+        ([[5, 0, 0], [4.9, 1, 0], [4.9, 1, 1]], [True] * 3, False),  # far from a cube, and sound
+    ],
+)
+def test_lattice_vectors_have_to_span_a_cell(cell: list[list[float]], pbc: list[bool], faulty: bool) -> None:
+    fault = structure_fault([18], [[0.0, 0.0, 0.0]], cell, pbc)
+    assert (fault is not None) == faulty
+    assert fault is None or fault[0] == "cell"
+
+
+def test_atoms_too_close_are_found_and_named() -> None:
+    atoms = WATER.copy()
+    atoms.positions[2] = atoms.positions[1] + [0.3, 0, 0]
+    assert fault_of(atoms) == ("positions", "atoms 2 and 3 are 0.300 Angstrom apart")
+
+
+def test_atoms_too_close_through_a_face_are_found() -> None:
+    near = Atoms("NaCl", [[0.1, 2, 2], [3.9, 2, 2]], cell=[4, 4, 4])
+    assert fault_of(near) is None
+    near.pbc = True
+    assert fault_of(near) == ("positions", "atoms 1 and 2 are 0.200 Angstrom apart")
+    near.positions[0] += [400, -80, 4]  # an atom may be written in any cell
+    assert fault_of(near) == ("positions", "atoms 1 and 2 are 0.200 Angstrom apart")
+
+
+def test_an_atom_too_close_to_its_own_image_is_found() -> None:
+    fault = structure_fault([2], [[0, 0, 0]], np.diag([0.4, 5, 5]), [True] * 3)
+    assert fault == ("positions", "atom 1 and its own image are 0.400 Angstrom apart")
+
+
+def test_the_shortest_distances_agree_with_ase() -> None:
+    """Every cell, moved until two of its atoms touch, is judged as ASE's neighbour list judges it."""
+    from ase.neighborlist import neighbor_list
+
+    rng = np.random.default_rng(0)
+    judged = []
+    for _ in range(60):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(0.6 * atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.35, (3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(0, 1.2, (len(atoms), 3))
+        atoms.pbc = rng.random(3) < 0.7
+        distances = neighbor_list("d", atoms, 0.5)
+        assert (fault_of(atoms) is not None) == (len(distances) > 0)
+        judged.append(len(distances) > 0)
+    assert 5 < sum(judged) < 55
+
+
+@pytest.mark.parametrize("smiles", [None, "", "  ", "c1ccc", "C(C)(C)(C)(C)C", "hello"])
+def test_unreadable_smiles_are_found(smiles: str | None) -> None:
+    fault = smiles_fault(smiles)
+    assert fault is not None
+    assert fault[0] == "smiles"
+
+
+@pytest.mark.parametrize(("sequence", "reason"), [("", "is empty"), ("MK1", "residue 3"), ("MK-V", "residue 3 is '-'")])
+def test_letters_that_are_no_residues_are_found(sequence: str, reason: str) -> None:
+    fault = sequence_fault(sequence)
+    assert fault is not None
+    assert reason in fault[1]
+    assert sequence_fault("MKVX") is None
+
+
+def test_ids_have_to_be_there_and_unique() -> None:
+    assert ids_fault(["a", "b"]) is None
+    assert ids_fault(["a", "b", "a"]) == (3, "'a' is the id of item 1 already")
+    assert ids_fault(["a", None]) == (2, "is empty")
+
+
+def test_the_message_is_one_line_naming_file_row_and_column() -> None:
+    error = MalformedDataError("mine.csv", "two\nlines", row=7, column="smiles", unit="line")
+    assert str(error) == "mine.csv: line 7, column 'smiles': two lines"
