@@ -118,3 +118,35 @@ def test_a_board_is_rebuilt_from_its_records(tmp_path: Path) -> None:
     scored = [row for table in board["datasets"] for row in table["rows"] if row["state"] == "ok"]
     assert f"{len(scored)} scored cells" in text
     assert (tmp_path / "leaderboard.json").read_text() == (published / "leaderboard.json").read_text()
+
+
+def test_runs_are_compared(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target, name in (("chgnet-0.3.0", "old"), ("chgnet-0.3.0@untrained", "new")):
+        code, text = invoke("run", "--targets", target, "--datasets", "mp-1k", "--n", "120", "--save", f"{name}.json")
+        assert code == 0, text
+    code, text = invoke("compare", "old.json", "old.json", "--fail", "cknna:0%")
+    assert code == 0
+    assert "Alignment held: none of 1 gated figures regressed" in text
+    # The untrained twin under the name of the trained model: its figures are real, and so is the loss.
+    content = (tmp_path / "new.json").read_text().replace("chgnet-0.3.0@untrained", "chgnet-0.3.0")
+    (tmp_path / "new.json").write_text(content)
+    code, text = invoke("compare", "old.json", "new.json", "--fail", "cknna:5%", "--report", "report.md")
+    assert code == 1
+    assert "Alignment regressed: 1 of 1 gated figures" in text
+    assert (tmp_path / "report.md").read_text().startswith("**Alignment regressed")
+    code, text = invoke("compare", "old.json", "new.json", "--json")
+    assert code == 0
+    assert json.loads(text)["verdict"] == "ok"
+    published = Path(__file__).resolve().parents[1] / "leaderboard" / "v1"
+    code, text = invoke("compare", str(published), "new.json")
+    assert code == 2
+    assert "sample: all items against 120 items" in text
+    code, text = invoke("compare", str(published), str(published), "--fail", "cknna:0%")
+    assert code == 0
+    code, text = invoke("compare", "old.json", "absent")
+    assert code == 2
+    assert text.startswith("consilience: no saved run at absent")
+    code, text = invoke("compare", "old.json", "old.json", "--fail", "mp-2k/cknna:5%")
+    assert code == 2
+    assert "could not be judged: mp-2k/cknna:5%" in text

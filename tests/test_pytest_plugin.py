@@ -274,3 +274,105 @@ def test_own_data_are_not_published(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stdout + done.stderr
         assert "is not on board v1" in done.stdout + done.stderr
     assert [path.name for path in board.iterdir()] == ["spec.toml"]
+
+
+def folder_with_checkpoints(tmp_path: Path) -> Path:
+    """An adapter, a checkpoint, and one whose rows tell little more than how many atoms there are."""
+    folder = tmp_path / "author"
+    folder.mkdir()
+    (folder / "target_powers.py").write_text(ADAPTER)
+    (folder / "good.txt").write_text("1.5")
+    (folder / "bad.txt").write_text("0.001")
+    return folder
+
+
+def run_checkpoint(folder: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    options = ("--align-adapter=powers", f"--align-checkpoint={name}", "--align-datasets=qm9-1k", "--align-limit=120")
+    return run(folder, "--benchmark", *options, *more)
+
+
+def test_a_regression_fails_once_its_report_is_written(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_checkpoints(tmp_path)
+    done = run_checkpoint(folder, "good.txt", "--align-save=main", "--align-report=first.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| powers@good" in (folder / "first.md").read_text()
+    saved = folder / ".consilience" / "main.json"
+    assert f"written: {saved}" in done.stdout
+    assert [record["target"] for record in json.loads(saved.read_text())["records"]] == ["powers@good"]
+    gate = ("--align-compare=main", "--align-compare-fail=cknna:5%,dcor:0.02")
+    reports = (
+        "--align-report=report.md",
+        "--align-report=report.json",
+        "--junitxml=junit.xml",
+        "--align-json=out.json",
+    )
+    done = run_checkpoint(folder, "good.txt", *gate, *reports)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Alignment held: none of 2 gated figures regressed" in done.stdout
+    assert (folder / "report.md").read_text().startswith("**Alignment held: none of 2 gated figures regressed**")
+    done = run_checkpoint(folder, "bad.txt", *gate, *reports)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "qm9-1k::powers@bad regressed: CKNNA" in done.stdout
+    assert "Alignment regressed: 2 of 2 gated figures" in done.stdout
+    page = (folder / "report.md").read_text()
+    assert page.startswith("**Alignment regressed: 2 of 2 gated figures**")
+    assert "powers@bad is compared with powers@good" in page
+    assert "QUICK LOOK at 120 items" in page
+    found = json.loads((folder / "report.json").read_text())
+    assert found["verdict"] == "regressed"
+    assert found["cells"][0]["baseline"] == "powers@good"
+    assert 'failures="1"' in (folder / "junit.xml").read_text()
+    assert "regressed: CKNNA" in (folder / "junit.xml").read_text()
+    assert {"board", "datasets", "overall"} <= set(json.loads((folder / "out.json").read_text()))
+
+
+def test_a_regression_fails_in_several_processes(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_checkpoints(tmp_path)
+    assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
+    done = run_checkpoint(folder, "bad.txt", "-n", "2", "--align-compare=.consilience/main.json",
+                          "--align-compare-fail=qm9-1k/cknna:5%", "--align-compare-fail=ii:50%")  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed" in done.stdout
+    assert "Alignment regressed" in done.stdout
+
+
+def test_a_comparison_that_cannot_be_made_stops_the_run(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_checkpoints(tmp_path)
+    assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
+    compared = "--align-compare=main"
+    for options, message in {
+        (compared, "--align-compare-fail=cknn:5%"): "no figure is named 'cknn'; did you mean",
+        (compared, "--align-limit=100", "--align-report=report.md"): "sample: 120 items against 100 items",
+        ("--align-compare-fail=cknna:5%",): "--align-compare RUN says what to compare with",
+        ("--align-compare=other",): "no saved run at other; saved in",
+        ("--align-save=../main",): "'../main' is no name for a file",
+    }.items():
+        done = run_checkpoint(folder, "good.txt", *options)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert message in done.stdout + done.stderr
+        assert "passed" not in done.stdout, "something was scored"
+    assert "sample: 120 items against 100 items" in (folder / "report.md").read_text()
+
+
+def test_references_that_are_others_are_refused_after_the_report(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_checkpoints(tmp_path)
+    assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
+    saved = folder / ".consilience" / "main.json"
+    content = json.loads(saved.read_text())
+    content["records"][0]["provenance"]["references"]["so3lr"] = "0" * 64
+    saved.write_text(json.dumps(content))
+    done = run_checkpoint(folder, "good.txt", "--align-compare=main", "--align-report=report.md")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "other embeddings of the references so3lr" in done.stdout
+    assert "other embeddings of the references so3lr" in (folder / "report.md").read_text()
+
+
+def test_a_cell_that_is_skipped_now_regressed(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_checkpoints(tmp_path)
+    assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
+    source = (folder / "target_powers.py").read_text()
+    (folder / "target_powers.py").write_text(source.replace('accepts="one', 'elements=("Xe",), accepts="one'))
+    done = run_checkpoint(folder, "good.txt", "--align-compare=main", "--align-report=report.md")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "it was scored in the baseline and is skipped now" in done.stdout
+    assert "1 of 1 cells, which are not scored any more" in (folder / "report.md").read_text()

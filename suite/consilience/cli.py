@@ -1,21 +1,29 @@
-"""The command line: ``consilience list | check | run | embed | leaderboard | environments | schema``.
+"""The command line: ``consilience list | check | run | compare | embed | verify | submit | leaderboard | ...``.
 
-Exit codes: 0 fine, 1 a cell failed or a contract is broken, 2 could not run.
+Exit codes: 0 fine, 1 a cell failed or regressed, or a contract is broken, 2 could not run.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .leaderboard.verify import Report
     from .registry import Target
+    from .runner import Runner
 
 COULD_NOT_RUN = 2
+_BOARD_OF_SUBMISSION = "Folder of the published board; without it, the spec shipped with the package."
+_CARD_OF_CHECKPOINT = "TOML file that says of your weights what a board states (trained_on, licence_weights, ...)."
 
 
 class _Group(click.Group):
@@ -131,6 +139,7 @@ def check(
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
 @click.option("--n", type=click.IntRange(min=1), help="A seeded sample of so many items of each data set.")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Keep the run, to be compared with.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def run(
     targets: str | None,
@@ -140,10 +149,13 @@ def run(
     device: str,
     timeout: float,
     n: int | None,
+    save: Path | None,
     as_json: bool,
 ) -> None:
     """Score targets; with --board, publish the records and rebuild the board."""
+    from .embedding.shards import write_atomically
     from .leaderboard.board import build_board
+    from .leaderboard.compare import make_run
     from .leaderboard.publish import publish
     from .leaderboard.terminal import summarize
     from .registry import load_target_file
@@ -173,12 +185,46 @@ def run(
 
     records = run_all(runner, cells, done=report)
     built = publish(board, records, all_pairs=runner.all_pairs) if board else build_board(spec, records)
+    if save:
+        write_atomically(save, to_json(make_run(spec, records, limit=n)))
     if as_json:
         click.echo(to_json(built), nl=False)
     else:
         ran = {name: [r.target for r in records if r.dataset == name] for name in {r.dataset for r in records}}
         click.echo("\n".join(summarize(built, ran, records, limit=n)))
     sys.exit(1 if any(record.state == "failed" for record in records) else 0)
+
+
+@main.command()
+@click.argument("baseline")
+@click.argument("run")
+@click.option("--fail", "limits", multiple=True, metavar="LIMITS", help="Such as cknna:5%, dcor:0.02, mp-1k/cknna:5%.")
+@click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+              help="Markdown file to write; JSON if it ends in .json.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Path, ...], as_json: bool) -> None:
+    """Compare RUN with BASELINE: saved runs (paths or names) or folders of boards.
+
+    A figure regressed (exit code 1) if it is worse by more than its limit and by more than its interval. Runs that
+    were measured differently are refused (exit code 2).
+    """
+    from .embedding.shards import write_atomically
+    from .leaderboard.compare import compare as compare_runs
+    from .leaderboard.compare import find_run, load_run
+    from .leaderboard.gates import read_gates
+    from .leaderboard.report import comparison_lines, comparison_markdown
+    from .results import to_json
+
+    gates = read_gates(limits)
+    old, new = (load_run(find_run(name, Path.cwd())) for name in (baseline, run))
+    found = compare_runs(old, new, gates, label=baseline)
+    for path in reports:
+        write_atomically(path, to_json(found) if path.suffix == ".json" else comparison_markdown(found))
+    if as_json:
+        click.echo(to_json(found), nl=False)
+    else:
+        click.echo("\n".join(comparison_lines(found)))
+    sys.exit({"ok": 0, "regressed": 1}.get(found.verdict, COULD_NOT_RUN))
 
 
 @main.command()
@@ -223,6 +269,36 @@ def embed(
         sys.exit(1)
     write_embedding(output, identify(chosen, items), embedding)
     click.echo(f"{output}: {embedding.features.shape[0]} x {embedding.features.shape[1]}")
+
+
+@main.group()
+def new() -> None:
+    """Write files to begin with."""
+
+
+@new.command("target")
+@click.argument("name", default="mymodel")
+@click.option(
+    "--modality",
+    type=click.Choice(["atoms", "string", "graph", "protein_sequence", "protein_structure", "text"]),
+    default="atoms",
+    show_default=True,
+    help="What the model reads.",
+)
+@click.option("--family", help="Models of one family share an architecture; NAME by default.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="target_NAME.py by default.")
+def new_target(name: str, modality: str, family: str | None, output: Path | None) -> None:
+    """Write a target file that works as it is, with comments where your model goes."""
+    from .templates import target_file
+
+    text = target_file(name, modality, family)
+    path = output or Path(f"target_{re.sub(r'[^a-z0-9]+', '_', name)}.py")
+    if path.exists():
+        raise ValueError(f"{path} is there already: name another file with --output")
+    path.write_text(text, "utf-8")
+    click.echo(f"{path}: put your model where it says REPLACE, then")
+    click.echo(f"  consilience check {path}        # does it keep the contract of a target?")
+    click.echo(f"  pytest --benchmark {path}       # score it against the reference models")
 
 
 @main.group("dataset")
@@ -311,9 +387,83 @@ def sample_command(dataset: str, n: int, seed: int, stratify: str | None, output
         click.echo(f"{output}: {len(ids):,} of {len(items):,} ids")
 
 
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=_BOARD_OF_SUBMISSION)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+def verify(path: Path, board: Path | None, as_json: bool) -> None:
+    """Recompute what PATH, a board's folder or a submission's zip file, states, and say what differs.
+
+    Nothing is embedded and nothing in a submission is run. What is not at hand is checked against itself only.
+    Exit codes: 0 nothing found, 1 something found, 2 could not run.
+    """
+    from .leaderboard.submission import verify_submission
+    from .leaderboard.verify import verify_board
+
+    if path.is_dir():
+        if board is not None:
+            raise ValueError("--board belongs to a submission's zip file")
+        with _progress("verify") as progress:
+            report = verify_board(path, progress=progress)
+    else:
+        report, _ = verify_submission(path, _board_runner(board), board=board)
+    _tell(report, as_json)
+    sys.exit(1 if report.findings else 0)
+
+
+@main.command()
+@click.argument("target")
+@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The zip file.")
+@click.option("--datasets", help="Names, comma-separated; by default all of the board.")
+@click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=_BOARD_OF_SUBMISSION)
+@click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=_CARD_OF_CHECKPOINT)
+@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
+@_checkpoint_options
+def submit(
+    target: str,
+    output: Path,
+    datasets: str | None,
+    board: Path | None,
+    card: Path | None,
+    device: str,
+    timeout: float,
+    checkpoint: Path | None,
+    trust_checkpoint: bool,
+) -> None:
+    """Score TARGET (a name or a target_*.py file) on a board's data sets and pack a submission for its publisher.
+
+    The checklist says what a board asks for; the file is written where nothing of it is missing.
+    """
+    from .leaderboard.submission import complete_card, pack
+
+    chosen = complete_card(_target(target, checkpoint, trust_checkpoint), card)
+    runner = _board_runner(board, device=device, time_limit=timeout)
+    with _progress("submit") as progress:
+        checks = pack(chosen, runner, output, datasets=_names(datasets), board=board, progress=progress)
+    click.echo(_table([["missing" if check.missing else "ok", *check] for check in checks], ["", "asked for", "why"]))
+    refused = any(check.missing for check in checks)
+    click.echo(f"{chosen.name}: not submitted" if refused else f"{output}: {output.stat().st_size:,} bytes")
+    sys.exit(1 if refused else 0)
+
+
 @main.group()
 def leaderboard() -> None:
     """Build boards from records."""
+
+
+@leaderboard.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("submission", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def add(folder: Path, submission: Path) -> None:
+    """Verify SUBMISSION and add it to the board in FOLDER, with the scores computed here."""
+    from .leaderboard.submission import add_submission
+
+    report = add_submission(submission, folder, _board_runner(folder))
+    _tell(report)
+    refused = bool(report.findings or report.not_at_hand or not report.recomputed)
+    click.echo(f"{submission}: not added" if refused else f"{folder}: {report.recomputed} cells added")
+    sys.exit(1 if refused else 0)
 
 
 @leaderboard.command()
@@ -366,6 +516,33 @@ def schema(output: Path | None) -> None:
         else:
             output.mkdir(parents=True, exist_ok=True)
             (output / name).write_text(text, "utf-8")
+
+
+def _board_runner(board: Path | None, **options: Any) -> Runner:
+    """Runner of a board's spec; of the one shipped with the package where no folder is named."""
+    from .runner import DEFAULT_SPEC, Runner
+    from .spec import read_spec
+
+    return Runner(read_spec(board / "spec.toml" if board else DEFAULT_SPEC), **options)
+
+
+@contextmanager
+def _progress(task: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on a terminal; elsewhere nothing. Called with what is done, what there is, and the next's name."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        shown = bar.add_task(task, total=None)
+        yield lambda done, total, name: bar.update(shown, completed=done, total=total, description=name)
+
+
+def _tell(report: Report, as_json: bool = False) -> None:
+    from dataclasses import asdict
+
+    click.echo(json.dumps(asdict(report), indent=1) if as_json else "\n".join(report.lines()))
 
 
 def _names(text: str | None) -> list[str] | None:

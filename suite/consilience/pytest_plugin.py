@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
+    from .leaderboard.gates import Gate
     from .registry import Target
-    from .results import Board, Record
+    from .results import Board, Comparison, Record, SavedRun
     from .runner import Cell, Runner
     from .spec import Spec
 
-#: Exit code for "could not run" (0: fine, 1: a cell failed), the same in all of the suite's commands.
+#: Exit code for "could not run" (0: fine, 1: a cell failed or regressed), the same in all of the suite's commands.
 COULD_NOT_RUN = 2
 _run_key = pytest.StashKey["Run"]()
 
@@ -75,6 +76,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add("--align-limit", type=int, metavar="N", help="a quick look at a seeded sample of N items; never published")
     add("--align-json", metavar="PATH", help="write the scores of this run as JSON")
+    add("--align-save", metavar="NAME", help="keep this run as .consilience/NAME.json, to be compared with later")
+    add("--align-compare", metavar="RUN", help="compare with a saved run: its NAME, its path, or a board's folder")
+    add(
+        "--align-compare-fail",
+        metavar="LIMITS",
+        action="append",
+        default=[],
+        help="fail where a figure got worse by more than this and by more than noise: cknna:5%%, dcor:0.02, "
+        "mp-1k/cknna:5%% (comma-separated or repeated)",
+    )
+    add(
+        "--align-report",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="write the run, or its comparison, as Markdown; as JSON if PATH ends in .json",
+    )
     add(
         "--align-publish",
         metavar="DIR",
@@ -159,6 +177,9 @@ class AlignmentItem(pytest.Item):
         """Score the cell; fail or skip with the record's reason."""
         run = self.config.stash[_run_key]
         self.record = run.runner.run(self.cell, run.progress(self))
+        regressed = run.regression(self)
+        if regressed and self.record.state != "failed":
+            raise RegressedError(regressed)
         if self.record.state == "skipped":
             pytest.skip(self.record.reason or "")
         if self.record.state != "ok":
@@ -168,6 +189,8 @@ class AlignmentItem(pytest.Item):
         """Give the reason alone for a failed cell; a traceback into our own code would say nothing to its author."""
         if isinstance(excinfo.value, CellFailedError):
             return f"{self.cell.id} failed: {excinfo.value}"
+        if isinstance(excinfo.value, RegressedError):
+            return f"{self.cell.id} regressed: {excinfo.value}"
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -177,6 +200,10 @@ class AlignmentItem(pytest.Item):
 
 class CellFailedError(Exception):
     """A cell failed; the message is its reason."""
+
+
+class RegressedError(Exception):
+    """A cell got worse than its baseline allows; the message says in what."""
 
 
 class Run:
@@ -194,10 +221,52 @@ class Run:
                 _stop("--align-limit is a quick look: its scores are not published (drop --align-publish)")
             if not (self.publish_to / "spec.toml").is_file():
                 _stop(f"--align-publish: {self.publish_to} holds no spec.toml")
+        self.comparison: Comparison | None = None
+        self.save_to: Path | None = None
+        self.baseline: SavedRun | None = None
+        self.gates: list[Gate] = []
+        if option("align_save") or option("align_compare") or option("align_compare_fail") or option("align_report"):
+            self._take_comparison()
         self._runner: Runner | None = None
         self._spec: Spec | None = None
         self._chosen: list[str] | None = None
         self._whole_board = False
+
+    def _take_comparison(self) -> None:
+        """Read the baseline and what may change, before anything is scored."""
+        from .leaderboard import compare, gates
+
+        option, folder = self.config.getoption, self.config.rootpath
+        if option("align_compare_fail") and not option("align_compare"):
+            _stop("--align-compare-fail: --align-compare RUN says what to compare with")
+        try:
+            if option("align_save"):
+                self.save_to = compare.saved_path(folder, option("align_save"))
+            if option("align_compare"):
+                self.baseline = compare.load_run(compare.find_run(option("align_compare"), folder))
+            self.gates = gates.read_gates(option("align_compare_fail"))
+        except (LookupError, ValueError, OSError) as error:
+            _stop(str(error.args[0] if len(error.args) == 1 else error))
+
+    def regression(self, item: AlignmentItem) -> str:
+        """Say what a cell lost against the baseline, in one line; empty where nothing regressed."""
+        if self.baseline is None or item.record is None:
+            return ""
+        from .leaderboard import compare
+        from .leaderboard.report import cell_words
+
+        dataset = item.cell.dataset
+        before = {record.target: record for record in self.baseline.records if record.dataset == dataset}
+        cells = [one.cell for one in item.session.items if isinstance(one, AlignmentItem)]
+        now = [cell.target.name for cell in cells if cell.dataset == dataset]
+        known = before.get(compare.match(before, now).get(item.record.target, ""))
+        if known is None or known.state != "ok":
+            return ""
+        (record,) = compare.make_run(self.spec, [item.record]).records  # rounded, as the baseline's is
+        try:
+            return cell_words(compare.compare_cells(known, record, self.gates))
+        except compare.MeasuredDifferentlyError:  # the whole comparison is refused at the end
+            return ""
 
     @property
     def runner(self) -> Runner:
@@ -301,6 +370,29 @@ class Run:
             items[:] = [
                 AlignmentItem.from_parent(session, name=cell.id, nodeid=cell.id, cell=cell) for cell in self.plan()
             ]
+        if self.baseline is not None:
+            self._check_baseline({item.cell.dataset for item in items if isinstance(item, AlignmentItem)})
+
+    def _check_baseline(self, datasets: set[str]) -> None:
+        """Stop, with a report, before anything is scored that could not be compared."""
+        from .leaderboard.compare import MeasuredDifferentlyError, check_spec
+        from .leaderboard.report import comparison_markdown
+        from .results import Comparison
+
+        assert self.baseline is not None
+        option = self.config.getoption
+        try:
+            check_spec(self.baseline, self.spec, limit=option("align_limit"), datasets=datasets)
+        except MeasuredDifferentlyError as error:
+            self.comparison = Comparison(
+                baseline=option("align_compare"),
+                verdict="refused",
+                gates=[gate.text for gate in self.gates],
+                limit=option("align_limit"),
+                problems=[str(error)],
+            )
+            self._write_reports([comparison_markdown(self.comparison)])
+            _stop(f"--align-compare: {error}")
 
     def progress(self, item: AlignmentItem) -> Any:
         """Return a callback that shows items done, items/s and time left on a terminal, and nothing elsewhere."""
@@ -369,6 +461,42 @@ class Run:
             from .embedding.shards import write_atomically
 
             write_atomically(Path(path), to_json(self.board))
+        if self.save_to is not None or self.baseline is not None or self.config.getoption("align_report"):
+            self._compare(session)
+
+    def _compare(self, session: pytest.Session) -> None:
+        """Save the run, compare it and write the reports; only then decide about the exit code."""
+        from .embedding.shards import write_atomically
+        from .leaderboard import compare
+        from .leaderboard.report import comparison_markdown, run_markdown
+        from .results import to_json
+
+        assert self.board is not None
+        limit = self.config.getoption("align_limit")
+        run = compare.make_run(self.spec, self.records, limit=limit)
+        if self.save_to is not None:
+            write_atomically(self.save_to, to_json(run))
+        pages = [run_markdown(self.board, self.records, limit=limit)]
+        if self.baseline is not None:
+            label = self.config.getoption("align_compare")
+            self.comparison = compare.compare(self.baseline, run, self.gates, label=label)
+            pages.insert(0, comparison_markdown(self.comparison))
+        self._write_reports(pages)
+        # A cell that regressed has failed by itself, and so has pytest; what could not be judged is nobody's cell.
+        verdict = self.comparison.verdict if self.comparison is not None else "ok"
+        if verdict == "refused":
+            session.exitstatus = COULD_NOT_RUN
+        elif session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = {"undecided": COULD_NOT_RUN, "regressed": 1}.get(verdict, 0)
+
+    def _write_reports(self, pages: list[str]) -> None:
+        from .embedding.shards import write_atomically
+        from .results import to_json
+
+        found = self.comparison or self.board
+        assert found is not None
+        for path in map(Path, self.config.getoption("align_report")):
+            write_atomically(path, to_json(found) if path.suffix == ".json" else "\n".join(pages))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the table: the product of the run."""
@@ -380,13 +508,19 @@ class Run:
         ran = {dataset: [r.target for r in self.records if r.dataset == dataset] for dataset in self._datasets()}
         for line in summarize(self.board, ran, self.records, limit=limit):
             terminalreporter.write_line(line)
+        if self.comparison is not None:
+            from .leaderboard.report import comparison_lines
+
+            for line in comparison_lines(self.comparison):
+                terminalreporter.write_line(line)
         if self.publish_to is not None:
             terminalreporter.write_line(f"published: {self.publish_to / 'leaderboard.md'} and leaderboard.json")
             if kept := self._kept():
                 terminalreporter.write_line(f"kept as published, not run again: {', '.join(kept)}")
                 terminalreporter.write_line("(their embeddings are not at hand; --align-targets=NAMES makes them anew)")
-        if self.config.getoption("align_json"):
-            terminalreporter.write_line(f"written: {self.config.getoption('align_json')}")
+        for path in (self.config.getoption("align_json"), self.save_to, *self.config.getoption("align_report")):
+            if path:
+                terminalreporter.write_line(f"written: {path}")
 
     def _kept(self) -> list[str]:
         """Targets on the board that a run of the whole board left as they are, on the data sets it was about."""

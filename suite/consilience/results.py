@@ -390,6 +390,89 @@ class Board(_Model):
     """Targets ranked on every molecular data set."""
 
 
+class SavedRun(_Model):
+    """A run kept to be compared with: its records, and what they were measured by."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+    created: str
+    """UTC time of saving."""
+    suite_version: str
+    """Version of consilience."""
+    spec: Spec
+    """What was measured: the board's spec, with the data sets asked for beyond it."""
+    limit: int | None = None
+    """Size of the sample of each data set, in a quick look."""
+    records: list[Record]
+    """Scored cells, and the reasons of those that were not."""
+
+
+Verdict = Literal["same", "better", "noise", "worse", "regressed", "undecided"]
+
+
+class ComparedFigure(_Model):
+    """One figure of a cell, before and now."""
+
+    name: str
+    """``alignment``, ``cknna``, a pair metric (of a directed one ``_to`` or ``_from`` the references), or an error."""
+    old: Figure
+    """In the baseline."""
+    new: Figure
+    """In the run compared with it."""
+    difference: Interval
+    """New - old; the ends are null where the figure has no interval."""
+    paired: bool | None = None
+    """Whether the interval is that of the difference on the same halves, and not two intervals put together."""
+    allowed: Figure = None
+    """Largest worsening that passes, in the figure's own unit; null where nothing was asked."""
+    verdict: Verdict
+    """``noise``: another value, within the interval; ``worse``: beyond it, but allowed or not gated."""
+    reason: str | None = None
+    """Why it is undecided."""
+
+
+class ComparedCell(_Model):
+    """A target on a data set, before and now."""
+
+    dataset: Name
+    """Data set."""
+    target: str
+    """Target in the run."""
+    baseline: str
+    """Target in the baseline: the same, or the only other checkpoint read by the same adapter."""
+    states: tuple[State, State]
+    """State before and now."""
+    reason: str | None = None
+    """Why it has no score now."""
+    figures: list[ComparedFigure] = []
+    """Figures, where both are scored."""
+
+
+class Comparison(_Model):
+    """A run against a baseline."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+    baseline: str
+    """What it was compared with."""
+    verdict: Literal["ok", "regressed", "undecided", "refused"]
+    """Undecided: a gate could not be judged. Refused: the two were measured differently."""
+    gates: list[str]
+    """What was asked for, such as ``cknna:5%``."""
+    limit: int | None
+    """Size of the sample of each data set, in a quick look."""
+    cells: list[ComparedCell] = []
+    """What both hold."""
+    gone: list[str] = []
+    """Cells of the baseline that the run does not hold."""
+    added: list[str] = []
+    """Cells of the run that the baseline does not hold, or holds without a score."""
+    remarks: list[str] = []
+    """What differs between the two besides the scores: hardware, packages, code."""
+    problems: list[str] = []
+    """Gates that could not be judged, and why; what was measured differently."""
+
+
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 #: By version: turns a record of that version into one of the next.
 RECORD_MIGRATIONS: dict[int, Migration] = {}
@@ -397,15 +480,48 @@ RECORD_MIGRATIONS: dict[int, Migration] = {}
 
 def read_record(path: Path) -> Record:
     """Read a record, migrating older versions; raises `ValueError` naming the file when it is not one."""
+    return parse_record(path.read_bytes(), str(path))
+
+
+def parse_record(text: bytes, name: str) -> Record:
+    """Record of a text, migrated; raises `ValueError` that begins with `name` when it is not one."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(text)
         version = content.get("schema_version")
         while version in RECORD_MIGRATIONS:
             content = RECORD_MIGRATIONS[version](content)
             version = content["schema_version"]
+        refuse_newer(version, RECORD_VERSION)
         return Record.model_validate(content)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not a record of schema version {RECORD_VERSION}: {error}") from error
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{name} is not a record of schema version {RECORD_VERSION}: {error}") from error
+
+
+def refuse_newer(version: Any, known: int) -> None:
+    """Raise `ValueError` where a schema version is one that only a later suite can read."""
+    if isinstance(version, int) and version > known:
+        raise ValueError(
+            f"written by a newer consilience: its schema version is {version}, this one reads up to {known}; update it"
+        )
+
+
+def _migrated(content: dict[str, Any]) -> dict[str, Any]:
+    version = content.get("schema_version")
+    while version in RECORD_MIGRATIONS:
+        content = RECORD_MIGRATIONS[version](content)
+        version = content["schema_version"]
+    return content
+
+
+def read_run(path: Path) -> SavedRun:
+    """Read a saved run; raises `ValueError` naming the file when it is not one of this schema version."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if isinstance(content, dict) and {"board", "datasets"} <= set(content):
+            raise ValueError("it is a board; what --align-save (consilience run --save) keeps can be compared")
+        return SavedRun.model_validate({**content, "records": [_migrated(record) for record in content["records"]]})
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not a saved run of schema version 1: {error}") from error
 
 
 def to_json(model: BaseModel) -> str:
@@ -415,7 +531,7 @@ def to_json(model: BaseModel) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -429,4 +545,6 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         f"record.v{RECORD_VERSION}.json": Record.model_json_schema(mode="serialization"),
         "pairs.v1.json": AllPairs.model_json_schema(mode="serialization"),
         f"board.v{BOARD_VERSION}.json": Board.model_json_schema(mode="serialization"),
+        "run.v1.json": SavedRun.model_json_schema(mode="serialization"),
+        "comparison.v1.json": Comparison.model_json_schema(mode="serialization"),
     }

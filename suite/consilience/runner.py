@@ -211,8 +211,11 @@ class Runner:
             self._items[dataset] = items.sample(self.limit, seed=self.spec.settings.seed) if self.limit else items
         return self._items[dataset]
 
-    def run(self, cell: Cell, progress: Progress | None = None) -> Record:
-        """Score one cell. Failures of the target become the record's state; they are never raised."""
+    def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
+        """Score one cell. Failures of the target become the record's state; they are never raised.
+
+        An `embedding` handed in is scored as it is, and anew: neither the target nor the record cache is asked.
+        """
         target, items = cell.target, self.items(cell.dataset)
         place = distribution(target, items)
         record = Record(
@@ -228,6 +231,9 @@ class Runner:
         )
         try:
             self._panel(cell.dataset, progress)
+            if embedding is not None:
+                covered_items(target, items)
+                return self._score(cell, record, embedding)
             cached = self._cache_path(cell)
             if cached.is_file():
                 try:
@@ -351,7 +357,7 @@ class Runner:
         parts = {
             "target": identify(cell.target, items).key,
             "family": cell.target.card.family,  # decides which references are left out
-            "references": self._reference_keys(cell.dataset),
+            "references": self.reference_keys(cell.dataset),
             "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
             "board": self.spec.board,
             "settings": self.spec.settings.model_dump(),
@@ -361,7 +367,8 @@ class Runner:
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return cache_dir() / "records" / digest[:2] / f"{digest}.json"
 
-    def _reference_keys(self, dataset: str) -> dict[str, str]:
+    def reference_keys(self, dataset: str) -> dict[str, str]:
+        """Key of each reference's embedding."""
         items = self.items(dataset)
         return {name: identify(target, items).key for name, (target, _) in self._panel(dataset).references.items()}
 
@@ -377,7 +384,7 @@ class Runner:
             metric_versions={name: entry.card.version for name, entry in list_metrics().items()},
             packages=_package_versions(),
             embedding=embedding.provenance,
-            references=self._reference_keys(cell.dataset),
+            references=self.reference_keys(cell.dataset),
             sources=built.manifest["sources"] if built is not None else [],
         )
 

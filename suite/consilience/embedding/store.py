@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
 TARGETS = Path(__file__).resolve().parents[1] / "targets"
 FORMAT = 1
+#: What reading a header raises that is not one of ours.
+_ODD = (KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def code_digest(path: Path) -> str:
     (``_*.py``) that it imports count as part of it.
     """
     digest = hashlib.sha256()
-    for module in _with_helpers(path):
+    for module in source_files(path):
         tree = ast.parse(module.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -150,7 +152,7 @@ def code_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _with_helpers(path: Path) -> list[Path]:
+def source_files(path: Path) -> list[Path]:
     """List a target file and the ``_*.py`` beside it, or a folder up, that it imports, directly or through others."""
     found = [path]
     for module in found:
@@ -237,22 +239,48 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> Non
 def _read(path: Path, identity: Identity) -> Embedding | None:
     if not path.is_file():
         return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
+        return parse_embedding(content, identity)[1]
+    except (OSError, EOFError, ValueError, zlib.error):
+        return None  # cut off, damaged, or another embedding
+
+
+def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[Identity, Embedding]:
+    """Read what `write_embedding` wrote; nothing in it is ever run.
+
+    Parameters
+    ----------
+    content
+        The safetensors file.
+    identity
+        Which embedding it has to be; the tensors of another are not read.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, no such file, or of another identity.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        if metadata.get("key") != identity.key:
-            return None
+        found = Identity(**json.loads(metadata["identity"]))
+        if metadata["key"] != found.key or (identity is not None and found != identity):
+            raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
-    except (SafetensorError, OSError, EOFError, ValueError, KeyError, zlib.error):
-        return None  # cut off or damaged
-    if metadata.get("checksum") != _checksum(tensors):
-        return None
+        if metadata["checksum"] != _checksum(tensors):
+            raise ValueError("the tensors are not those of the checksum in the header")
+        return found, _embedding(tensors, metadata)
+    except (SafetensorError, json.JSONDecodeError, UnicodeError, *_ODD) as error:
+        raise ValueError(f"not an embedding as this suite writes it ({type(error).__name__}: {error})") from error
+
+
+def _embedding(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Embedding:
     features = tensors["features"]
     return Embedding(
         features=features,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
@@ -12,7 +13,7 @@ import numpy as np
 from consilience.cards import MODALITIES
 from consilience.embedding.shards import write_atomically
 from consilience.registry import UNTRAINED
-from consilience.results import PRESETS, AllPairs, GroupPair, Pair, Record, to_json
+from consilience.results import PRESETS, AllPairs, GroupPair, Pair, Record, refuse_newer, to_json
 
 #: Name of the group of untrained networks.
 UNTRAINED_GROUP = "untrained"
@@ -29,8 +30,10 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
     if not path.is_file():
         return None
     try:
-        return AllPairs.model_validate_json(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(path.read_bytes())
+        refuse_newer(content.get("schema_version"), 1)
+        return AllPairs.model_validate(content)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} does not hold pairs of schema version 1: {error}") from error
 
 

@@ -39,10 +39,14 @@ def summarize(
     yield ""
 
 
+def quick_look(limit: int | None) -> str:
+    """Say that figures of a sample are not those of a board; empty where all items were scored."""
+    return f"  QUICK LOOK at {limit} items: not comparable with a board" if limit else ""
+
+
 def _table(table: DatasetBoard, names: Sequence[str], limit: int | None) -> Iterator[str]:
     rows = [row for row in table.rows if row.target in names and row.state == "ok"]
-    quick = f"  QUICK LOOK at {limit} items: not comparable with a board" if limit else ""
-    yield f"{table.name}: alignment with {', '.join(table.references)}{quick}"
+    yield f"{table.name}: alignment with {', '.join(table.references)}{quick_look(limit)}"
     if not rows:
         return
     everything = {row.target for row in table.rows if not row.control} <= set(names)
