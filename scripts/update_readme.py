@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from consilience.leaderboard.markdown import main_columns, modality_matrix, tabulated
 from consilience.datasets._tables import DATA
+from consilience.leaderboard.markdown import main_columns, modality_matrix, tabulated
 from consilience.registry import PACKAGE, Target, list_datasets, list_targets
 from consilience.results import PRESET_TITLES, Board
 
@@ -115,7 +115,8 @@ def datasets_page() -> str:
 
 def filled(text: str, board: Board) -> str:
     """Return the page with its tables replaced."""
-    excerpt = tabulated(main_columns(board.datasets[0].rows, narrow=True), "pipe")
+    shown = [row for row in board.datasets[0].rows if row.state == "ok"]
+    excerpt = tabulated(main_columns(shown, narrow=True), "pipe")
     rows = modality_matrix(board.datasets[0])
     matrix = tabulated(rows, "pipe") if rows else ""
     for name, table in (("discrimination", discrimination(board)), ("board", excerpt), ("modalities", matrix)):

@@ -36,7 +36,7 @@ def test_an_unknown_name_is_one_clear_line_and_code_2(own_cache: Path) -> None:
     assert text.count("\n") == 1
     code, text = invoke("run", "--targets", "size", "--datasets", "qm8-1k")
     assert code == 2
-    assert "has no data set 'qm8-1k'" in text
+    assert "no data set is named 'qm8-1k'; did you mean 'qm9-1k'" in text
 
 
 def test_embeddings_are_handed_out_with_their_ids(tmp_path: Path, own_cache: Path) -> None:

@@ -38,7 +38,6 @@ def test_there_are_enough_references() -> None:
         "mof-500": 3,
         "ccd-1k": 3,
         "proteins-500": 3,
-        "proteins-matched-500": 3,
     }
 
 
@@ -51,7 +50,7 @@ def test_each_is_valid_for_the_code_at_hand(dataset: str, name: str, tmp_path: o
     found = Store(Path(str(tmp_path))).get(identify(get_target(name), items))
     assert found is not None, f"{shipped_path(SHIPPED, dataset, name)} is absent or stale"
     assert found.ids == items.ids
-    assert found.embedded.all()
+    assert np.flatnonzero(found.embedded).tolist() == covered_items(get_target(name), items)
     assert found.features.dtype == np.float32
 
 

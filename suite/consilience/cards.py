@@ -183,6 +183,9 @@ class DatasetCard(FrozenModel):
     """Total energy (or formation energy) of each item."""
     strata: tuple[str, ...] = ()
     """Columns within which a restricted permutation may shuffle."""
+    matched: str | None = None
+    """Column whose groups are alike in what the set was matched for (composition, say): a null that relabels within
+    them alone gives that no credit."""
     lineage: tuple[str, ...] = ()
     """Published collections that hold these items, or near relatives of them; where a card's `trained_on` names
     one of them, the data set is in distribution for that target."""

@@ -363,6 +363,8 @@ class DatasetBoard(_Model):
 class OverallRow(_Model):
     """One line across data sets."""
 
+    matter: str = "molecule"
+    """Kind of matter of the data sets."""
     target: str
     """Target."""
     borda: float
@@ -387,7 +389,7 @@ class Board(_Model):
     datasets: list[DatasetBoard]
     """One table each."""
     overall: list[OverallRow] = []
-    """Targets ranked on every molecular data set."""
+    """Targets ranked on every data set of a kind of matter, one kind after another."""
 
 
 class SavedRun(_Model):

@@ -133,7 +133,8 @@ def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
         if name not in known:
             items = open_dataset(name)
             references = default_references(items, spec.settings.least_coverage)
-            spec = spec.with_dataset(SpecDataset(name=name, revision=items.revision, references=references))
+            entry = SpecDataset(name=name, revision=items.revision, references=references, strata=items.card.matched)
+            spec = spec.with_dataset(entry)
     return spec
 
 

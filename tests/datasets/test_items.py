@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,76 @@ def test_selection_is_a_data_set_of_its_own(items: Items) -> None:
     assert items.head(2).items_sha256 == items.select([0, 1]).items_sha256
     assert items.head(10) is items
     assert items.select([0, 1, 2]).items_sha256 == items.items_sha256
+
+
+def test_a_sample_is_the_same_on_every_machine() -> None:
+    found = open_dataset("qm9-1k").sample(5, seed=0).ids
+    assert found == ["dsgdb9nsd_107564", "dsgdb9nsd_126238", "dsgdb9nsd_098200", "dsgdb9nsd_100913", "dsgdb9nsd_131094"]
+
+
+def test_a_sample_is_the_same_in_another_process() -> None:
+    code = (
+        "from consilience.datasets import open_dataset\n"
+        "print(*open_dataset('ccd-1k').sample(50, seed=3, stratify='scaffold').ids)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == open_dataset("ccd-1k").sample(50, seed=3, stratify="scaffold").ids
+
+
+@pytest.mark.parametrize("stratify", [None, "scaffold"])
+def test_samples_are_nested_and_seeded(stratify: str | None) -> None:
+    qm9 = open_dataset("qm9-1k")
+    large = qm9.sample(300, stratify=stratify)
+    assert len(large) == len(set(large.ids)) == 300
+    assert set(large.ids) <= set(qm9.ids)
+    for n in (1, 7, 100):
+        assert qm9.sample(n, stratify=stratify).ids == large.ids[:n]
+        assert qm9.sample(n, stratify=stratify).items_sha256 == large.head(n).items_sha256
+    other = qm9.sample(300, seed=1, stratify=stratify)
+    assert 60 < len(set(other.ids) & set(large.ids)) < 120  # 90 by chance
+    assert large.revision == qm9.revision
+
+
+@pytest.mark.parametrize("stratify", [None, "formula"])
+def test_a_sample_does_not_depend_on_the_order_of_the_items(stratify: str | None) -> None:
+    qm9 = open_dataset("qm9-1k")
+    turned = qm9.select(np.random.default_rng(0).permutation(1000))
+    assert turned.sample(200, stratify=stratify).ids == qm9.sample(200, stratify=stratify).ids
+
+
+def test_a_sample_of_all_or_more_has_all() -> None:
+    mof = open_dataset("mof-500")
+    assert set(mof.sample(500).ids) == set(mof.sample(501, stratify="metals").ids) == set(mof.ids)
+
+
+@pytest.mark.parametrize("n", [10, 137, 500, 901])
+def test_every_group_gives_its_share(n: int) -> None:
+    mp = open_dataset("mp-prototypes-1k").select(np.r_[0:300, 350:1000])  # groups of different sizes
+    sizes = Counter(mp.strata("prototype").tolist())
+    drawn = Counter(mp.sample(n, stratify="prototype").strata("prototype").tolist())
+    assert len(set(sizes.values())) > 2
+    assert max(abs(drawn[group] - n * size / len(mp)) for group, size in sizes.items()) < 1
+
+
+@pytest.mark.parametrize("name", ["qm9-1k", "ccd-1k"])
+@pytest.mark.parametrize("n", [30, 100, 300])
+def test_groups_of_few_items_give_their_share_together(name: str, n: int) -> None:
+    """Of 400 scaffolds that occur once in qm9-1k, 120 are in a sample of 300."""
+    items = open_dataset(name)
+    sizes = Counter(items.strata("scaffold").tolist())
+    assert sum(size == 1 for size in sizes.values()) > 100
+    found = items.sample(n, stratify="scaffold").strata("scaffold").tolist()
+    drawn = Counter(sizes[group] for group in found)
+    for size, groups in Counter(sizes.values()).items():
+        assert abs(drawn[size] - n * size * groups / len(items)) < 1
+
+
+def test_a_sample_that_cannot_be_drawn(items: Items) -> None:
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n: expected at least 1 item, found {n}"):
+            items.sample(n)
+    with pytest.raises(ValueError, match="no stratum 'scaffold'; it has: formula"):
+        items.sample(1, stratify="scaffold")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the embedded data set of proteins holds."""
+"""What the embedded data sets of proteins hold."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def test_chains_fit_their_bins(proteins: Items) -> None:
     assert min(Counter(proteins.strata("length_bin").tolist()).values()) > 1  # nothing to shuffle otherwise
 
 
-def test_backbones_have_the_geometry_of_peptides(proteins: Items) -> None:
+@pytest.mark.parametrize("name", [NAME, "proteins-matched-500"])
+def test_backbones_have_the_geometry_of_peptides(name: str) -> None:
+    proteins = open_dataset(name)
     lengths: dict[str, list[np.ndarray]] = {"N-CA": [], "CA-C": [], "C-O": [], "C-N": []}
     for backbone, sequence in zip(proteins.view("backbone"), proteins.view("sequence"), strict=True):
         assert backbone.sequence == sequence
@@ -90,12 +92,12 @@ def test_backbones_have_the_geometry_of_peptides(proteins: Items) -> None:
         n, ca, c, o = np.moveaxis(backbone.coordinates.astype(float), 1, 0)
         assert abs(ca.mean(axis=0)).max() < 0.0051  # moved by whole hundredths
         pairs = {"N-CA": (n, ca), "CA-C": (ca, c), "C-O": (c, o), "C-N": (c[:-1], n[1:])}
-        for name, (first, second) in pairs.items():
-            lengths[name].append(np.linalg.norm(first - second, axis=-1))
-    for name, usual in {"N-CA": 1.46, "CA-C": 1.525, "C-O": 1.23, "C-N": 1.33}.items():
-        found = np.concatenate(lengths[name])
-        assert np.median(found) == pytest.approx(usual, abs=0.01), name
-        assert abs(found - usual).max() < 0.4, name
+        for bond, (first, second) in pairs.items():
+            lengths[bond].append(np.linalg.norm(first - second, axis=-1))
+    for bond, usual in {"N-CA": 1.46, "CA-C": 1.525, "C-O": 1.23, "C-N": 1.33}.items():
+        found = np.concatenate(lengths[bond])
+        assert np.median(found) == pytest.approx(usual, abs=0.01), bond
+        assert abs(found - usual).max() < 0.4, bond
 
 
 def test_helices_turn_to_the_right(proteins: Items) -> None:
@@ -133,3 +135,41 @@ def test_items_file_keeps_chains(proteins: Items, tmp_path: Path) -> None:
         (same,) = proteins.view("backbone", [i])
         assert one.sequence == same.sequence
         np.testing.assert_array_equal(one.coordinates, same.coordinates)
+
+
+@pytest.fixture(scope="module")
+def matched() -> Items:
+    return open_dataset("proteins-matched-500")
+
+
+def test_fifty_groups_of_ten_chains(matched: Items) -> None:
+    assert matched.ids == sorted(set(matched.ids))
+    assert matched.revision == hashlib.sha256((DATA / "proteins-matched-500.parquet").read_bytes()).hexdigest()
+    groups = Counter(matched.strata("matched_group").tolist())
+    assert Counter(groups.values()) == {10: 50}
+    assert set(groups) <= set(matched.ids)  # a group is named by its first
+    assert len(set(matched.view("sequence"))) == 500
+    assert matched.column("n_residues").tolist() == [len(one) for one in matched.view("sequence")]
+
+
+def test_chains_of_a_group_are_alike_in_length_and_composition(matched: Items) -> None:
+    counts, symbols = matched.composition()
+    assert symbols == tuple(LETTERS)
+    lengths = counts.sum(axis=1)
+    fractions = counts / lengths[:, None]
+    first = np.array([matched.ids.index(one) for one in matched.strata("matched_group")])
+    assert (abs(lengths - lengths[first]) <= 0.05 * lengths[first]).all()
+    apart = abs(fractions - fractions[first]).sum(axis=1)
+    assert apart.max() <= 0.25 + 2e-5  # found in parts per million, rounded down
+    assert (apart > 0).sum() == 450
+    shuffled = np.random.default_rng(0).permutation(500)
+    assert abs(fractions - fractions[shuffled]).sum(axis=1).mean() > 1.6 * apart[apart > 0].mean()
+
+
+def test_chains_in_both_data_sets_are_the_same(proteins: Items, matched: Items) -> None:
+    shared = sorted(set(proteins.ids) & set(matched.ids))
+    assert shared
+    for one in shared:
+        (here,), (there,) = (items.view("backbone", [items.ids.index(one)]) for items in (proteins, matched))
+        assert here.sequence == there.sequence
+        np.testing.assert_array_equal(here.coordinates, there.coordinates)

@@ -76,7 +76,7 @@ def test_what_a_model_did_not_read_is_kept(tmp_path: Path) -> None:
     found = store.get(IDENTITY)
     assert found is not None
     assert found.truncated.tolist() == cut.truncated.tolist()
-    assert found.head(2).truncated.tolist() == cut.truncated[:2].tolist()
+    assert found.take(np.arange(2)).truncated.tolist() == cut.truncated[:2].tolist()
     store.put(IDENTITY, whole)
     again = store.get(IDENTITY)
     assert again is not None
@@ -132,7 +132,7 @@ def test_a_part_of_an_embedding_keeps_its_reasons_in_place() -> None:
     assert part.reasons == {0: "too large"}
     assert part.energies.tolist() == [1.0, 2.0, 4.0]
     assert part.embedded.tolist() == [False, True, True]
-    assert embedding().head(2).ids == ["id0", "id1"]
+    assert embedding().take(np.arange(2)).ids == ["id0", "id1"]
 
 
 def test_elements_that_a_card_no_longer_covers_make_another_key(tmp_path: Path) -> None:

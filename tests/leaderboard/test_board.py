@@ -218,7 +218,7 @@ def test_the_readme_shows_the_published_board() -> None:
     for table in board["datasets"]:
         for preset in table["discrimination"].values():
             assert f"| {preset['value']:.2f} " in page, "run: scripts/update_readme.py"
-    for row in board["datasets"][0]["rows"]:
+    for row in (row for row in board["datasets"][0]["rows"] if row["state"] == "ok"):
         assert f"| {row['alignment']['beyond_composition']['value']:.3f} " in page, "run: scripts/update_readme.py"
 
 

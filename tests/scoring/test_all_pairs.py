@@ -138,3 +138,36 @@ def test_a_file_of_pairs_that_is_something_else_is_named(tmp_path: Any) -> None:
     (tmp_path / "pairs" / "qm9-1k.json").write_text("{}")
     with pytest.raises(ValueError, match=r"qm9-1k\.json does not hold pairs"):
         read_pairs(tmp_path, "qm9-1k")
+
+
+def test_pairs_with_strata_agree_with_the_pair_scored_alone() -> None:
+    items = open_dataset("mp-polymorphs").sample(N, stratify="reduced_formula")
+    found = embeddings(items)
+    strata = items.strata("reduced_formula")
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS, "reduced_formula")}
+    free = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    for (first, second), pair in pairs.items():
+        x, y = (prepare(found[name].features, scheme="standardized") for name in (first, second))
+        alone = calibrate(
+            x, y, metric="cknna", k=10, permutations=50, seed=SETTINGS.seed, alpha=SETTINGS.alpha, strata=strata
+        )
+        got = pair.scores["standardized"]
+        assert got.calibrated == pytest.approx(alone.calibrated, abs=1e-12)
+        assert got.p_value == pytest.approx(alone.p_value, abs=1e-12)
+        assert got.cknna == free[first, second].scores["standardized"].cknna
+    # Most items have no other of their formula here, so relabelling changes little, and little is above it.
+    assert pairs["a", "b"].scores["standardized"].calibrated < free["a", "b"].scores["standardized"].calibrated
+
+
+def test_strata_of_pairs_are_those_of_the_items_that_both_embed() -> None:
+    items = open_dataset("mp-polymorphs").sample(N, stratify="reduced_formula")
+    found = embeddings(items)
+    rows = found["b"].features.copy()
+    rows[:11] = np.nan
+    found["b"] = Embedding(rows, found["b"].energies, found["b"].ids)
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS, "reduced_formula")}
+    kept = found["b"].embedded
+    few = {name: found[name].take(kept) for name in ("a", "b")}
+    (alone,) = score_all_pairs(items.select(kept), few, SETTINGS, "reduced_formula")
+    assert pairs["a", "b"].items == N - 11
+    assert pairs["a", "b"].scores == alone.scores

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from consilience.datasets import Items, open_dataset
 from consilience.embedding.store import Embedding
 from consilience.leaderboard.ranking import rank_intervals
 from consilience.metrics import cknna, prepare
 from consilience.metrics.resampling import draw_halves
+from consilience.registry import get_target
 from consilience.results import PresetScore
 from consilience.scoring.panel import Panel
 from consilience.spec import SpecSettings
@@ -142,3 +144,68 @@ def test_an_undefined_half_leaves_the_ends_open(
     assert found.alignment.low is None
     assert found.alignment.high is None
     assert set(found.draws) == {None}
+
+
+@pytest.fixture(scope="module")
+def polymorphs() -> Items:
+    return open_dataset("mp-polymorphs")
+
+
+def composition(items: Items) -> Embedding:
+    chosen = get_target("composition")
+    return embedding(chosen.load(chosen.card, chosen.weights, "cpu")(items.view("atoms")).features)
+
+
+def structural(items: Items) -> Embedding:
+    """What a good model might see: the composition, and how much room an atom has."""
+    random = np.random.default_rng(0)
+    fractions = composition(items).features[:, 118:]
+    volume = np.log([atoms.cell.volume / len(atoms) for atoms in items.view("atoms")])
+    volume = (volume - volume.mean()) / volume.std()
+    return embedding(np.tanh(np.column_stack([3 * fractions @ random.normal(size=(118, 16)), volume])))
+
+
+def test_relabellings_stay_within_the_strata(polymorphs: Items) -> None:
+    formulas = polymorphs.strata("reduced_formula")
+    within = Panel(polymorphs, SETTINGS, {}, strata="reduced_formula")._relabellings
+    assert within.shape == (39, 1068)
+    assert (formulas[within] == formulas).all()
+    assert (within != np.arange(1068)).any(axis=0).mean() > 0.99
+    free = Panel(polymorphs, SETTINGS, {})._relabellings
+    assert (formulas[free] == formulas).mean() < 0.02
+
+
+def test_relabelled_within_formulas_composition_is_no_merit(polymorphs: Items) -> None:
+    settings = SETTINGS.model_copy(update={"k": 25})
+    references = {"reference": (target("reference"), structural(polymorphs))}
+    baseline, better = composition(polymorphs), structural(polymorphs)
+    free = Panel(polymorphs, settings, references).score(target("composition"), baseline)["scores"]
+    panel = Panel(polymorphs, settings, references, strata="reduced_formula")
+    within = panel.score(target("composition"), baseline)["scores"]
+    for preset in ("paper", "standardized"):
+        before, after = free[preset].pairs["reference"], within[preset].pairs["reference"]
+        assert before.cknna == after.cknna > 0.4
+        assert before.calibrated > 0.4
+        assert before.p_value == pytest.approx(1 / 40)
+        assert after.calibrated < 0.002
+        assert after.p_value > 0.05
+    # What sees more than composition keeps its merit.
+    scores = panel.score(target("better"), better)["scores"]
+    assert scores["standardized"].pairs["reference"].calibrated == pytest.approx(1)
+    assert scores["standardized"].pairs["reference"].p_value == pytest.approx(1 / 40)
+
+
+def test_strata_of_a_panel_are_those_of_the_items_left(polymorphs: Items) -> None:
+    settings = SETTINGS.model_copy(update={"k": 25})
+    reference, some = structural(polymorphs), composition(polymorphs)
+    some.features[::9] = np.nan
+    kept = some.embedded
+    assert 0 < kept.sum() < 1068
+    whole = Panel(polymorphs, settings, {"r": (target("r"), reference)}, strata="reduced_formula")
+    part = Panel(
+        polymorphs.select(kept), settings, {"r": (target("r"), reference.take(kept))}, strata="reduced_formula"
+    )
+    got, wanted = (
+        one.score(target("c"), rows)["scores"]["standardized"] for one, rows in ((whole, some), (part, some.take(kept)))
+    )
+    assert got == wanted

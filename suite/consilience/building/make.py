@@ -102,8 +102,8 @@ def make_table(
     whole = pa.concat_tables(tables).combine_chunks() if tables else draft.schema.empty_table()
     whole = whole.replace_schema_metadata(dict(draft.metadata) or None)
     if not len(whole):
-        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.most_common())
-        raise ValueError(f"{card.name}: no item is left" + (f" ({reasons})" if reasons else ""))
+        why = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.most_common())
+        raise ValueError(f"{card.name}: no item is left" + (f" ({why})" if why else ""))
     _expect_items(whole, card)
     path = folder / f"{card.name}.parquet"
     write(whole, path)

@@ -40,7 +40,7 @@ def open_dataset(name: str) -> Items:
     entry = get_dataset(name)
     # A set that no card pins is as old as its build, whose digest covers the commit of the hub that it was made of.
     built = find_built(name) if entry.recipe is not None and entry.card.revision is None else None
-    return Items.from_dataset(entry.card, entry.load(), built and str(built.manifest["sha256"]))
+    return Items.from_dataset(entry.card, entry.load(), None if built is None else str(built.manifest["sha256"]))
 
 
 class Items:
@@ -139,7 +139,8 @@ class Items:
         """Draw items: the same ids on every machine, and of a smaller `n` among those of a larger.
 
         Items rank by the SHA-256 of the data set's name, the seed and their id; the first `n` are taken. With
-        `stratify` each group gives its share: the group whose share is owed most gives its next item, and so on.
+        `stratify` each group gives its share: the group whose share is owed most gives its next item, and so on;
+        groups of equal size take turns, so that of a thousand groups of one item a tenth is in a tenth of all.
 
         Parameters
         ----------
@@ -165,13 +166,7 @@ class Items:
         place = {one: i for i, one in enumerate(self.ids)}
         drawn = [place[one] for one in ranked(self.ids, f"{self.name}/{seed}")]
         if stratify is not None:
-            labels = self.strata(stratify)
-            _, group, sizes = np.unique(labels[drawn], return_inverse=True, return_counts=True)
-            turn = np.empty(len(drawn))
-            for one in range(len(sizes)):
-                members = np.flatnonzero(group == one)
-                turn[members] = (np.arange(len(members)) + 0.5) / sizes[one]
-            drawn = [drawn[i] for i in np.argsort(turn, kind="stable")]
+            drawn = [drawn[i] for i in np.argsort(_turns(self.strata(stratify)[drawn]), kind="stable")]
         return self.select(drawn[:n])
 
     # -- what is known about the items ---------------------------------------------------------------------
@@ -369,6 +364,26 @@ class Items:
         if self.energy is not None:
             digest.update(self.energy.tobytes())
         return digest.hexdigest()
+
+
+def _turns(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """(n,) share of all items at which each is drawn, where each group is to give its own share at any time.
+
+    The items of a group of size s are due at ``(j + u) / s``. With u = 1/2 for all, none of the groups of one item
+    would be in any sample of less than half; so u runs evenly from 0 to 1 through the groups of equal size.
+    """
+    _, first, group, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    _, kind, alike = np.unique(sizes, return_inverse=True, return_counts=True)
+    offset = (_places_within(kind, first) + 0.5) / alike[kind]
+    return (_places_within(group, np.arange(len(labels))) + offset[group]) / sizes[group]
+
+
+def _places_within(group: NDArray[np.intp], order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(n,) place of each one among those of its group, by ascending `order`."""
+    counts = np.bincount(group)
+    places = np.empty(len(group), dtype=np.intp)
+    places[np.lexsort((order, group))] = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places
 
 
 def _atoms_of(smiles: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -103,11 +103,12 @@ SAME_FORMULA = DatasetCard(
     items=POLYMORPHS,
     revision="e6efd250313c314ae3291c4c4cbfeac808a49eac9e555f7eaf102f2c14a945c8",
     strata=("reduced_formula", "prototype"),
+    matched="reduced_formula",
     recipe="consilience dataset build mp-polymorphs",
     selection=(
         "all of the 6,317 whose reduced formula occurs more than once: 418 formulas with 2 to 36 crystals, 317 of them "
         "with 2. Permuted within the column reduced_formula, composition stays where it was: what is left to agree "
-        "on is structure"
+        "on is structure (and the size of the cell; two pairs are near duplicates)"
     ),
     **OF_FOUR_TABLES,
 )
@@ -117,6 +118,7 @@ SAME_PROTOTYPE = DatasetCard(
     items=PROTOTYPES * OF_EACH,
     revision="7968fa163d277a038c86dec3c2b54817e9e41de257c8ac1ded8fb7893006d234",
     strata=("prototype", "reduced_formula"),
+    matched="prototype",
     recipe="consilience dataset build mp-prototypes-1k",
     selection=(
         "of the 6,317, the 50 structure types (anonymous formula and space group) with the most crystals of distinct "

@@ -97,7 +97,7 @@ ALL = DatasetCard(
 )
 MATCHED = DatasetCard(
     name="proteins-matched-500",
-    title="500 protein chains of the Protein Data Bank in 50 groups of equal length and amino-acid composition",
+    title="500 protein chains of the Protein Data Bank in 50 groups alike in length and amino-acid composition",
     items=GROUPS * OF_EACH,
     revision="ccb9b10851406f69debdfee66c3975bac1d88f5cf26046d7f0afbadfd3c594ea",
     dropped=DROPPED,
@@ -107,9 +107,10 @@ MATCHED = DatasetCard(
         "'proteins-matched-500/0/', each chain that is not yet in a group gathers the 9 others nearest to it in "
         "composition (sum of absolute differences of the 20 fractions) among those whose length differs by no more "
         "than 5 %; a group counts where none of them is farther than 0.25, until there are 50. "
-        "Permuted within the column matched_group, length and composition stay nearly where they were"
+        "Permuted within the column matched_group, length stays within 5 % and composition varies less than among all: "
+        "chains differ from the first of their group by 0.205 on average, two chains of the set by 0.348"
     ),
-    **COMMON | {"strata": ("matched_group", "length_bin")},
+    **COMMON | {"strata": ("matched_group", "length_bin"), "matched": "matched_group"},
 )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -42,6 +43,8 @@ def _die_with_parent() -> None:
         # Not through sys.stdin: its lock, held by a thread that waits, would stop processes forked from this one.
         while os.read(0, 4096):
             pass
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():  # whatever was started here, too
+            os.killpg(0, signal.SIGKILL)
         os._exit(75)
 
     threading.Thread(target=watch, daemon=True).start()

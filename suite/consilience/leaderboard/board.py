@@ -71,8 +71,11 @@ def build_board(
         _table(spec, entry, by_dataset[entry.name], expected, known.get(entry.name, ())) for entry in spec.datasets
     ]
     ranked = {table.name: {row.target: row.rank for row in table.rows if row.rank is not None} for table in tables}
-    molecules = {t.name: ranked[t.name] for t in tables if t.card.matter == "molecule" and ranked[t.name]}
-    return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=ranking.borda(molecules))
+    overall = []
+    for matter in dict.fromkeys(table.card.matter for table in tables):
+        alike = {t.name: ranked[t.name] for t in tables if t.card.matter == matter and ranked[t.name]}
+        overall += [row.model_copy(update={"matter": matter}) for row in ranking.borda(alike)]
+    return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=overall)
 
 
 def _refuse_strangers(spec: Spec, record: Record) -> None:

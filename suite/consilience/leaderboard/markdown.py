@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consilience.registry import get_metric
-from consilience.results import PRESET_TITLES, PRESETS, RANKED, Board, DatasetBoard, Interval, PresetName, Row
+from consilience.results import (
+    PRESET_TITLES,
+    PRESETS,
+    RANKED,
+    Board,
+    DatasetBoard,
+    Interval,
+    OverallRow,
+    PresetName,
+    Row,
+)
 
 _HEAD = """\
 # Consilience leaderboard {board}
@@ -40,9 +50,9 @@ def render(board: Board) -> str:
     """Markdown page of a board."""
     settings = board.spec.settings
     parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
-    if board.overall:
-        parts.append(_overall(board))
-    parts += [_dataset(table, settings.permutations) for table in board.datasets]
+    for matter in dict.fromkeys(row.matter for row in board.overall):
+        parts.append(_overall([row for row in board.overall if row.matter == matter]))
+    parts += [_dataset(table, settings.permutations, board.spec.dataset(table.name).strata) for table in board.datasets]
     return "\n".join(parts)
 
 
@@ -65,18 +75,16 @@ def discrimination_words(table: DatasetBoard, preset: PresetName) -> str:
     return words
 
 
-def _overall(board: Board) -> str:
-    names = list(board.overall[0].ranks)
-    rows = [
-        [str(row.rank), row.target, f"{row.borda:.2f}", *(str(row.ranks[name]) for name in names)]
-        for row in board.overall
-    ]
-    text = "Borda: the share of competitors that a target outranks, averaged over the molecular data sets; targets\n"
+def _overall(rows: Sequence[OverallRow]) -> str:
+    names = list(rows[0].ranks)
+    table = [[str(row.rank), row.target, f"{row.borda:.2f}", *(str(row.ranks[name]) for name in names)] for row in rows]
+    matter = f"{rows[0].matter}s"
+    text = f"Borda: the share of competitors that a target outranks, averaged over the data sets of {matter}; targets\n"
     text += "ranked on all of them.\n"
-    return f"## Across molecules\n\n{text}\n" + tabulated([["rank", "target", "Borda", *names], *rows], "pipe") + "\n"
+    return f"## Across {matter}\n\n{text}\n" + tabulated([["rank", "target", "Borda", *names], *table], "pipe") + "\n"
 
 
-def _dataset(table: DatasetBoard, permutations: int) -> str:
+def _dataset(table: DatasetBoard, permutations: int, strata: str | None) -> str:
     card = table.card
     energy = f"Energies: {card.energy.level_of_theory}." if card.energy else ""
     ok = [row for row in table.rows if row.state == "ok"]
@@ -84,7 +92,8 @@ def _dataset(table: DatasetBoard, permutations: int) -> str:
     parts = [
         f"## {table.name}",
         f"{card.title}. {card.items:,} {card.matter}s, revision `{table.revision[:12]}`, {card.licence}. {energy}",
-        f"References: {', '.join(table.references)}.",
+        f"References: {', '.join(table.references)}."
+        + (f" Relabellings stay within `{strata}`: what its groups share is no merit." if strata else ""),
         tabulated(main_columns(ok), "pipe"),
         _LEGEND,
         _groups(table, permutations),
