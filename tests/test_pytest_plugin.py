@@ -109,6 +109,20 @@ def test_unknown_names_stop_the_run_with_a_suggestion(tmp_path: Path) -> None:
     done = run(tmp_path, "--benchmark", "--align-datasets=qm8-1k")
     assert done.returncode == 2
     assert "qm9-1k" in done.stdout + done.stderr
+    done = run(tmp_path, "--benchmark", "--align-targets=family:chgnets")
+    assert done.returncode == 2
+    assert "family:chgnet" in done.stdout + done.stderr
+
+
+def test_targets_are_chosen_by_family_and_modality(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, "--benchmark", "--collect-only", "-q", "--align-datasets=qm9-1k",
+        "--align-targets=family:so3krates,modality:graph",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "qm9-1k::so3lr" in done.stdout
+    assert "qm9-1k::minimol" in done.stdout
+    assert "chgnet" not in done.stdout
 
 
 ADAPTER = """\

@@ -10,7 +10,7 @@ import contextlib
 import fnmatch
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--align-targets",
         metavar="NAMES",
-        help="targets, comma-separated; globs and NAME@untrained are understood",
+        help="targets, comma-separated; globs, NAME@untrained, family:NAME and modality:NAME are understood",
     )
     add(
         "--align-checkpoint",
@@ -329,8 +329,15 @@ class Run:
         elif own is None and option("align_targets"):
             from .registry import list_targets
 
-            everything = [name for target in list_targets() for name in (target, f"{target}@untrained")]
-            targets = _select(option("align_targets"), everything, "--align-targets", twins=False)
+            cards = [target.card for target in list_targets().values()]
+            everything = [name for card in cards for name in (card.name, f"{card.name}@untrained")]
+            # A board holds families and modalities, which people name more readily than their members.
+            groups: dict[str, list[str]] = {}
+            for card in cards:
+                groups.setdefault(f"family:{card.family}", []).append(card.name)
+                groups.setdefault(f"modality:{card.modality}", []).append(card.name)
+            wanted = ",".join(_expand(option("align_targets"), groups))
+            targets = _select(wanted, everything, "--align-targets", twins=False)
         self._whole_board = targets is None
         try:
             return runner.plan(
@@ -537,6 +544,24 @@ class Run:
 
 def _is_target_file(path: Path) -> bool:
     return path.suffix == ".py" and path.name.startswith("target_")
+
+
+def _expand(wanted: str, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Put the members for ``family:NAME`` and ``modality:NAME``; other words stay as they are."""
+    for word in (part.strip() for part in wanted.split(",")):
+        if not word.startswith(("family:", "modality:")):
+            yield word
+            continue
+        found = fnmatch.filter(groups, word)
+        if not found:
+            from .registry import near_names
+
+            kind = word.partition(":")[0] + ":"
+            alike = [name for name in groups if name.startswith(kind)]
+            near = near_names(word, alike) or alike
+            _stop(f"--align-targets: there is no {word}; there are: {', '.join(near)}")
+        for name in found:
+            yield from groups[name]
 
 
 def _select(

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from consilience.results import PRESETS, Board, DatasetBoard, Record
 
 from .markdown import detail_columns, discrimination_words, main_columns, tabulated
+from .words import in_words, published
+
+#: Of so many targets at most the place is put in words: beyond that the table says it better.
+MOST_WORDS = 3
 
 
 def summarize(
@@ -30,6 +34,12 @@ def summarize(
         if names:
             yield ""
             yield from _table(table, names, limit)
+            own = [record for record in records if record.dataset == table.name and record.state == "ok"]
+            if len(own) <= MOST_WORDS:
+                for record in own:
+                    # A sample's figures depend on its size: only what was measured in this run is said of it.
+                    words = in_words(record, None if limit else published().get(table.name))
+                    yield from (f"  {record.target}: {line}" for line in words)
     others = [record for record in records if record.state != "ok"]
     if others:
         yield ""
