@@ -1,0 +1,58 @@
+"""Alignment over commits with ASV: a benchmark class made of records.
+
+The work happens in the suite's own runner, which keeps a run; ASV only reads it. A model's repository has
+``benchmarks/alignment.py``::
+
+    from consilience.asv import misalignment_of_run
+
+    Alignment = misalignment_of_run(".consilience/asv.json")
+
+and, at each commit, ``pytest --benchmark target_mymodel.py --align-save asv`` before
+``asv run --python=same --set-commit-hash=$(git rev-parse HEAD)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .results import PRESETS, RANKED, Record, read_run
+
+
+def misalignment_of_run(path: str | Path) -> type:
+    """ASV benchmark of a run that ``--align-save`` kept; without cells where there is no such file yet."""
+    path = Path(path).resolve()
+    return misalignment(read_run(path).records if path.is_file() else ())
+
+
+def misalignment(records: Iterable[Record]) -> type:
+    """ASV benchmark with a series for each data set and target: 1 - score, since ASV believes that lower is better.
+
+    One Python float each: ASV takes neither numpy's floats nor dictionaries.
+    """
+    cells = {(record.dataset, record.target): record for record in records}
+
+    class Alignment:  # ASV finds it again by this name
+        """1 - calibrated alignment (beyond composition) and 1 - CKNNA (the paper's preset)."""
+
+        params = (sorted({dataset for dataset, _ in cells}), sorted({target for _, target in cells}))
+        param_names = ("dataset", "target")
+
+        def setup(self, dataset: str, target: str) -> None:
+            record = cells.get((dataset, target))
+            if record is None or record.state != "ok":
+                raise NotImplementedError  # ASV's way to skip a combination
+            self.record = record
+
+        def track_misalignment_calibrated(self, dataset: str, target: str) -> float:
+            return float(1 - (self.record.scores[RANKED].alignment.value or 0.0))
+
+        def track_misalignment_paper(self, dataset: str, target: str) -> float:
+            return float(1 - (self.record.scores[PRESETS[0]].cknna or 0.0))
+
+    tracked: Any
+    for tracked in (Alignment.track_misalignment_calibrated, Alignment.track_misalignment_paper):
+        tracked.version = "1"  # ASV would hash this file instead, and drop the history with every edit
+        tracked.unit = "1 - score"
+    return Alignment
