@@ -392,3 +392,53 @@ def test_a_cell_that_is_skipped_now_regressed(tmp_path: Path, own_cache: Path) -
     assert done.returncode == 1, done.stdout + done.stderr
     assert "it was scored in the baseline and is skipped now" in done.stdout
     assert "1 of 1 cells, which are not scored any more" in (folder / "report.md").read_text()
+
+
+def test_a_repository_that_has_its_own_benchmark_option(tmp_path: Path, own_cache: Path) -> None:
+    folder = folder_with_toy(tmp_path)
+    (folder / "conftest.py").write_text(
+        "def pytest_addoption(parser):\n    parser.addoption('--benchmark', metavar='THEIRS')\n"
+    )
+    (folder / "test_other.py").write_text(
+        "def test_other(request):\n    assert request.config.getoption('benchmark') == 'fast'\n"
+    )
+    theirs = run(folder, "--benchmark=fast", "test_other.py")
+    assert theirs.returncode == 0, theirs.stdout + theirs.stderr
+    assert "1 passed" in theirs.stdout
+    ours = run(folder, "--align", "--align-datasets=qm9-1k", "--align-limit=120", "target_toy.py")
+    assert ours.returncode == 0, ours.stdout + ours.stderr
+    assert "target_toy.py::qm9-1k::toy ok" in ours.stdout
+
+
+@pytest.mark.environment
+def test_it_works_beside_codspeed(tmp_path: Path, own_cache: Path) -> None:
+    from uv import find_uv_bin
+
+    from consilience.embedding.environments import uv_variables
+
+    # Beside the installed packages, not among them: its fixture takes the name of pytest-benchmark's.
+    extra = tmp_path / "extra"
+    command = [
+        find_uv_bin(),
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(extra),
+        "pytest-codspeed==5.0.4",
+    ]
+    subprocess.run(command, check=True, env=uv_variables())
+    folder = folder_with_toy(tmp_path)
+    options = ("--align-datasets=qm9-1k", "--align-limit=120", "target_toy.py")
+    for more in ((), ("--codspeed",)):
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:benchmark", "--benchmark", *more]
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        path = os.pathsep.join(filter(None, [str(extra), variables.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [*command, *options], cwd=folder, capture_output=True, text=True, check=False,
+            env=variables | {"PYTHONPATH": path},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "codspeed" in done.stdout
+        assert "target_toy.py::qm9-1k::toy" in done.stdout

@@ -6,6 +6,7 @@ options begin with ``--align-``: the names ``--benchmark-*`` belong to pytest-be
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fnmatch
 import os
@@ -28,6 +29,23 @@ COULD_NOT_RUN = 2
 _run_key = pytest.StashKey["Run"]()
 
 
+_FLAG: dict[str, Any] = {"action": "store_true", "dest": "align", "default": False}
+_FLAG_HELP = "score targets: those of target_*.py files given or found, else every target of the suite"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any, Any]:
+    """Add ``--benchmark`` once the repository's own conftest files have been read.
+
+    One of them may define an option of this name. Had we taken it before, their tests could not even be collected;
+    so it stays theirs, and ``--align`` is ours.
+    """
+    result = yield
+    with contextlib.suppress(ValueError, argparse.ArgumentError):  # of one group of options, of two
+        parser.getgroup("consilience").addoption("--benchmark", help="the same as --align", **_FLAG)
+    return result
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options."""
     group = parser.getgroup("consilience", "alignment of models of matter (consilience)")
@@ -35,11 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     def add(*names: str, **settings: Any) -> None:
         group.addoption(*names, **settings)
 
-    flag: dict[str, Any] = {"action": "store_true", "dest": "align", "default": False}
-    text = "score targets: those of target_*.py files given or found, else every target of the suite"
-    add("--align", help=text, **flag)
-    with contextlib.suppress(ValueError):  # another plug-in may have taken the name; --align remains
-        add("--benchmark", help="the same as --align", **flag)
+    add("--align", help=_FLAG_HELP, **_FLAG)
     add(
         "--align-targets",
         metavar="NAMES",
@@ -170,8 +184,8 @@ class AlignmentItem(pytest.Item):
         super().__init__(**settings)
         self.cell = cell
         self.record: Record | None = None
-        if self.config.getoption("benchmark_only", False) or self.config.getoption("benchmark_skip", False):
-            self.fixturenames = ("benchmark",)  # how pytest-benchmark knows a benchmark for these two options
+        if any(self.config.getoption(name, False) for name in ("benchmark_only", "benchmark_skip", "codspeed")):
+            self.fixturenames = ("benchmark",)  # how pytest-benchmark and pytest-codspeed know a benchmark
 
     def runtest(self) -> None:
         """Score the cell; fail or skip with the record's reason."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TARGET = '''
+TARGET = """
 import numpy as np
 from consilience import Card, Embedded, target
 
@@ -23,7 +23,7 @@ def load(card, weights, device):
         noise = np.array([np.random.default_rng(len(a) + int(1e6 * a.positions.std())).normal(size=24) for a in items])
         return Embedded((rows + NOISE * noise).astype(np.float32))
     return embed
-'''
+"""
 CONFIG = {
     "version": 1, "project": "toy", "repo": ".", "branches": ["main"], "environment_type": "existing",
     "pythons": ["same"], "benchmark_dir": "benchmarks", "env_dir": ".asv/env", "results_dir": ".asv/results",
@@ -42,7 +42,7 @@ Alignment = misalignment_of_run(Path(__file__).parents[1] / ".consilience" / "as
 def test_a_regression_shows_in_the_published_history(tmp_path: Path) -> None:
     def call(*command: str, when: int = 0) -> None:
         # A day between commits: ASV orders them by their dates.
-        dates = {name: f"2026-01-0{when + 1}T12:00:00" for name in ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE")}
+        dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), f"2026-01-0{when + 1}T12:00:00")
         done = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ | dates
         )
