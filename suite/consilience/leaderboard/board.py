@@ -74,6 +74,10 @@ def build_board(
     overall = []
     for matter in dict.fromkeys(table.card.matter for table in tables):
         alike = {t.name: ranked[t.name] for t in tables if t.card.matter == matter and ranked[t.name]}
+        # Across data sets only complete cases are ranked. One that a reference covers in part (metals, for a model of
+        # organic molecules) would take the best-known models out of the table; it has its own.
+        references = {name for t in tables if t.name in alike for name in t.references}
+        alike = {name: order for name, order in alike.items() if references <= set(order)}
         overall += [row.model_copy(update={"matter": matter}) for row in ranking.borda(alike)]
     return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=overall)
 

@@ -79,8 +79,8 @@ def _overall(rows: Sequence[OverallRow]) -> str:
     names = list(rows[0].ranks)
     table = [[str(row.rank), row.target, f"{row.borda:.2f}", *(str(row.ranks[name]) for name in names)] for row in rows]
     matter = f"{rows[0].matter}s"
-    text = f"Borda: the share of competitors that a target outranks, averaged over the data sets of {matter}; targets\n"
-    text += "ranked on all of them.\n"
+    text = f"Borda: the share of competitors that a target outranks, averaged over the data sets of {matter} that\n"
+    text += "all their references cover; targets ranked on all of these.\n"
     return f"## Across {matter}\n\n{text}\n" + tabulated([["rank", "target", "Borda", *names], *table], "pipe") + "\n"
 
 
