@@ -284,7 +284,7 @@ def test_own_data_are_not_published(tmp_path: Path) -> None:
     board.mkdir()
     (board / "spec.toml").write_bytes(DEFAULT_SPEC.read_bytes())
     own_molecules(folder / "mine.extxyz", 3)
-    for wanted in ("mine.extxyz", "qm9-1k,proteins-500"):
+    for wanted in ("mine.extxyz", "qm9-1k,mp-prototypes-1k"):
         options = (f"--align-datasets={wanted}", "--align-publish=board")
         done = run(folder, "--benchmark", "target_toy.py", *options)
         assert done.returncode == 2, done.stdout + done.stderr
