@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .registry import UnknownNameError, get_dataset
+from .registry import get_dataset
 
 if TYPE_CHECKING:
     from .datasets.items import Items
@@ -115,5 +115,5 @@ def _ids_of(name: str, items: Items) -> set[str] | None:
         if not set(entry.card.lineage) & set(items.card.lineage):
             return None
         return set(items.ids if name == items.name else open_dataset(name).ids)
-    except (UnknownNameError, LookupError):  # registered but not built here counts as not known
+    except (LookupError, ValueError):  # no data set, one that is not built here, or one whose table is damaged
         return None

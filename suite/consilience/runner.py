@@ -375,7 +375,8 @@ class Runner:
 
     def _provenance(self, cell: Cell, embedding: Embedding) -> Provenance:
         commit, dirty = repository_state()
-        built = find_built(cell.dataset)
+        # Of a data set that its card pins, the card names the sources.
+        built = find_built(cell.dataset) if self.items(cell.dataset).card.revision is None else None
         return Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             suite_version=__version__,

@@ -14,12 +14,10 @@ from filelock import FileLock
 
 from consilience.cache import cache_dir
 from consilience.embedding.environments import EnvironmentBuildError, Header, ensure, packages_of
-from consilience.embedding.process import EmbeddingFailedError, run_job
+from consilience.embedding.process import EmbeddingFailedError, Progress, run_job
 from consilience.embedding.shards import write_atomically
 from consilience.registry import DatasetEntry
 from consilience.weights import sha256_of
-
-Progress = Callable[[int, int], None]
 
 
 class BuildFailedError(RuntimeError):
