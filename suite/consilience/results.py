@@ -214,6 +214,12 @@ class PairFigures(_Model):
     """max(0, (cknna - threshold) / (1 - threshold)), the threshold being the 95 % quantile of a permutation null."""
     p_value: Figure
     """Permutation p."""
+    low: Figure = None
+    """Lower end of the 95 % interval of `calibrated`, from the halves of random splits of the items."""
+    high: Figure = None
+    """Its upper end."""
+    metrics: dict[str, Figure] = {}
+    """Every other pair metric, as measured; a directed one as ``_to`` (first to second) and ``_from``."""
 
 
 class Pair(_Model):

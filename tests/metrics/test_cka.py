@@ -1,7 +1,9 @@
+import sys
+
 import numpy as np
 import pytest
 
-from consilience.metrics import DegenerateInputWarning, cka
+from consilience.metrics import DegenerateInputWarning, alignment_matrices, cka
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
@@ -26,3 +28,21 @@ def test_degenerate_and_errors(pair):
     with pytest.raises(ValueError, match="x: needs at least 4 rows, found 3"):
         cka(x[:3], y[:3])
     assert 0 <= cka(x[:3], y[:3], unbiased=False) <= 1
+
+
+def test_all_pairs_without_kernels_agree_with_the_definition(trap, oracle, monkeypatch):
+    x, y = (np.asarray(z, float) for z in trap)
+    expected = oracle.cka(x - x[0], y - y[0], True)
+    found = alignment_matrices({"x": trap[0], "y": trap[1]}, metrics=["cka"])["cka"]
+    assert found[0, 1] == found[1, 0] == pytest.approx(expected, abs=1e-9)
+    assert (np.diag(found) == 1).all()
+    monkeypatch.setattr(sys.modules["consilience.metrics.matrices"], "LARGEST_DENSE", len(x) - 1)
+    assert cka(*trap) == found[0, 1]
+
+
+def test_blocks_of_rows_add_up(pair, monkeypatch):
+    x, y = pair
+    monkeypatch.setattr(sys.modules["consilience.metrics.cka"], "_ROWS", 7)
+    assert alignment_matrices({"x": x, "y": y}, metrics=["cka"])["cka"][0, 1] == pytest.approx(cka(x, y), abs=1e-12)
+    with pytest.raises(ValueError, match="needs at least 4 rows, found 3"):
+        alignment_matrices({"x": x[:3], "y": y[:3]}, metrics=["cka"])

@@ -15,6 +15,7 @@ from consilience.metrics import cknna, prepare
 from consilience.metrics.resampling import draw_halves
 from consilience.registry import get_target
 from consilience.results import PresetScore
+from consilience.scoring import panel as panel_module
 from consilience.scoring.panel import Panel
 from consilience.spec import SpecSettings
 
@@ -209,3 +210,15 @@ def test_strata_of_a_panel_are_those_of_the_items_left(polymorphs: Items) -> Non
         one.score(target("c"), rows)["scores"]["standardized"] for one, rows in ((whole, some), (part, some.take(kept)))
     )
     assert got == wanted
+
+
+def test_many_items_are_scored_in_tiles_and_score_the_same(
+    scores: dict[str, PresetScore], views: dict[str, Embedding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panel_module, "LARGEST_DENSE", N - 1)
+    references = {name: (target(name), views[name]) for name in ("first", "second")}
+    tiled = Panel(NoItems(N), SETTINGS, references).score(target("near"), views["near"])["scores"]["paper"]  # type: ignore[arg-type]
+    assert tiled.alignment == scores["near"].alignment
+    assert tiled.metrics.keys() == scores["near"].metrics.keys()
+    for name, value in scores["near"].metrics.items():
+        assert tiled.metrics[name] == pytest.approx(value, abs=1e-5), name

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import numpy.typing as npt
 
 from consilience.cards import MetricCard
@@ -11,7 +14,11 @@ from .arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
 from .centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
 from .collection import Collection
 from .correlations import relabelled_correlations
+from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
+
+#: Rows of both embeddings that are multiplied at a time.
+_ROWS = 4096
 
 
 @metric(
@@ -51,6 +58,8 @@ def cka(x: npt.ArrayLike, y: npt.ArrayLike, *, unbiased: bool = True) -> float:
     ----------
     S. Kornblith et al., ICML 2019, arXiv:1905.00414; L. Song et al., JMLR 13, 1393 (2012), equation 5.
     """
+    if unbiased and is_large(x, y):
+        return score_pair("cka", x, y)[0]
     x, y = as_pair(x, y, minimum=4 if unbiased else 2)
     if undefined("CKA", x=x, y=y):
         return float("nan")
@@ -71,4 +80,41 @@ def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
     return relabelled_correlations(collection, _centered_kernel, "CKA", permutations)
 
 
-pairwise("cka", Pairwise(state=_centered_kernel, score=_score, relabelled=relabelled_correlation, null=_null))
+def _matrix(collection: Collection, k: int) -> FloatArray:
+    """CKA of all pairs from the (d_x, d_y) products of centred columns; no (n, n) matrix is made.
+
+    With centred columns a kernel's rows sum to 0, so that without its diagonal a they sum to -a. Song et al.'s
+    equation 5 needs these sums and ``sum_ij K_ij L_ij = |X^T Y|^2`` alone.
+    """
+    sources, n = collection.sources, len(collection)
+    if n < 4:
+        raise ValueError(f"{sources[0].name}: needs at least 4 rows, found {n}")
+    found = np.ones((len(sources), len(sources)))
+    dependence = np.empty_like(found)
+
+    def one(pair: tuple[int, int], scratch: dict[str, Any]) -> None:
+        i, j = pair
+        product, diagonals = np.zeros((sources[i].x.shape[1], sources[j].x.shape[1])), 0.0
+        sums = np.zeros(2)
+        for start in range(0, n, _ROWS):
+            x, y = (sources[model].rows(slice(start, start + _ROWS), np.float64) for model in pair)
+            product += x.T @ y
+            a, b = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
+            diagonals += float(a @ b)
+            sums += a.sum(), b.sum()
+        without = float(np.square(product).sum()) - diagonals
+        dependence[i, j] = without + sums[0] * sums[1] / ((n - 1) * (n - 2)) - 2 * diagonals / (n - 2)
+
+    models = range(len(sources))
+    collection.run("CKA", one, [(i, j) for i in models for j in range(i, len(sources))])
+    for i in models:
+        for j in range(i + 1, len(sources)):
+            scale = dependence[i, i] * dependence[j, j]
+            found[i, j] = found[j, i] = dependence[i, j] / np.sqrt(scale) if scale > 0 else np.nan
+    return found
+
+
+pairwise(
+    "cka",
+    Pairwise(state=_centered_kernel, score=_score, relabelled=relabelled_correlation, null=_null, matrix=_matrix),
+)

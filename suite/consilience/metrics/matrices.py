@@ -67,8 +67,7 @@ def alignment_matrices(
     Neighbour lists are made once per embedding (exactly, see :func:`~consilience.metrics.neighbors`); CKNNA and
     mutual kNN of a pair come from two lists. dCor and information imbalance of all pairs come from one pass
     over tiles of distances, I_dCor from a second one with its own scaling. Memory holds tiles and lists, never
-    an (n, n) matrix, so embeddings may be memory-mapped files. CKA is the exception: pair by pair, with one
-    (n, n) float64 matrix per embedding.
+    an (n, n) matrix, so embeddings may be memory-mapped files. CKA comes from the products of centred columns.
 
     Parameters
     ----------

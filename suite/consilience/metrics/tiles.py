@@ -7,6 +7,7 @@ pairs come from one pass, which makes no (n, n) array.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -183,9 +184,13 @@ def run(
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Hold the libraries' own thread pools to one thread."""
-    import torch
     from threadpoolctl import threadpool_limits
 
+    torch = sys.modules.get("torch")  # takes a second to import; one that nobody has imported runs no threads
+    if torch is None:
+        with threadpool_limits(1):
+            yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.metrics import calibration_matrices, prepare
+from consilience.metrics import (
+    DegenerateInputWarning,
+    NeighborKernel,
+    alignment_matrices,
+    calibration_matrices,
+    interval_from,
+    prepare,
+)
+from consilience.metrics.resampling import draw_halves
+from consilience.registry import get_metric, list_metrics
 from consilience.results import PRESETS, Pair, PairFigures, PresetName
 
 if TYPE_CHECKING:
@@ -72,19 +82,53 @@ def _score(
     shared = items if common.all() else items.select(common)
     names = list(rows)
     scores: dict[tuple[str, str], dict[PresetName, PairFigures]] = {pair: {} for pair in combinations(names, 2)}
+    halves = draw_halves(len(shared), settings.subsamples // 2, seed=settings.seed)
     for preset in PRESETS:
         prepared = {name: prepare_in(preset, one, shared) for name, one in rows.items()}
         found = calibration_matrices(
             prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
             alpha=settings.alpha, strata=None if strata is None else shared.strata(strata),
         )["cknna"]  # fmt: skip
+        others = _other_metrics(prepared)
+        kernels = [NeighborKernel(prepared[name], settings.k) for name in names]
         for (i, first), (j, second) in combinations(enumerate(names), 2):
+            low, high = _interval(kernels[i], kernels[j], halves, found.null_quantile[i, j])
+            metrics = {}
+            for metric, values in others.items():
+                if get_metric(metric).card.symmetric:
+                    metrics[metric] = values[i, j]
+                else:
+                    metrics[f"{metric}_to"], metrics[f"{metric}_from"] = values[i, j], values[j, i]
             scores[first, second][preset] = PairFigures(
-                cknna=found.score[i, j], calibrated=found.calibrated[i, j], p_value=found.p_value[i, j]
-            )
+                cknna=found.score[i, j], calibrated=found.calibrated[i, j], p_value=found.p_value[i, j],
+                low=low, high=high, metrics=metrics,
+            )  # fmt: skip
     return [
         Pair(first=first, second=second, items=int(common.sum()), scores=s) for (first, second), s in scores.items()
     ]
+
+
+def other_pair_metrics() -> list[str]:
+    """Every registered pair metric but CKNNA, which is calibrated."""
+    return [name for name, entry in list_metrics().items() if entry.card.inputs == "pair" and name != "cknna"]
+
+
+def _other_metrics(prepared: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    with warnings.catch_warnings():
+        # A control such as size leaves some metrics undefined; the pair says so with a null.
+        warnings.simplefilter("ignore", DegenerateInputWarning)
+        return alignment_matrices(prepared, metrics=other_pair_metrics()).matrices
+
+
+def _interval(
+    a: NeighborKernel, b: NeighborKernel, halves: NDArray[np.intp], threshold: float
+) -> tuple[float | None, float | None]:
+    """Interval of a pair's calibrated score: that of CKNNA, put on the calibrated scale."""
+    if not threshold < 1:
+        return None, None
+    found = interval_from(a, b, halves=halves)
+    low, high = (max(0.0, (end - threshold) / (1 - threshold)) for end in (found.low, found.high))
+    return low, high
 
 
 def prepare_in(preset: PresetName, features: NDArray[np.float32], items: Items) -> NDArray[np.float64]:

@@ -123,7 +123,7 @@ def _ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int
             predicted[test] = y[train].mean()
             continue
         standard = (x[:, kept] - mean[kept]) / scale[kept]
-        model = RidgeCV(alphas=_RIDGE).fit(standard[train], y[train])
+        model = RidgeCV(alphas=_RIDGE, gcv_mode="svd").fit(standard[train], y[train])
         predicted[test] = model.predict(standard[test])
     return predicted
 

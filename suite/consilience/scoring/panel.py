@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.metrics import DegenerateInputWarning
+from consilience.metrics import DegenerateInputWarning, alignment_matrices
 from consilience.metrics.calibration import Calibration, calibrate_from
 from consilience.metrics.cknna import cknna_from
+from consilience.metrics.matrices import LARGEST_DENSE
 from consilience.metrics.neighbor_kernel import NeighborKernel
 from consilience.metrics.pairs import parts_of
 from consilience.metrics.resampling import draw_halves, draw_permutations
 from consilience.metrics.subsampling import Interval as ScoreInterval
 from consilience.metrics.subsampling import draws_around, subsample_scores
-from consilience.registry import list_metrics
+from consilience.metrics.tiles import run
+from consilience.registry import get_metric, list_metrics
 from consilience.results import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
 from consilience.spec import SpecSettings
 
-from .all_pairs import prepare_in
+from .all_pairs import other_pair_metrics, prepare_in
 from .energy import energy_error, probe
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ class Prepared:
             parts = parts_of(metric)
             self._states[metric] = parts.describe(self.rows, parts.neighbors)
         return self._states[metric]
+
+    def complete(self) -> None:
+        """Make whatever scoring will ask for."""
+        _ = self.kernel
+        if len(self.rows) <= LARGEST_DENSE:
+            for metric in other_pair_metrics():
+                self.state(metric)
 
 
 class Panel:
@@ -119,6 +128,9 @@ class Panel:
             return self._restrict(usable).score(target, embedding.take(usable), twin and twin.take(usable))
         features = embedding.features
         prepared = {preset: self._prepare(features, preset) for preset in PRESETS}
+        others = [self._reference(name, preset) for name in self._outside(target) for preset in PRESETS]
+        # Each is on its own: as many at a time as there are cores.
+        run(lambda one, _: one.complete(), [*prepared.values(), *others])
         scores = {preset: self._against_references(target, prepared[preset], preset) for preset in PRESETS}
         return {
             "scores": scores,
@@ -132,10 +144,9 @@ class Panel:
         pairs: dict[str, PairScore] = {}
         calibrations: list[Calibration] = []
         draws: list[Rows] = []
-        for name, (reference, _) in self.references.items():
-            if reference.card.family == target.card.family:
-                continue
-            other = self._reference(name, preset)
+        others = {name: self._reference(name, preset) for name in self._outside(target)}
+        metrics = _other_metrics(prepared, others)
+        for name, other in others.items():
             calibration = self._calibrate(prepared, other)
             calibrations.append(calibration)
             halves = subsample_scores(prepared.kernel, other.kernel, self._halves)
@@ -146,7 +157,7 @@ class Panel:
                 null_quantile=calibration.null_quantile,
                 p_value=calibration.p_value,
                 calibrated=calibration.calibrated,
-                metrics=_other_metrics(prepared, other),
+                metrics=metrics[name],
             )
         alignment = Interval(value=None)
         kept: list[float | None] = []
@@ -170,6 +181,10 @@ class Panel:
             draws=kept,
             self_alignment=cknna_from(prepared.kernel, prepared.kernel),
         )
+
+    def _outside(self, target: Target) -> list[str]:
+        """Names of the references outside the target's own family."""
+        return [name for name, (other, _) in self.references.items() if other.card.family != target.card.family]
 
     def _against_twin(self, prepared: Prepared, twin: Embedding, preset: PresetName) -> Twin:
         other = self._prepare(twin.features, preset)
@@ -226,20 +241,30 @@ def _scale(scores: Rows, calibration: Calibration) -> Rows:
     return (scores - calibration.null_quantile) / room if room > 0 else np.zeros_like(scores)
 
 
-def _other_metrics(a: Prepared, b: Prepared) -> dict[str, float | None]:
-    """Every registered pair metric but CKNNA; a directed one gives two figures, to and from the reference."""
-    found: dict[str, float | None] = {}
-    for name, entry in list_metrics().items():
-        if entry.card.inputs != "pair" or name == "cknna":
-            continue
-        with warnings.catch_warnings():
-            # A control such as size leaves some metrics undefined; the record says so with a null.
-            warnings.simplefilter("ignore", DegenerateInputWarning)
-            value = parts_of(name).score(a.state(name), b.state(name))
-        if isinstance(value, tuple):
-            found[f"{name}_to"], found[f"{name}_from"] = (float(part) for part in value)
-        else:
-            found[name] = float(value)
+def _other_metrics(prepared: Prepared, others: Mapping[str, Prepared]) -> dict[str, dict[str, float | None]]:
+    """The metrics against each of the others; a directed one gives two figures, to and from the reference."""
+    found: dict[str, dict[str, float | None]] = {name: {} for name in others}
+    names = other_pair_metrics()
+    with warnings.catch_warnings():
+        # A control such as size leaves some metrics undefined; the record says so with a null.
+        warnings.simplefilter("ignore", DegenerateInputWarning)
+        # Beyond some thousand items no (n, n) matrix is held: one pass over tiles serves all of them.
+        large = len(prepared.rows) > LARGEST_DENSE and len(others) > 0
+        rows = [prepared.rows, *(other.rows for other in others.values())] if large else []
+        tiled = alignment_matrices({str(i): one for i, one in enumerate(rows)}, metrics=names) if large else None
+        for number, (other, values) in enumerate(zip(others.values(), found.values(), strict=True), start=1):
+            for name in names:
+                value: Any
+                if tiled is None:
+                    value = parts_of(name).score(prepared.state(name), other.state(name))
+                elif get_metric(name).card.symmetric:
+                    value = tiled[name][0, number]
+                else:
+                    value = tiled[name][0, number], tiled[name][number, 0]
+                if isinstance(value, tuple):
+                    values[f"{name}_to"], values[f"{name}_from"] = (float(part) for part in value)
+                else:
+                    values[name] = float(value)
     return found
 
 

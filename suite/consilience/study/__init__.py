@@ -1,0 +1,11 @@
+"""What a board says beyond its table: the analyses behind the figures, each with its numbers.
+
+:class:`Study` holds a board, its records and pairs, and the embeddings at hand; a figure is one file in ``figures/``.
+"""
+
+from __future__ import annotations
+
+from .core import Study
+from .figure import Drawing, FigureCard, figure, list_figures
+
+__all__ = ["Drawing", "FigureCard", "Study", "figure", "list_figures"]
