@@ -381,6 +381,23 @@ class OverallRow(_Model):
     """Rank on each data set."""
 
 
+class Generality(_Model):
+    """How far a target's alignment holds up on data unlike what it was trained on."""
+
+    target: str
+    """Target."""
+    in_distribution: float
+    """Its alignment as a share of the data set's highest, mean over the data sets in distribution for it."""
+    out_of_distribution: float
+    """The same over those out of distribution."""
+    generality: Figure
+    """Out of distribution relative to in distribution; 1: it keeps its place among the others."""
+    datasets_in: tuple[Name, ...]
+    """Data sets in distribution for it."""
+    datasets_out: tuple[Name, ...]
+    """Data sets out of distribution for it."""
+
+
 class Board(_Model):
     """A published board."""
 
@@ -396,6 +413,8 @@ class Board(_Model):
     """One table each."""
     overall: list[OverallRow] = []
     """Targets ranked on every data set of a kind of matter, one kind after another."""
+    generality: list[Generality] = []
+    """Targets ranked both in and out of distribution, the most general first."""
 
 
 class SavedRun(_Model):
@@ -548,8 +567,11 @@ def _rounded(value: Any) -> Any:
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema of records and boards, by file name."""
+    """JSON Schema of everything that is published or handed in, by file name."""
+    from .leaderboard.submission import SUBMISSION_VERSION, Manifest  # which is made of records
+
     return {
+        f"submission.v{SUBMISSION_VERSION}.json": Manifest.model_json_schema(mode="serialization"),
         f"record.v{RECORD_VERSION}.json": Record.model_json_schema(mode="serialization"),
         "pairs.v1.json": AllPairs.model_json_schema(mode="serialization"),
         f"board.v{BOARD_VERSION}.json": Board.model_json_schema(mode="serialization"),

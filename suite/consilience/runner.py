@@ -11,7 +11,7 @@ import json
 import subprocess
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -267,15 +267,21 @@ class Runner:
             return True
         return self.store.get(identify(target, items)) is not None
 
-    def all_pairs(self, dataset: str, targets: Iterable[str]) -> AllPairs:
-        """Score all pairs of those of the targets whose embeddings are at hand; nothing is embedded for it."""
+    def all_pairs(
+        self, dataset: str, targets: Iterable[str], *, submitted: Mapping[str, Embedding] | None = None
+    ) -> AllPairs:
+        """Score all pairs of those of the targets whose embeddings are at hand; nothing is embedded for it.
+
+        What was `submitted` comes with its embedding: no target here has to be able to make it.
+        """
         from .scoring.all_pairs import score_all_pairs
 
         items = self.items(dataset)
         found = {}
+        handed = submitted or {}
         for name in targets:
             try:
-                embedding = self.store.get(identify(get_target(name), items))
+                embedding = handed[name] if name in handed else self.store.get(identify(get_target(name), items))
             except LookupError:  # a user's checkpoint: its file is elsewhere
                 continue
             if embedding is not None and embedding.embedded.mean() >= self.spec.settings.least_coverage:

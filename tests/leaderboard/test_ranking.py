@@ -5,7 +5,7 @@ import pytest
 
 from consilience.cards import Card
 from consilience.leaderboard import ranking
-from consilience.results import Interval, PairScore, PresetScore, Record, Twin
+from consilience.results import Interval, PairScore, PresetScore, Record, Row, Twin
 
 
 def test_equal_scores_share_the_better_rank() -> None:
@@ -31,6 +31,29 @@ def test_borda_counts_complete_cases_only() -> None:
     assert [row.borda for row in rows] == [1.0, 0.25, 0.25]
     assert [row.rank for row in rows] == [1, 2, 2]
     assert ranking.borda({"x": {"a": 1, "b": 2}}) == []
+
+
+def row(target: str, value: float, distribution: str, *, rank: int | None = 1) -> Row:
+    return Row(
+        target=target, title=target, family=target, modality="atoms", control=rank is None, reference=False,
+        state="ok", reason=None, rank=rank, distribution=distribution, coverage=1,
+        alignment={"beyond_composition": Interval(value=value)},
+    )  # fmt: skip
+
+
+def test_generality_is_the_standing_out_of_distribution_relative_to_that_in() -> None:
+    tables = {
+        "home": [row("a", 0.5, "in"), row("b", 0.4, "in"), row("c", 0.3, "unknown")],
+        "abroad": [row("a", 0.05, "out"), row("b", 0.1, "out"), row("c", 0.1, "out")],
+        "elsewhere": [row("a", 0.2, "out"), row("b", 0.9, "out", rank=None)],
+    }
+    found = {one.target: one for one in ranking.generality(tables)}
+    assert list(found) == ["b", "a"]  # of c, nobody says what it was trained on
+    assert found["b"].generality == pytest.approx(1 / 0.8)
+    assert found["a"].out_of_distribution == pytest.approx((0.5 + 1) / 2)
+    assert found["a"].generality == pytest.approx(0.75)
+    assert found["a"].datasets_out == ("abroad", "elsewhere")
+    assert ranking.generality({"home": [row("a", 0.0, "in")]}) == []
 
 
 def record(name: str, modality: str, pairs: dict[str, float], *, trained: bool = True) -> Record:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from consilience import registry
 from consilience.cli import main
 from consilience.embedding.store import SHIPPED, Embedding, Identity, Store, identify, parse_embedding, write_embedding
+from consilience.leaderboard.groups import read_pairs
 from consilience.leaderboard.submission import complete_card, pack, read_archive, verify_submission
 from consilience.leaderboard.verify import Report, target_of, verify_board
 from consilience.registry import get_target, load_target_file
@@ -160,6 +161,12 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
     row = next(r for r in json.loads((board / "leaderboard.json").read_text())["datasets"][0]["rows"]
                if r["target"] == "distances")  # fmt: skip
     assert row["rank"] is not None
+    pairs = {pair.second if pair.first == "distances" else pair.first: pair
+             for pair in read_pairs(board, DATASET).pairs if "distances" in (pair.first, pair.second)}  # fmt: skip
+    reference = pairs["chgnet-0.3.0"].scores["beyond_composition"]
+    scored = record.scores["beyond_composition"].pairs["chgnet-0.3.0"]
+    assert reference.cknna == pytest.approx(scored.cknna, abs=1e-6)
+    assert reference.metrics["cka"] == pytest.approx(scored.metrics["cka"], abs=1e-5)
     # The board can be verified by anybody from then on: the embedding lies in its folder.
     report = verify_board(board)
     assert told(report) == ""

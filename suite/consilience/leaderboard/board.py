@@ -79,7 +79,8 @@ def build_board(
         references = {name for t in tables if t.name in alike for name in t.references}
         alike = {name: order for name, order in alike.items() if references <= set(order)}
         overall += [row.model_copy(update={"matter": matter}) for row in ranking.borda(alike)]
-    return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=overall)
+    generality = ranking.generality({table.name: table.rows for table in tables})
+    return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=overall, generality=generality)
 
 
 def _refuse_strangers(spec: Spec, record: Record) -> None:

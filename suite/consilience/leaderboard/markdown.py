@@ -11,6 +11,7 @@ from consilience.results import (
     RANKED,
     Board,
     DatasetBoard,
+    Generality,
     Interval,
     OverallRow,
     PresetName,
@@ -33,8 +34,9 @@ Built from the records in `results/`; do not edit.
 """
 
 _LEGEND = (
-    "(c) control, (r) reference. Parameters count the weights; in/out: whether the target was trained on a collection "
-    "that holds these items or near relatives of them."
+    "(c) control, (r) reference. Parameters count the weights. Contamination (in/out): in, where the target was "
+    "trained on a collection that holds these items or near relatives of them, with the share of the very items that "
+    "it has seen where its training items are known by id; unknown, where nobody says. None of them costs a rank."
 )
 _DETAILS = (
     "dCor (distance correlation, unbiased and squared), CKA, mutual kNN, I_dCor (correlation of intrinsic dimension): "
@@ -52,6 +54,8 @@ def render(board: Board) -> str:
     parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
     for matter in dict.fromkeys(row.matter for row in board.overall):
         parts.append(_overall([row for row in board.overall if row.matter == matter]))
+    if board.generality:
+        parts.append(_generality(board.generality))
     parts += [_dataset(table, settings.permutations, board.spec.dataset(table.name).strata) for table in board.datasets]
     return "\n".join(parts)
 
@@ -82,6 +86,26 @@ def _overall(rows: Sequence[OverallRow]) -> str:
     text = f"Borda: the share of competitors that a target outranks, averaged over the data sets of {matter} that\n"
     text += "all their references cover; targets ranked on all of these.\n"
     return f"## Across {matter}\n\n{text}\n" + tabulated([["rank", "target", "Borda", *names], *table], "pipe") + "\n"
+
+
+def _generality(rows: Sequence[Generality]) -> str:
+    head = ["target", "generality", "in distribution", "out of distribution", "in", "out"]
+    table = [
+        [
+            row.target,
+            _number(row.generality, 2),
+            f"{row.in_distribution:.2f}",
+            f"{row.out_of_distribution:.2f}",
+            ", ".join(row.datasets_in),
+            ", ".join(row.datasets_out),
+        ]
+        for row in rows
+    ]
+    text = (
+        "Alignment as a share of the data set's highest, averaged over the data sets in and out of distribution for\n"
+        "each target; their ratio says whether it keeps its place on matter that it was not trained on.\n"
+    )
+    return f"## Generality\n\n{text}\n" + tabulated([head, *table], "pipe") + "\n"
 
 
 def _dataset(table: DatasetBoard, permutations: int, strata: str | None) -> str:

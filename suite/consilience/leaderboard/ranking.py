@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.registry import UNTRAINED
-from consilience.results import RANKED, Discrimination, OverallRow, PresetName, Record
+from consilience.results import RANKED, Discrimination, Generality, OverallRow, PresetName, Record, Row
 
 
 def ranks(scores: Mapping[str, float]) -> dict[str, int]:
@@ -59,6 +59,41 @@ def borda(tables: Mapping[str, Mapping[str, int]]) -> list[OverallRow]:
         for name in complete
     ]
     return sorted(rows, key=lambda row: (row.rank, row.target))
+
+
+def generality(tables: Mapping[str, Sequence[Row]]) -> list[Generality]:
+    """Alignment out of distribution relative to in distribution, of the targets that were ranked on both.
+
+    How far models agree at all depends on the data set, so that each figure is first divided by the highest of its
+    data set. Where a target's training data are not known (``unknown``), the data set counts on neither side.
+
+    Parameters
+    ----------
+    tables
+        Rows of each data set.
+    """
+    shares: dict[str, dict[str, dict[str, float]]] = {}
+    for name, rows in tables.items():
+        values = {row.target: row.alignment[RANKED].value or 0.0 for row in rows if row.rank is not None}
+        best = max(values.values(), default=0.0)
+        for row in rows:
+            if best > 0 and row.target in values and row.distribution in ("in", "out"):
+                shares.setdefault(row.target, {}).setdefault(row.distribution, {})[name] = values[row.target] / best
+    found = []
+    for target, sides in shares.items():
+        if len(sides) == 2:
+            inside, outside = (float(np.mean(list(sides[side].values()))) for side in ("in", "out"))
+            found.append(
+                Generality(
+                    target=target,
+                    in_distribution=inside,
+                    out_of_distribution=outside,
+                    generality=outside / inside if inside > 0 else None,
+                    datasets_in=tuple(sides["in"]),
+                    datasets_out=tuple(sides["out"]),
+                )
+            )
+    return sorted(found, key=lambda row: (-(row.generality or 0.0), row.target))
 
 
 def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Discrimination:

@@ -15,7 +15,7 @@ import re
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -38,7 +38,7 @@ from consilience.embedding.store import (
     write_embedding,
 )
 from consilience.registry import PACKAGE, UNTRAINED, Target
-from consilience.results import Record, parse_record, read_record, refuse_newer, to_json
+from consilience.results import AllPairs, Record, parse_record, read_record, refuse_newer, to_json
 from consilience.runner import Cell, Runner
 from consilience.weights import sha256_of
 
@@ -258,7 +258,12 @@ def add_submission(path: Path, folder: Path, runner: Runner) -> Report:
     for cell in cells:
         if cell.identity is not None and cell.embedding is not None:
             write_embedding(embedding_path(folder, cell.identity), cell.identity, cell.embedding)
-    publish(folder, [cell.record for cell in cells])
+    submitted = {cell.record.dataset: {cell.record.target: cell.embedding} for cell in cells if cell.embedding}
+
+    def all_pairs(dataset: str, targets: Iterable[str]) -> AllPairs:
+        return runner.all_pairs(dataset, targets, submitted=submitted.get(dataset, {}))
+
+    publish(folder, [cell.record for cell in cells], all_pairs=all_pairs)
     return report
 
 

@@ -56,9 +56,15 @@ class Prepared:
             self._states[metric] = parts.describe(self.rows, parts.neighbors)
         return self._states[metric]
 
-    def complete(self) -> None:
+    @cached_property
+    def singles(self) -> dict[str, float]:
+        """Metrics of the embedding alone."""
+        return _singles(self.rows)
+
+    def complete(self, halves: NDArray[np.intp], *, singles: bool) -> None:
         """Make whatever scoring will ask for."""
-        _ = self.kernel
+        self.kernel.subsampled(halves)
+        _ = self.singles if singles else None
         if len(self.rows) <= LARGEST_DENSE:
             for metric in other_pair_metrics():
                 self.state(metric)
@@ -126,15 +132,17 @@ class Panel:
             usable &= twin.embedded
         if not usable.all():
             return self._restrict(usable).score(target, embedding.take(usable), twin and twin.take(usable))
+        _ = self._halves  # drawn once, before threads ask for it
         features = embedding.features
         prepared = {preset: self._prepare(features, preset) for preset in PRESETS}
         others = [self._reference(name, preset) for name in self._outside(target) for preset in PRESETS]
         # Each is on its own: as many at a time as there are cores.
-        run(lambda one, _: one.complete(), [*prepared.values(), *others])
+        tasks = [(one, True) for one in prepared.values()] + [(one, False) for one in others]
+        run(lambda task, _: task[0].complete(self._halves, singles=task[1]), tasks)
         scores = {preset: self._against_references(target, prepared[preset], preset) for preset in PRESETS}
         return {
             "scores": scores,
-            "singles": {preset: _singles(prepared[preset].rows) for preset in PRESETS},
+            "singles": {preset: prepared[preset].singles for preset in PRESETS},
             "twin": {} if twin is None else {p: self._against_twin(prepared[p], twin, p) for p in PRESETS},
             "energy": self._energy(embedding) if target.trained else None,  # a twin only echoes fitted atom energies
             "probe": self._probe(features),
