@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from consilience.registry import get_dataset, get_target
+from consilience.registry import PACKAGE, get_dataset, get_target
 from consilience.results import PRESETS, RANKED, Board, DatasetBoard, Interval, Pair, Record, Row, Sanity, read_record
 from consilience.spec import Spec, SpecDataset
 
@@ -199,3 +199,28 @@ def _sanity(records: Mapping[str, Record]) -> Sanity:
         self_alignment=min(selves) if selves else None,
         random_gaussian=Interval.model_validate(interval.model_dump()) if interval else None,
     )
+
+
+def find_board(name: str | Path, *, own: bool = True) -> Path:
+    """Folder of a published board, by its path or by its version.
+
+    A version is looked for in ``leaderboard/`` here, in what the package brings, and in the suite's own repository.
+
+    Parameters
+    ----------
+    name
+        Path or version.
+    own
+        False to take only what came with the suite, whatever lies in the current folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such board.
+    """
+    tried = [Path(name), Path("leaderboard") / name] if own else []
+    tried += [PACKAGE / "data" / "boards" / name, PACKAGE.parents[1] / "leaderboard" / name]
+    for path in tried:
+        if (path / "spec.toml").is_file():
+            return path
+    raise FileNotFoundError(f"board: expected a folder with spec.toml or a version such as v1, found {str(name)!r}")

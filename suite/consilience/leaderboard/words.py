@@ -5,26 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 
-from consilience.registry import PACKAGE, UNTRAINED
+from consilience.registry import UNTRAINED
 from consilience.results import RANKED, Board, DatasetBoard, Interval, Record, Row
 
-#: The board that travels with the package, and where it lies in a checkout.
-_SHIPPED = (PACKAGE / "data" / "board.json", PACKAGE.parents[1] / "leaderboard" / "v1" / "leaderboard.json")
+from .board import find_board
 
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, DatasetBoard]:
     """Tables of the published board by data set; empty where the package came without it, or with an older one."""
-    for path in map(Path, _SHIPPED):
-        if path.is_file():
-            try:
-                board = Board.model_validate(json.loads(path.read_text("utf-8")))
-            except ValueError:  # of another version: words are a help, no reason to fail
-                return {}
-            return {table.name: table for table in board.datasets}
-    return {}
+    try:
+        path = find_board("v1", own=False) / "leaderboard.json"
+        board = Board.model_validate(json.loads(path.read_text("utf-8")))
+    except (ValueError, FileNotFoundError):  # of another version: words are a help, no reason to fail
+        return {}
+    return {table.name: table for table in board.datasets}
 
 
 def in_words(record: Record, table: DatasetBoard | None) -> list[str]:

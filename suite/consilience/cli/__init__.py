@@ -1,0 +1,38 @@
+"""The command line: ``consilience list | check | run | compare | embed | verify | submit | leaderboard | ...``.
+
+Exit codes: 0 fine, 1 a cell failed or regressed, or a contract is broken, 2 could not run. Each file holds commands of
+one kind; those of a part of the suite stand with that part. Heavy imports stand inside the commands.
+"""
+
+from __future__ import annotations
+
+import click
+
+from . import boards, catalogue, datasets, scoring
+from ._common import Group
+
+#: In the order of the help.
+COMMANDS = (
+    catalogue.list_command,
+    catalogue.new,
+    scoring.check,
+    scoring.run,
+    scoring.compare,
+    scoring.embed,
+    datasets.dataset_group,
+    boards.verify,
+    boards.submit,
+    boards.leaderboard,
+    catalogue.environments,
+    catalogue.schema,
+)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consilience")
+def main() -> None:
+    """Measure whether models of matter see matter the same way, and whether a new checkpoint joins them."""
+
+
+for command in COMMANDS:
+    main.add_command(command)

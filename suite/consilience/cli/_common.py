@@ -1,0 +1,99 @@
+"""What commands share: how errors are told, a target or a board is found, a table is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from consilience.leaderboard.verify import Report
+    from consilience.registry import Target
+    from consilience.runner import Runner
+
+
+COULD_NOT_RUN = 2
+BOARD_OF_SUBMISSION = "Folder of the published board; without it, the spec shipped with the package."
+CARD_OF_CHECKPOINT = "TOML file that says of your weights what a board states (trained_on, licence_weights, ...)."
+
+
+class Group(click.Group):
+    """Turns the suite's own errors into one clear line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (LookupError, ValueError, FileNotFoundError) as error:
+            message = error.args[0] if error.args else repr(error)
+            click.echo(f"consilience: {message}", err=True)
+            sys.exit(COULD_NOT_RUN)
+
+
+def checkpoint_options(command: Any) -> Any:
+    """Options of the commands that score a user's checkpoint through one of the suite's targets."""
+    path = click.Path(path_type=Path, exists=True)
+    command = click.option("--trust-checkpoint", is_flag=True, help="Allow a file that can run code when read.")(
+        command
+    )
+    return click.option("--checkpoint", type=path, help="Your weights, read by TARGET (a name or a family).")(command)
+
+
+def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:
+    """Target of a name, of a target_*.py file (its first card), or of a checkpoint that it reads."""
+    from consilience.registry import get_adapter, get_target, load_target_file
+
+    own = load_target_file(name)[0] if name.endswith(".py") else None
+    if checkpoint is None:
+        if trusted:
+            raise ValueError("--trust-checkpoint says something about --checkpoint, which is missing")
+        return own or get_target(name)
+    return (own or get_adapter(name)).from_checkpoint(checkpoint, trusted=trusted)
+
+
+def names_in(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def board_runner(board: Path | None, **options: Any) -> Runner:
+    """Runner of a board's spec; of the one shipped with the package where no folder is named."""
+    from consilience.runner import DEFAULT_SPEC, Runner
+    from consilience.spec import read_spec
+
+    return Runner(read_spec(board / "spec.toml" if board else DEFAULT_SPEC), **options)
+
+
+@contextmanager
+def progress_of(task: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on a terminal; elsewhere nothing. Called with what is done, what there is, and the next's name."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        shown = bar.add_task(task, total=None)
+        yield lambda done, total, name: bar.update(shown, completed=done, total=total, description=name)
+
+
+def tell_report(report: Report, as_json: bool = False) -> None:
+    from dataclasses import asdict
+
+    click.echo(json.dumps(asdict(report), indent=1) if as_json else "\n".join(report.lines()))
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is None else f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
+
+
+def table(rows: list[list[Any]], head: list[str]) -> str:
+    from tabulate import tabulate
+
+    return str(tabulate(rows, head, tablefmt="simple", disable_numparse=True))

@@ -1,0 +1,110 @@
+"""Commands about boards: verify, submit, leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ._common import (
+    BOARD_OF_SUBMISSION,
+    CARD_OF_CHECKPOINT,
+    board_runner,
+    checkpoint_options,
+    find_target,
+    names_in,
+    progress_of,
+    table,
+    tell_report,
+)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+def verify(path: Path, board: Path | None, as_json: bool) -> None:
+    """Recompute what PATH, a board's folder or a submission's zip file, states, and say what differs.
+
+    Nothing is embedded and nothing in a submission is run. What is not at hand is checked against itself only.
+    Exit codes: 0 nothing found, 1 something found, 2 could not run.
+    """
+    from consilience.leaderboard.submission import verify_submission
+    from consilience.leaderboard.verify import verify_board
+
+    if path.is_dir():
+        if board is not None:
+            raise ValueError("--board belongs to a submission's zip file")
+        with progress_of("verify") as progress:
+            report = verify_board(path, progress=progress)
+    else:
+        report, _ = verify_submission(path, board_runner(board), board=board)
+    tell_report(report, as_json)
+    sys.exit(1 if report.findings else 0)
+
+
+@click.command()
+@click.argument("target")
+@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The zip file.")
+@click.option("--datasets", help="Names, comma-separated; by default all of the board.")
+@click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
+@click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=CARD_OF_CHECKPOINT)
+@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
+@checkpoint_options
+def submit(
+    target: str,
+    output: Path,
+    datasets: str | None,
+    board: Path | None,
+    card: Path | None,
+    device: str,
+    timeout: float,
+    checkpoint: Path | None,
+    trust_checkpoint: bool,
+) -> None:
+    """Score TARGET (a name or a target_*.py file) on a board's data sets and pack a submission for its publisher.
+
+    The checklist says what a board asks for; the file is written where nothing of it is missing.
+    """
+    from consilience.leaderboard.submission import complete_card, pack
+
+    chosen = complete_card(find_target(target, checkpoint, trust_checkpoint), card)
+    runner = board_runner(board, device=device, time_limit=timeout)
+    with progress_of("submit") as progress:
+        checks = pack(chosen, runner, output, datasets=names_in(datasets), board=board, progress=progress)
+    click.echo(table([["missing" if check.missing else "ok", *check] for check in checks], ["", "asked for", "why"]))
+    refused = any(check.missing for check in checks)
+    click.echo(f"{chosen.name}: not submitted" if refused else f"{output}: {output.stat().st_size:,} bytes")
+    sys.exit(1 if refused else 0)
+
+
+@click.group()
+def leaderboard() -> None:
+    """Build boards from records."""
+
+
+@leaderboard.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("submission", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def add(folder: Path, submission: Path) -> None:
+    """Verify SUBMISSION and add it to the board in FOLDER, with the scores computed here."""
+    from consilience.leaderboard.submission import add_submission
+
+    report = add_submission(submission, folder, board_runner(folder))
+    tell_report(report)
+    refused = bool(report.findings or report.not_at_hand or not report.recomputed)
+    click.echo(f"{submission}: not added" if refused else f"{folder}: {report.recomputed} cells added")
+    sys.exit(1 if refused else 0)
+
+
+@leaderboard.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def build(folder: Path) -> None:
+    """Rebuild leaderboard.md and leaderboard.json in FOLDER from its spec.toml and results/."""
+    from consilience.leaderboard.publish import publish
+
+    board = publish(folder)
+    scored = sum(row.state == "ok" for table in board.datasets for row in table.rows)
+    click.echo(f"{folder / 'leaderboard.md'}: {len(board.datasets)} data sets, {scored} scored cells")

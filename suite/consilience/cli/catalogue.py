@@ -1,0 +1,112 @@
+"""Commands about what there is: list, new, environments, schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._common import cell, table
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["targets", "datasets", "metrics"]), default="targets")
+@click.option("--json", "as_json", is_flag=True, help="Print cards as JSON.")
+def list_command(what: str, as_json: bool) -> None:
+    """List targets (default), data sets or metrics."""
+    from consilience import registry
+
+    entries: dict[str, Any] = getattr(registry, f"list_{what}")()
+    cards = [entry.card for entry in entries.values()]
+    if as_json:
+        click.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
+        return
+    columns = {
+        "targets": ["name", "family", "modality", "parameters", "dimension", "trained_on", "access"],
+        "datasets": ["name", "matter", "items", "views", "licence", "title"],
+        "metrics": ["name", "inputs", "higher_is_more_alike", "symmetric", "version"],
+    }[what]
+    rows = [[cell(getattr(card, name)) for name in columns] for card in cards]
+    if what == "datasets":
+        from consilience.datasets._tables import where_is
+
+        columns.insert(1, "here")
+        for row in rows:
+            row.insert(1, where_is(row[0]))
+    click.echo(table(rows, columns))
+    if what == "datasets":
+        click.echo("Those that are not here yet: consilience dataset build NAME. More of each: dataset card NAME.")
+
+
+@click.group()
+def new() -> None:
+    """Write files to begin with."""
+
+
+@new.command("target")
+@click.argument("name", default="mymodel")
+@click.option(
+    "--modality",
+    type=click.Choice(["atoms", "string", "graph", "protein_sequence", "protein_structure", "text"]),
+    default="atoms",
+    show_default=True,
+    help="What the model reads.",
+)
+@click.option("--family", help="Models of one family share an architecture; NAME by default.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="target_NAME.py by default.")
+def new_target(name: str, modality: str, family: str | None, output: Path | None) -> None:
+    """Write a target file that works as it is, with comments where your model goes."""
+    from consilience.templates import target_file
+
+    text = target_file(name, modality, family)
+    path = output or Path(f"target_{re.sub(r'[^a-z0-9]+', '_', name)}.py")
+    if path.exists():
+        raise ValueError(f"{path} is there already: name another file with --output")
+    path.write_text(text, "utf-8")
+    click.echo(f"{path}: put your model where it says REPLACE, then")
+    click.echo(f"  consilience check {path}        # does it keep the contract of a target?")
+    click.echo(f"  pytest --benchmark {path}       # score it against the reference models")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--prune", is_flag=True, help="Remove environments that no registered target asks for.")
+def environments(as_json: bool, prune: bool) -> None:
+    """List the environments built so far, who shares them and what they take on disk."""
+    from consilience.embedding.environments import inventory, remove
+    from consilience.registry import list_targets
+
+    paths: dict[Path, list[str]] = {}
+    for name, target in list_targets().items():
+        paths.setdefault(target.path, []).append(name)
+    found = inventory(paths)
+    if prune:
+        for entry in found:
+            if not entry["targets"]:
+                remove(entry["digest"])
+                click.echo(f"removed {entry['digest']}")
+        found = [entry for entry in found if entry["targets"]]
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in found]
+    click.echo(table(rows, ["environment", "MiB", "packages", "targets"]))
+    click.echo("Sizes count each hard-linked file once, in the first environment that holds it.")
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write them to.")
+def schema(output: Path | None) -> None:
+    """Print, or write, the JSON Schema of records and boards."""
+    from consilience.results import json_schemas
+
+    for name, content in json_schemas().items():
+        text = json.dumps(content, indent=1) + "\n"
+        if output is None:
+            click.echo(text, nl=False)
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / name).write_text(text, "utf-8")
