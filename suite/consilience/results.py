@@ -215,11 +215,12 @@ class PairFigures(_Model):
     p_value: Figure
     """Permutation p."""
     low: Figure = None
-    """Lower end of the 95 % interval of `calibrated`, from the halves of random splits of the items."""
+    """Lower end of the 95 % interval of `calibrated`, from halves of the items; in the preset that is ranked by."""
     high: Figure = None
     """Its upper end."""
     metrics: dict[str, Figure] = {}
-    """Every other pair metric, as measured; a directed one as ``_to`` (first to second) and ``_from``."""
+    """Every other pair metric, as measured; a directed one as ``_to`` (first to second) and ``_from``. None in the
+    preset ``standardized``."""
 
 
 class Pair(_Model):

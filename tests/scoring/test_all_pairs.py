@@ -11,7 +11,7 @@ import pytest
 from consilience.datasets.items import open_dataset
 from consilience.embedding.store import Embedding
 from consilience.leaderboard.groups import agreement, read_pairs, write_pairs
-from consilience.metrics import calibrate, prepare
+from consilience.metrics import calibrate, cka, distance_correlation, information_imbalance, prepare
 from consilience.results import PRESETS, AllPairs, Pair, PairFigures, Record
 from consilience.runner import DEFAULT_SPEC
 from consilience.scoring.all_pairs import score_all_pairs
@@ -69,6 +69,30 @@ def test_items_that_a_target_lacks_are_missing_from_its_own_pairs_only(items: An
     kept = found["b"].embedded
     alone = score_all_pairs(items.select(kept), {name: found[name].take(kept) for name in ("a", "b")}, SETTINGS)[0]
     assert pairs["a", "b"].scores == alone.scores
+    # Two that lack the same items: one group, and all of their pairs.
+    found["d"] = Embedding(found["c"].features.copy(), found["c"].energies, found["c"].ids)
+    found["d"].features[~kept] = np.nan
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    assert set(pairs) == set(combinations(["a", "b", "noise", "c", "d"], 2))
+    assert {name: pairs[name].items for name in (("b", "d"), ("a", "d"), ("noise", "d"))} == {
+        ("b", "d"): N - 7, ("a", "d"): N - 7, ("noise", "d"): N - 9,
+    }  # fmt: skip
+
+
+def test_pairs_hold_the_other_metrics_and_an_interval_around_the_calibrated_score(items: Any) -> None:
+    found = embeddings(items)
+    (pair,) = score_all_pairs(items, {name: found[name] for name in ("a", "b")}, SETTINGS)
+    x, y = (prepare(found[name].features, scheme="standardized", controls=items.controls()) for name in ("a", "b"))
+    got = pair.scores["beyond_composition"]
+    assert got.metrics["distance_correlation"] == pytest.approx(distance_correlation(x, y), abs=1e-6)
+    there, back = information_imbalance(x, y)
+    assert got.metrics["information_imbalance_to"] == pytest.approx(there, abs=1e-6)
+    assert got.metrics["information_imbalance_from"] == pytest.approx(back, abs=1e-6)
+    assert got.low < got.calibrated < got.high
+    assert pair.scores["standardized"].low is None
+    assert pair.scores["paper"].metrics["cka"] == pytest.approx(
+        cka(*(prepare(found[name].features, scheme="unit") for name in ("a", "b"))), abs=1e-9
+    )
 
 
 def _pair(first: str, second: str, value: float, p: float) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from consilience.metrics import (
 )
 from consilience.metrics.resampling import draw_halves
 from consilience.registry import get_metric, list_metrics
-from consilience.results import PRESETS, Pair, PairFigures, PresetName
+from consilience.results import PRESETS, RANKED, Pair, PairFigures, PresetName
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,8 @@ def score_all_pairs(
     items: Items, embeddings: Mapping[str, Embedding], settings: SpecSettings, strata: str | None = None
 ) -> list[Pair]:
     """CKNNA of every pair, calibrated, in every preset, over the items that both embed.
+
+    The other metrics stand in the preset that the board ranks by and in the paper's, intervals in the former alone.
 
     Parameters
     ----------
@@ -50,17 +52,17 @@ def score_all_pairs(
     list of Pair
         In the order of the names.
     """
-    found: list[Pair] = []
-    rows = {name: one.embedded for name, one in embeddings.items()}
-    whole = [name for name in rows if rows[name].all()]
-    found += _score(items, embeddings, whole, np.ones(len(items), np.bool_), settings, strata)
-    partial = [name for name in rows if not rows[name].all()]
-    for number, name in enumerate(partial):
-        # What one target could not embed is missing from its own pairs and from no others.
-        pairs = _score(items, embeddings, [*whole, name], rows[name], settings, strata)
-        found += [pair for pair in pairs if name in (pair.first, pair.second)]
-        for other in partial[:number]:
-            found += _score(items, embeddings, [other, name], rows[name] & rows[other], settings, strata)
+    # What one target could not embed is missing from its own pairs and from no others. Targets that lack the same
+    # items are scored together: each group with those that lack nothing, and with every other group.
+    groups: dict[bytes, list[str]] = {np.ones(len(items), np.bool_).tobytes(): []}
+    for name, one in embeddings.items():
+        groups.setdefault(one.embedded.tobytes(), []).append(name)
+    (_, whole), *partial = [(np.frombuffer(mask, np.bool_), names) for mask, names in groups.items()]
+    found = _score(items, embeddings, whole, whole, np.ones(len(items), np.bool_), settings, strata)
+    for number, (mask, names) in enumerate(partial):
+        found += _score(items, embeddings, names, [*whole, *names], mask, settings, strata)
+        for other_mask, others in partial[:number]:
+            found += _score(items, embeddings, names, others, mask & other_mask, settings, strata)
     order = {name: place for place, name in enumerate(embeddings)}
     return sorted(found, key=lambda pair: (order[pair.first], order[pair.second]))
 
@@ -68,20 +70,26 @@ def score_all_pairs(
 def _score(
     items: Items,
     embeddings: Mapping[str, Embedding],
-    names: list[str],
+    some: Sequence[str],
+    others: Sequence[str],
     common: NDArray[np.bool_],
     settings: SpecSettings,
     strata: str | None,
 ) -> list[Pair]:
-    """All pairs of some of the targets over the items of a mask."""
-    names = [name for name in embeddings if name in names]  # the second's items are relabelled: order decides the null
-    rows = {name: embeddings[name].features[common] for name in names}
+    """All pairs of one of some targets and one of the others, over the items of a mask."""
+    # The second's items are relabelled: the order decides the null.
+    rows = {name: one.features[common] for name, one in embeddings.items() if name in {*some, *others}}
     rows = {name: one for name, one in rows.items() if len(np.unique(one, axis=0)) > 1}
     if len(rows) < 2 or common.sum() <= 2 * settings.k:
         return []
     shared = items if common.all() else items.select(common)
     names = list(rows)
-    scores: dict[tuple[str, str], dict[PresetName, PairFigures]] = {pair: {} for pair in combinations(names, 2)}
+    asked = [
+        (i, j)
+        for i, j in combinations(range(len(names)), 2)
+        if (names[i] in some and names[j] in others) or (names[j] in some and names[i] in others)
+    ]
+    scores: dict[tuple[int, int], dict[PresetName, PairFigures]] = {pair: {} for pair in asked}
     halves = draw_halves(len(shared), settings.subsamples // 2, seed=settings.seed)
     for preset in PRESETS:
         prepared = {name: prepare_in(preset, one, shared) for name, one in rows.items()}
@@ -89,22 +97,25 @@ def _score(
             prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
             alpha=settings.alpha, strata=None if strata is None else shared.strata(strata),
         )["cknna"]  # fmt: skip
-        others = _other_metrics(prepared)
-        kernels = [NeighborKernel(prepared[name], settings.k) for name in names]
-        for (i, first), (j, second) in combinations(enumerate(names), 2):
-            low, high = _interval(kernels[i], kernels[j], halves, found.null_quantile[i, j])
+        further = {} if preset == "standardized" else _other_metrics(prepared)
+        kernels = [NeighborKernel(prepared[name], settings.k) for name in names] if preset == RANKED else []
+        for i, j in asked:
+            low, high = (
+                _interval(kernels[i], kernels[j], halves, found.null_quantile[i, j]) if kernels else (None, None)
+            )
             metrics = {}
-            for metric, values in others.items():
+            for metric, values in further.items():
                 if get_metric(metric).card.symmetric:
                     metrics[metric] = values[i, j]
                 else:
                     metrics[f"{metric}_to"], metrics[f"{metric}_from"] = values[i, j], values[j, i]
-            scores[first, second][preset] = PairFigures(
+            scores[i, j][preset] = PairFigures(
                 cknna=found.score[i, j], calibrated=found.calibrated[i, j], p_value=found.p_value[i, j],
                 low=low, high=high, metrics=metrics,
             )  # fmt: skip
     return [
-        Pair(first=first, second=second, items=int(common.sum()), scores=s) for (first, second), s in scores.items()
+        Pair(first=names[i], second=names[j], items=int(common.sum()), scores=figures)
+        for (i, j), figures in scores.items()
     ]
 
 
