@@ -1,14 +1,14 @@
 """The command line: ``consilience list | check | run | compare | embed | verify | submit | leaderboard | ...``.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, or a contract is broken, 2 could not run. Each file holds commands of
-one kind; those of a part of the suite stand with that part. Heavy imports stand inside the commands.
+one kind. Heavy imports stand inside the commands.
 """
 
 from __future__ import annotations
 
 import click
 
-from . import boards, catalogue, datasets, scoring
+from . import boards, catalogue, datasets, figures, pages, recommendation, scoring
 from ._common import Group
 
 #: In the order of the help.
@@ -23,6 +23,10 @@ COMMANDS = (
     boards.verify,
     boards.submit,
     boards.leaderboard,
+    pages.site_command,
+    pages.report_command,
+    figures.figures_command,
+    recommendation.recommend_command,
     catalogue.environments,
     catalogue.schema,
 )

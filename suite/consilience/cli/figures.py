@@ -1,0 +1,67 @@
+"""``consilience figures``: static images of a board's figures, with their numbers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command("figures")
+@click.option("--board", default="v1", show_default=True, help="A board's folder, or its version in leaderboard/.")
+@click.option("--dataset", "datasets", multiple=True, help="Data set of the board; all by default. May be repeated.")
+@click.option("--figure", "names", multiple=True, help="Figure (--list names them); all by default. May be repeated.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option("--format", "formats", default="svg,pdf", show_default=True,
+              help="Any of svg, pdf, png, comma-separated; csv for the numbers alone.")  # fmt: skip
+@click.option("--list", "listing", is_flag=True, help="List the figures there are.")
+def figures_command(
+    board: str, datasets: tuple[str, ...], names: tuple[str, ...], output: Path | None, formats: str, listing: bool
+) -> None:
+    """Write figures of a board as SVG, PDF or PNG, each with its numbers as CSV beside it.
+
+    Images are drawn by a Chrome or Chromium on this machine; nothing is fetched. Exit codes: 0 fine, 1 a figure
+    failed, 2 could not run.
+    """
+    from consilience.leaderboard.board import find_board
+    from consilience.study.core import Study
+    from consilience.study.export import export_figures
+
+    if listing:
+        _list()
+        return
+    if output is None:
+        raise ValueError("--output: name the folder to write to")
+    kinds = [part.strip().lower() for part in formats.split(",") if part.strip()]
+    if not kinds:
+        raise ValueError(f"--format: expected any of svg, pdf, png, csv, found {formats!r}")
+    study = Study(find_board(board))
+    began = time.perf_counter()
+    done = export_figures(
+        study, output, figures=names or None, datasets=datasets or None, formats=kinds, progress=_tell
+    )
+    for label, reason in done.failed.items():
+        click.echo(f"{label}: {reason}", err=True)
+    if done.absent:
+        click.echo(f"do not apply: {', '.join(done.absent)}", err=True)
+    seconds = time.perf_counter() - began
+    click.echo(f"{output}: {len(done.images)} images, {len(done.tables)} tables ({seconds:.1f} s)")
+    sys.exit(1 if done.failed else 0)
+
+
+def _list() -> None:
+    from tabulate import tabulate
+
+    from consilience.study.figure import list_figures
+
+    rows = [[f.card.name, f.card.scope, f.card.paper, f.card.title] for f in list_figures().values()]
+    click.echo(tabulate(rows, ["figure", "of each", "of the paper", "title"], tablefmt="simple", disable_numparse=True))
+
+
+def _tell(done: int, total: int, what: str) -> None:
+    """Keep one line of a terminal up to date; say nothing elsewhere."""
+    if sys.stderr.isatty():
+        text = "" if done == total else f"{done}/{total} {what}"
+        click.echo(f"\r\033[K{text}", err=True, nl=False)

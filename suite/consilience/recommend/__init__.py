@@ -1,0 +1,8 @@
+"""Which model to select, or to distil, for somebody's own data: alignment, redundancy, probe error and cost."""
+
+from __future__ import annotations
+
+from .core import Candidate, Recommendation, choose_candidates, recommend
+from .values import Property, property_of
+
+__all__ = ["Candidate", "Property", "Recommendation", "choose_candidates", "property_of", "recommend"]

@@ -1,0 +1,461 @@
+"""What each page holds, from a study: the templates only lay it out."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from consilience.results import PRESET_TITLES, PRESETS, RANKED
+from consilience.study.core import kind_of
+
+from .chart import interval_svg
+from .closest import Closest, Neighbour, closest
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    from consilience.results import DatasetBoard, Discrimination, Figure, Interval, PresetName, Record, Row
+    from consilience.study import Study
+
+TEMPLATES = Path(__file__).parent / "templates"
+#: A target's name as it may stand in a file name: a card's, a twin's, or a checkpoint's of a user.
+_TARGET = re.compile(r"[a-z0-9][a-z0-9.+_-]*(@[A-Za-z0-9][A-Za-z0-9.+_-]*)?")
+DISTRIBUTION = {"in": "in", "out": "out", "unknown": "unknown"}
+MATTERS = {"molecule": "molecules", "crystal": "crystals", "protein": "proteins"}
+
+
+def environment() -> Environment:
+    """Templates with what they need to write numbers and addresses."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "number": number,
+        "count": count,
+        "percent": percent,
+        "spaced": lambda text: str(text).replace("_", " "),
+        "address": address,
+        "interval": interval_text,
+        "p": chance,
+        "cell": cell,
+        "measured": measured,
+        "listed": lambda names: names if isinstance(names, str | int) else ", ".join(map(str, names or ())),
+    }
+    found.globals |= {
+        "PRESETS": PRESETS,
+        "PRESET_TITLES": PRESET_TITLES,
+        "RANKED": RANKED,
+        "MATTERS": MATTERS,
+        "dot": _dot,
+        "svg": Markup,  # for drawings of our own, whose texts are escaped
+    }
+    return found
+
+
+def _dot(value: float | None, low: float | None = None, high: float | None = None, top: float = 1.0) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(interval_svg(value, low, high, top))  # noqa: S704 (nothing in it but numbers)
+
+
+# -- numbers and addresses -----------------------------------------------------------------------------------------
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Digits of a figure; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """Share in per cent."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+def chance(value: float | None) -> str:
+    """A p-value."""
+    return "–" if value is None else f"{value:.2g}" if value >= 0.001 else "< 0.001"
+
+
+def count(value: float | None) -> str:
+    """A large number in a few letters."""
+    if value is None:
+        return "–"
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Ends of an interval in brackets; empty where it has none."""
+    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def measured(value: Any) -> str:
+    """A figure that may carry an interval."""
+    if hasattr(value, "value"):
+        return f"{number(value.value)} {interval_text(value.low, value.high)}".strip()
+    return number(value)
+
+
+def cell(value: Any) -> str:
+    """A value of a figure's table."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
+    return str(value)
+
+
+def address(name: str) -> str:
+    """Part of an address."""
+    return quote(name, safe="@+-._~")
+
+
+def safe_name(target: str) -> str:
+    """Return a target's name, which becomes a file name; raises `ValueError` where it can't be one."""
+    if not _TARGET.fullmatch(target) or len(target) > 150:
+        raise ValueError(f"target: expected a name of letters, digits and .+_-@ for a file name, found {target!r}")
+    return target
+
+
+# -- the board's page of a data set ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a data set's table with its record."""
+
+    row: Row
+    record: Record
+    intervals: Mapping[str, Interval | None]
+
+    @property
+    def kind(self) -> str:
+        """``trained``, ``untrained`` or ``baseline``."""
+        return kind_of(self.record)
+
+    @property
+    def rank_words(self) -> str:
+        """The rank with its interval."""
+        if self.row.rank is None:
+            return "–"
+        if self.row.rank_interval is None or self.row.rank_interval == (self.row.rank, self.row.rank):
+            return str(self.row.rank)
+        return f"{self.row.rank} ({self.row.rank_interval[0]}–{self.row.rank_interval[1]})"
+
+
+def lines(study: Study, dataset: str) -> list[Line]:
+    """Every cell of a data set, in the order of its table."""
+    records = study.records(dataset, scored=False)
+    found = []
+    for row in study.dataset(dataset).rows:
+        if row.target in records:
+            ends: dict[str, Interval | None] = {preset: row.alignment.get(preset) for preset in PRESETS}
+            found.append(Line(row, records[row.target], ends))
+    return found
+
+
+def top_of(table: Sequence[Line]) -> float:
+    """End of the scale of a table's small pictures: the next tenth above all that it holds."""
+    highs = [one.high or one.value or 0.0 for line in table for one in line.intervals.values() if one is not None]
+    return min(1.0, 0.1 * (int(10 * max(highs, default=0.9)) + 1))
+
+
+def metric_columns(table: Iterable[Line]) -> list[tuple[str, str]]:
+    """Names and titles of the other pair metrics in a table."""
+    from consilience.leaderboard.markdown import _metric_title
+
+    return [(name, _metric_title(name)) for name in sorted({name for line in table for name in line.row.metrics})]
+
+
+# -- the front page ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The board's question on one data set, in numbers."""
+
+    dataset: str
+    matter: str
+    trained: float | None
+    trained_pairs: int
+    untrained: float | None
+    untrained_pairs: int
+    discrimination: Mapping[PresetName, Discrimination]
+
+
+def answers(study: Study) -> list[Answer]:
+    """Agreement of trained models with each other and with untrained networks, on each data set."""
+    found = []
+    for name in study.datasets:
+        records, groups = study.records(name), defaultdict(list)
+        for pair in study.pairs(name):
+            first, second = records.get(pair.first), records.get(pair.second)
+            figures = pair.scores.get(RANKED)
+            if first is None or second is None or figures is None or figures.calibrated is None:
+                continue
+            if first.card.family == second.card.family:
+                continue
+            groups[frozenset((kind_of(first), kind_of(second)))].append(figures.calibrated)
+        table = study.dataset(name)
+        both, mixed = groups[frozenset(("trained",))], groups[frozenset(("trained", "untrained"))]
+        found.append(
+            Answer(
+                name,
+                table.card.matter,
+                fmean(both) if both else None,
+                len(both),
+                fmean(mixed) if mixed else None,
+                len(mixed),
+                table.discrimination,
+            )
+        )
+    return found
+
+
+#: From here on a preset is said to tell trained from untrained, as the board's own page says it.
+TELLS = 0.95
+
+
+def answer_words(found: Sequence[Answer]) -> list[str]:
+    """The answer in sentences, each with its numbers."""
+    told = []
+    known = [one for one in found if one.trained is not None and one.untrained is not None]
+    if known:
+        more = [one for one in known if (one.trained or 0) > (one.untrained or 0)]
+        told.append(
+            f"Beyond composition, trained models of different families agree with each other more than with untrained "
+            f"networks on {len(more)} of {len(known)} data sets."
+        )
+    counted = {}
+    for preset in PRESETS:
+        values = [one.discrimination[preset].value for one in found]
+        judged = [value for value in values if value is not None]
+        counted[preset] = f"{sum(value >= TELLS for value in judged)} of {len(judged)}" if judged else "none"
+    told.append(
+        f"Prepared beyond composition, the board tells trained from untrained networks (at least {TELLS:.0%} of "
+        f"comparisons right) on {counted['beyond_composition']} data sets; standardized, on {counted['standardized']}; "
+        f"prepared as in the paper, on {counted['paper']}."
+    )
+    return told
+
+
+@dataclass(frozen=True)
+class Across:
+    """A target over the data sets of one kind of matter."""
+
+    target: str
+    title: str
+    modality: str
+    rank: int | None
+    borda: float | None
+    ranks: Mapping[str, int | None]
+    nearest: str | None
+    agreement: float | None
+    shared: int
+
+
+@dataclass
+class Matter:
+    """A kind of matter on the front page."""
+
+    name: str
+    datasets: list[DatasetBoard] = field(default_factory=list)
+    ranked: list[Across] = field(default_factory=list)
+    partly: list[Across] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
+
+    @property
+    def plural(self) -> str:
+        """Its name for headings."""
+        return MATTERS.get(self.name, f"{self.name}s")
+
+
+def matters(study: Study) -> list[Matter]:
+    """Targets by kind of matter: ranked on every data set of it, on some, and controls."""
+    found: dict[str, Matter] = {}
+    for table in study.board.datasets:
+        found.setdefault(table.card.matter, Matter(table.card.matter)).datasets.append(table)
+    overall = {(row.matter, row.target): row for row in study.board.overall}
+    for matter in found.values():
+        names = [table.name for table in matter.datasets]
+        rows = {name: {row.target: row for row in study.dataset(name).rows if row.state == "ok"} for name in names}
+        models: dict[str, Row] = {}
+        for name in names:
+            for target, row in rows[name].items():
+                if row.control:
+                    matter.controls += [target] if target not in matter.controls else []
+                else:
+                    models.setdefault(target, row)
+        for target, row in models.items():
+            whole = overall.get((matter.name, target))
+            near = _nearest_across(study, [name for name in names if target in rows[name]], target)
+            line = Across(
+                target,
+                row.title,
+                row.modality,
+                whole.rank if whole else None,
+                whole.borda if whole else None,
+                {name: rows[name][target].rank if target in rows[name] else None for name in names},
+                *near,
+            )
+            (matter.ranked if whole else matter.partly).append(line)
+        matter.ranked.sort(key=lambda line: (line.rank or 0, line.target))
+        matter.partly.sort(key=lambda line: (min((r for r in line.ranks.values() if r), default=999), line.target))
+        matter.controls.sort()
+    return list(found.values())
+
+
+def _nearest_across(study: Study, names: Sequence[str], target: str) -> tuple[str | None, float | None, int]:
+    """The model of another family that is closest on average, over the data sets that most models share with it."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for name in names:
+        for other in closest(study, name, target).others:
+            if other.value >= 0:
+                values[other.target].append(other.value)
+    if not values:
+        return None, None, 0
+    most = max(map(len, values.values()))
+    best = max((other for other in values if len(values[other]) == most), key=lambda other: fmean(values[other]))
+    return best, fmean(values[best]), most
+
+
+# -- the page of a target --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A target on one data set."""
+
+    dataset: str
+    matter: str
+    record: Record
+    row: Row
+    closest: Closest | None
+
+    @property
+    def everyone(self) -> list[Neighbour]:
+        """All that it was paired with, closest first."""
+        found = self.closest
+        if found is None:
+            return []
+        return sorted((*found.others, *found.siblings, *found.controls), key=lambda one: -one.value)
+
+
+def places(study: Study, target: str) -> list[Place]:
+    """A target on every data set that has a record of it."""
+    found = []
+    for name in study.datasets:
+        record = study.records(name, scored=False).get(target)
+        if record is None:
+            continue
+        table = study.dataset(name)
+        row = next((row for row in table.rows if row.target == target), None)
+        if row is not None:
+            near = closest(study, name, target) if record.state == "ok" else None
+            found.append(Place(name, table.card.matter, record, row, near))
+    return found
+
+
+def closest_words(found: Sequence[Place]) -> list[str]:
+    """Who is closest, for each kind of matter, in one sentence."""
+    told = []
+    by_matter: dict[str, list[Place]] = defaultdict(list)
+    for place in found:
+        if place.closest is not None and place.closest.best is not None:
+            by_matter[place.matter].append(place)
+    for matter, those in by_matter.items():
+        names = [place.closest.best.target for place in those if place.closest and place.closest.best]
+        most = max(dict.fromkeys(names), key=names.count)
+        sure = [place for place in those if place.closest and place.closest.verdict == "yes"]
+        on = "the data set" if len(those) == 1 else f"{names.count(most)} of {len(those)} data sets"
+        where = "there" if len(those) == len(sure) == 1 else f"on {len(sure)} of {len(those)}"
+        told.append(
+            f"On {MATTERS.get(matter, matter)}: closest to {most} on {on}; "
+            f"more than composition and untrained networks {where}."
+        )
+    return told
+
+
+def card_lines(record: Record) -> list[tuple[str, str]]:
+    """Card of a target, for people."""
+    card = record.card
+    told = {
+        "family": card.family,
+        "reads": card.modality.replace("_", " ") + (f" ({card.view})" if card.view else ""),
+        "parameters": None if card.parameters is None else f"{card.parameters:,}",
+        "columns of the embedding": record.dimension or card.dimension,
+        "layer": card.layer,
+        "pooling": card.pooling,
+        "trained on": None if card.trained_on is None else ", ".join(card.trained_on) or "nothing",
+        "level of theory": card.level_of_theory,
+        "elements": None if card.elements is None else f"{len(card.elements)}: {' '.join(card.elements)}",
+        "periodic": None if card.periodic is None else "crystals only" if card.periodic else "molecules only",
+        "invariant under rotation": None if card.modality == "baseline" else "yes" if card.invariant else "no",
+        "rotation deviation": card.rotation_deviation,
+        "supercell deviation": card.supercell_deviation,
+        "licence of the code": card.licence_code,
+        "licence of the weights": card.licence_weights,
+        "revision": card.revision,
+        "weights": card.source,
+        "SHA-256 of the weights": card.weights_sha256,
+        "reference": card.reference,
+        "untrained twin": card.twin,
+        "remark": card.remark,
+        "superseded by": card.superseded_by,
+    }
+    return [(name, str(value)) for name, value in told.items() if value is not None and value != ""]
+
+
+def reference_address(reference: str | None) -> str | None:
+    """Address of a paper: of a DOI or an arXiv identifier; None where it is neither."""
+    if reference is None:
+        return None
+    if re.fullmatch(r"10\.\d{4,9}/\S+", reference):
+        return f"https://doi.org/{reference}"
+    found = re.fullmatch(r"(?:arXiv:)?(\d{4}\.\d{4,5})(?:v\d+)?", reference, re.IGNORECASE)
+    return f"https://arxiv.org/abs/{found[1]}" if found else None
+
+
+def dataset_lines(table: DatasetBoard) -> list[tuple[str, str]]:
+    """Card of a data set, for people."""
+    card = table.card
+    energy = card.energy and f"{card.energy.description} ({card.energy.unit}; {card.energy.level_of_theory or '?'})"
+    told = {
+        "items": None if card.items is None else f"{card.items:,} {MATTERS.get(card.matter, card.matter)}",
+        "views": ", ".join(card.views),
+        "energy": energy,
+        "strata": ", ".join(card.strata),
+        "matched for": card.matched,
+        "drawn from": ", ".join(card.lineage),
+        "selection": card.selection,
+        "left out": "; ".join(f"{reason}: {left:,}" for reason, left in card.dropped.items()),
+        "source": card.source,
+        "licence": card.licence,
+        "citation": card.citation,
+        "made by": card.recipe,
+        "revision": table.revision,
+    }
+    return [(name, text) for name, text in told.items() if text]
+
+
+def figure_of(value: Figure) -> float | None:
+    """Return a figure of a record as a plain number or None."""
+    return None if value is None else float(value)

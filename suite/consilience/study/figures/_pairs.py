@@ -1,0 +1,107 @@
+"""What figures of pairs share: the two records of a pair, the kind of pair that they make, its hover text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from consilience.results import RANKED, PairFigures, PresetName
+from consilience.study.core import kind_of
+from consilience.study.palette import COLOURS
+
+if TYPE_CHECKING:
+    from consilience.results import Pair, Record
+    from consilience.study.core import Study
+
+APART = "trained, different families"
+SIBLINGS = "trained, same family"
+MIXED = "trained and untrained"
+UNTRAINED = "both untrained"
+BASELINE = "with a baseline"
+
+#: Kinds of pairs, in the order of legends, with colour and marker.
+PAIR_KINDS: dict[str, tuple[str, str]] = {
+    APART: (COLOURS["atoms"], "circle"),
+    SIBLINGS: (COLOURS["graph"], "diamond"),
+    MIXED: (COLOURS["string"], "x"),
+    UNTRAINED: (COLOURS["text"], "cross"),
+    BASELINE: (COLOURS["baseline"], "square"),
+}
+
+#: Metrics beside CKNNA, as figures name them.
+METRICS: dict[str, str] = {
+    "distance_correlation": "dCor",
+    "information_imbalance": "information imbalance",
+    "intrinsic_dimension_correlation": "I_dCor",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A pair with the records of both."""
+
+    pair: Pair
+    first: Record
+    second: Record
+
+    @property
+    def kind(self) -> str:
+        """What kind of pair it is, of those in `PAIR_KINDS`."""
+        return pair_kind(self.first, self.second)
+
+    @property
+    def names(self) -> str:
+        """Both names, as hover texts give them."""
+        return f"<b>{self.pair.first}</b> and <b>{self.pair.second}</b>"
+
+    def scores(self, preset: PresetName = RANKED) -> PairFigures | None:
+        """Figures in a preset, where it was scored."""
+        return self.pair.scores.get(preset)
+
+    def metric(self, name: str, preset: PresetName = RANKED) -> float | None:
+        """Another metric than CKNNA, by its name in a record."""
+        scores = self.scores(preset)
+        return scores.metrics.get(name) if scores else None
+
+
+def pair_kind(first: Record, second: Record) -> str:
+    """What kind of pair two records make."""
+    kinds = {kind_of(first), kind_of(second)}
+    if "baseline" in kinds:
+        return BASELINE
+    if kinds == {"trained"}:
+        return SIBLINGS if first.card.family == second.card.family else APART
+    return UNTRAINED if kinds == {"untrained"} else MIXED
+
+
+def views(study: Study, dataset: str) -> Iterator[View]:
+    """Pairs of a data set both of whose targets have a score there."""
+    records = study.records(dataset)
+    for pair in study.pairs(dataset):
+        if pair.first in records and pair.second in records:
+            yield View(pair, records[pair.first], records[pair.second])
+
+
+def number(value: float | None) -> float:
+    """A figure as plotly takes it: NaN where there is none."""
+    return math.nan if value is None else value
+
+
+def shown(value: float | None, digits: int = 3) -> str:
+    """A figure in a hover text."""
+    return "not measured" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(scores: PairFigures | None) -> str:
+    """Interval and p of a pair's calibrated CKNNA in a hover text."""
+    if scores is None:
+        return "not measured"
+    ends = "no interval" if scores.low is None or scores.high is None else f"{scores.low:.3f} to {scores.high:.3f}"
+    return f"{ends}, p {shown(scores.p_value)}"
+
+
+def mean(values: list[float]) -> float:
+    """Mean; NaN of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan
