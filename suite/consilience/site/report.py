@@ -252,10 +252,11 @@ def reference_plot(record: Record) -> go.Figure:
             )
     plot.update_layout(
         height=140 + 34 * len(order),
-        margin={"l": 10, "r": 10, "t": 10, "b": 40},
+        # Room for the names by their length: measured margins come too late for the longest.
+        margin={"l": 20 + 8 * max(map(len, order), default=0), "r": 20, "t": 10, "b": 40},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         xaxis={"title": "calibrated CKNNA with the reference", "range": [-0.02, 1], "automargin": True},
-        yaxis={"automargin": True},
+        yaxis={"automargin": False},
     )
     return plot
 
