@@ -40,11 +40,13 @@ def _no_nan(value: Any) -> Any:
 Figure = Annotated[float | None, BeforeValidator(_no_nan)]
 
 
-class _Model(BaseModel):
+class SchemaModel(BaseModel):
+    """What is published or handed on as JSON: unknown fields are refused, docstrings of fields are descriptions."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Interval(_Model):
+class Interval(SchemaModel):
     """A value with its interval."""
 
     value: Figure
@@ -55,7 +57,7 @@ class Interval(_Model):
     """Upper end, 95 %."""
 
 
-class PairScore(_Model):
+class PairScore(SchemaModel):
     """A target against one reference, in one preset."""
 
     cknna: Figure
@@ -72,7 +74,7 @@ class PairScore(_Model):
     """Every other pair metric by name, as measured."""
 
 
-class PresetScore(_Model):
+class PresetScore(SchemaModel):
     """A target against all references outside its family, in one preset."""
 
     alignment: Interval
@@ -89,7 +91,7 @@ class PresetScore(_Model):
     """CKNNA of the target with itself: 1 unless something is broken."""
 
 
-class EnergyError(_Model):
+class EnergyError(SchemaModel):
     """Error of the model's own energies once composition is fitted away from both sides."""
 
     mae: Figure
@@ -102,7 +104,7 @@ class EnergyError(_Model):
     """Items with an energy."""
 
 
-class Probe(_Model):
+class Probe(SchemaModel):
     """Ridge regression from the embedding to the energy per atom beyond composition, out of fold."""
 
     mae: Figure
@@ -111,7 +113,7 @@ class Probe(_Model):
     """The same without any embedding (composition and size only)."""
 
 
-class Twin(_Model):
+class Twin(SchemaModel):
     """A target against its own architecture with random weights, in one preset."""
 
     cknna: Figure
@@ -122,7 +124,7 @@ class Twin(_Model):
     """1 - calibrated: what training changed."""
 
 
-class Truncation(_Model):
+class Truncation(SchemaModel):
     """Items that are longer than what a model reads."""
 
     items: int
@@ -131,7 +133,7 @@ class Truncation(_Model):
     """Mean share of them that was cut off."""
 
 
-class Provenance(_Model):
+class Provenance(SchemaModel):
     """Where a record's numbers come from."""
 
     created: str
@@ -156,7 +158,7 @@ class Provenance(_Model):
     """What a data set built on the machine was made of: archives with SHA-256, repositories of a hub with commit."""
 
 
-class Record(_Model):
+class Record(SchemaModel):
     """One cell of a board: a target scored on a data set, or the reason why it is not."""
 
     schema_version: Literal[1] = RECORD_VERSION
@@ -205,7 +207,7 @@ class Record(_Model):
     """Where the numbers come from."""
 
 
-class PairFigures(_Model):
+class PairFigures(SchemaModel):
     """Agreement of two targets in one preset."""
 
     cknna: Figure
@@ -223,7 +225,7 @@ class PairFigures(_Model):
     preset ``standardized``."""
 
 
-class Pair(_Model):
+class Pair(SchemaModel):
     """Two targets of one data set."""
 
     first: str
@@ -236,7 +238,7 @@ class Pair(_Model):
     """By preset."""
 
 
-class AllPairs(_Model):
+class AllPairs(SchemaModel):
     """All pairs of targets of one data set, as published beside the records."""
 
     schema_version: Literal[1] = 1
@@ -251,7 +253,7 @@ class AllPairs(_Model):
     """Pairs, each once."""
 
 
-class GroupPair(_Model):
+class GroupPair(SchemaModel):
     """How far two groups of targets agree: all pairs between them, siblings of one family left out."""
 
     first: str
@@ -267,7 +269,7 @@ class GroupPair(_Model):
     doi:10.1093/biomet/asaa027)."""
 
 
-class Row(_Model):
+class Row(SchemaModel):
     """One line of a board's table: the figures of a record that people compare."""
 
     target: str
@@ -322,7 +324,7 @@ class Row(_Model):
     """Throughput."""
 
 
-class Discrimination(_Model):
+class Discrimination(SchemaModel):
     """Probability that a trained-trained pair of different families outscores a trained-untrained one."""
 
     value: Figure
@@ -337,7 +339,7 @@ class Discrimination(_Model):
     """Trained-trained pairs of any two modalities."""
 
 
-class Sanity(_Model):
+class Sanity(SchemaModel):
     """What must hold on any board that can be trusted."""
 
     self_alignment: Figure
@@ -346,7 +348,7 @@ class Sanity(_Model):
     """Calibrated alignment of random rows before it is cut off at 0; the interval has to hold no positive signal."""
 
 
-class DatasetBoard(_Model):
+class DatasetBoard(SchemaModel):
     """The table of one data set."""
 
     name: Name
@@ -367,7 +369,7 @@ class DatasetBoard(_Model):
     """Agreement within and between modalities."""
 
 
-class OverallRow(_Model):
+class OverallRow(SchemaModel):
     """One line across data sets."""
 
     matter: str = "molecule"
@@ -382,7 +384,7 @@ class OverallRow(_Model):
     """Rank on each data set."""
 
 
-class Generality(_Model):
+class Generality(SchemaModel):
     """How far a target's alignment holds up on data unlike what it was trained on."""
 
     target: str
@@ -399,7 +401,7 @@ class Generality(_Model):
     """Data sets out of distribution for it."""
 
 
-class Board(_Model):
+class Board(SchemaModel):
     """A published board."""
 
     schema_version: Literal[1] = BOARD_VERSION
@@ -418,7 +420,7 @@ class Board(_Model):
     """Targets ranked both in and out of distribution, the most general first."""
 
 
-class SavedRun(_Model):
+class SavedRun(SchemaModel):
     """A run kept to be compared with: its records, and what they were measured by."""
 
     schema_version: Literal[1] = 1
@@ -438,7 +440,7 @@ class SavedRun(_Model):
 Verdict = Literal["same", "better", "noise", "worse", "regressed", "undecided"]
 
 
-class ComparedFigure(_Model):
+class ComparedFigure(SchemaModel):
     """One figure of a cell, before and now."""
 
     name: str
@@ -459,7 +461,7 @@ class ComparedFigure(_Model):
     """Why it is undecided."""
 
 
-class ComparedCell(_Model):
+class ComparedCell(SchemaModel):
     """A target on a data set, before and now."""
 
     dataset: Name
@@ -476,7 +478,7 @@ class ComparedCell(_Model):
     """Figures, where both are scored."""
 
 
-class Comparison(_Model):
+class Comparison(SchemaModel):
     """A run against a baseline."""
 
     schema_version: Literal[1] = 1

@@ -173,7 +173,7 @@ def main_columns(rows: Sequence[Row], *, ranked: bool = True, narrow: bool = Fal
 def detail_columns(rows: Sequence[Row]) -> list[list[str]]:
     """Table of everything else: head and one line per row."""
     names = sorted({name for row in rows for name in row.metrics})
-    head = ["target", *map(_metric_title, names), "I_d", "energy MAE, eV", "probe MAE, eV/atom", "items/s"]
+    head = ["target", *map(metric_title, names), "I_d", "energy MAE, eV", "probe MAE, eV/atom", "items/s"]
     table = [head]
     for row in rows:
         energy = ""
@@ -192,7 +192,7 @@ def detail_columns(rows: Sequence[Row]) -> list[list[str]]:
     return table
 
 
-def _metric_title(name: str) -> str:
+def metric_title(name: str) -> str:
     """Title of a metric; a directed one appears twice, to and from the references."""
     base, _, direction = name.rpartition("_")
     if direction in ("to", "from"):

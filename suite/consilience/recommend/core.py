@@ -20,9 +20,9 @@ from consilience.metrics import NeighborKernel, calibration_matrices, interval_f
 from consilience.metrics.resampling import draw_halves
 from consilience.metrics.subsampling import Interval as ScoreInterval
 from consilience.registry import PACKAGE, list_targets
-from consilience.results import RANKED, Figure, Interval, _Model
+from consilience.results import RANKED, Figure, Interval, SchemaModel
 from consilience.scoring.all_pairs import prepare_in
-from consilience.scoring.energy import _ridge_out_of_fold
+from consilience.scoring.energy import ridge_out_of_fold
 from consilience.spec import SpecSettings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _LOW, _HIGH = 0.025, 0.975
 _OF_NAMES_ONLY = "id"
 
 
-class ProbedProperty(_Model):
+class ProbedProperty(SchemaModel):
     """What embeddings were probed for."""
 
     name: str
@@ -61,7 +61,7 @@ class ProbedProperty(_Model):
     """Mean absolute error with composition and size alone, no embedding; the interval from resampled items."""
 
 
-class Candidate(_Model):
+class Candidate(SchemaModel):
     """One model as a choice for these items."""
 
     target: str
@@ -107,7 +107,7 @@ class Candidate(_Model):
     """Whether it is the best-ranked of its group."""
 
 
-class CandidatePair(_Model):
+class CandidatePair(SchemaModel):
     """Agreement of two candidates beyond composition."""
 
     first: str
@@ -126,7 +126,7 @@ class CandidatePair(_Model):
     """Whether the two are in one group."""
 
 
-class LeftOut(_Model):
+class LeftOut(SchemaModel):
     """A target that is no candidate."""
 
     target: str
@@ -135,7 +135,7 @@ class LeftOut(_Model):
     """Why."""
 
 
-class Recommendation(_Model):
+class Recommendation(SchemaModel):
     """Which model to select or to distil for a set of items."""
 
     schema_version: Literal[1] = RECOMMENDATION_VERSION
@@ -391,13 +391,13 @@ def _probe_all(
         reason = f"{known.sum()} of the {len(items)} items compared have a value, {LEAST_ITEMS} are needed"
         raise ValueError(f"--property {probed.name}: {reason}")
     y = values[known]
-    rest = y - _ridge_out_of_fold(items.controls()[known], y, seed)
+    rest = y - ridge_out_of_fold(items.controls()[known], y, seed)
     draws = np.random.default_rng(seed).integers(0, len(y), (RESAMPLES, len(y)))
     without = np.abs(rest)
     errors: dict[str, NDArray[np.float64]] = {}
     for number, (name, rows) in enumerate(features.items()):
         told(number, f"probe of {name}")
-        errors[name] = np.abs(rest - _ridge_out_of_fold(rows[known].astype(np.float64), rest, seed + 1))
+        errors[name] = np.abs(rest - ridge_out_of_fold(rows[known].astype(np.float64), rest, seed + 1))
         candidates[name].probe = _resampled(errors[name], draws)
         candidates[name].gain = _resampled(without - errors[name], draws)
     lowest = min(errors.values(), key=np.mean)

@@ -119,10 +119,10 @@ def _stated(path: Path) -> Sequence[Mapping[str, Any]]:
             ]
     if suffix in (".smi", ".smiles", ".fasta", ".fa", ".faa", ".pdb"):
         return []
-    from consilience.user_files.structures import _structures
+    from consilience.user_files.structures import iterate_structures
 
     try:
-        return [one.stated for one in _structures(path)]
+        return [one.stated for one in iterate_structures(path)]
     except MalformedDataError:  # a protein structure, which has no columns
         return []
 

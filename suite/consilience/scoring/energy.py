@@ -48,10 +48,14 @@ def energy_error(
         return None
     predicted, true, counts = predicted[known], true[known], counts[known]
     everyone = np.arange(len(true))
-    inside = _residual(true, counts, everyone, everyone) - _residual(predicted, counts, everyone, everyone)
+    inside = composition_residual(true, counts, everyone, everyone) - composition_residual(
+        predicted, counts, everyone, everyone
+    )
     outside = np.empty(len(true))
-    for train, test in _folds(len(true), seed):
-        outside[test] = _residual(true, counts, train, test) - _residual(predicted, counts, train, test)
+    for train, test in folds(len(true), seed):
+        outside[test] = composition_residual(true, counts, train, test) - composition_residual(
+            predicted, counts, train, test
+        )
     atoms = counts.sum(axis=1)
     return EnergyError(
         mae=float(np.abs(inside).mean()),
@@ -94,17 +98,18 @@ def probe(
     if known.sum() < 50:
         return None
     y = energies[known] / counts[known].sum(axis=1)
-    y = y - _ridge_out_of_fold(controls[known], y, seed)
-    predicted = _ridge_out_of_fold(features[known], y, seed + 1)
+    y = y - ridge_out_of_fold(controls[known], y, seed)
+    predicted = ridge_out_of_fold(features[known], y, seed + 1)
     return Probe(mae=float(np.abs(y - predicted).mean()), baseline=float(np.abs(y).mean()))
 
 
-def _residual(
+def composition_residual(
     energies: NDArray[np.float64],
     counts: NDArray[np.float64],
     train: NDArray[np.intp],
     test: NDArray[np.intp],
 ) -> NDArray[np.float64]:
+    """Energies of some items minus a linear function of composition that was fitted to others, (n_test,)."""
     design = np.column_stack([counts, np.ones(len(counts))])
     # Least squares of least norm: elements that occur in no training item get coefficient zero.
     offset = energies[train].mean()
@@ -112,11 +117,12 @@ def _residual(
     return np.asarray(energies[test] - offset - design[test] @ coefficients)
 
 
-def _ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Predict each y by a ridge regression on x that has not seen it, its strength chosen among the others, (n,)."""
     from sklearn.linear_model import RidgeCV
 
     predicted = np.empty(len(y))
-    for train, test in _folds(len(y), seed):
+    for train, test in folds(len(y), seed):
         mean, scale = x[train].mean(axis=0), x[train].std(axis=0)
         kept = scale > 1e-9 * np.maximum(np.abs(mean), 1e-30)
         if not kept.any():
@@ -128,7 +134,8 @@ def _ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int
     return predicted
 
 
-def _folds(n: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def folds(n: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Train and test items of each fold."""
     from sklearn.model_selection import KFold
 
     return list(KFold(FOLDS, shuffle=True, random_state=seed).split(np.arange(n)))

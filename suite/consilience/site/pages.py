@@ -180,9 +180,9 @@ def top_of(table: Sequence[Line]) -> float:
 
 def metric_columns(table: Iterable[Line]) -> list[tuple[str, str]]:
     """Names and titles of the other pair metrics in a table."""
-    from consilience.leaderboard.markdown import _metric_title
+    from consilience.leaderboard.markdown import metric_title
 
-    return [(name, _metric_title(name)) for name in sorted({name for line in table for name in line.row.metrics})]
+    return [(name, metric_title(name)) for name in sorted({name for line in table for name in line.row.metrics})]
 
 
 # -- the front page ------------------------------------------------------------------------------------------------

@@ -36,11 +36,11 @@ class Structure(NamedTuple):
 def read_structures(path: Path, files: list[Path] | None = None) -> Read:
     """Read all structures of a file, or of the files of a folder, whose names are then the ids."""
     if files is None:
-        return structures_table(path, ((path, row, one) for row, one in enumerate(_structures(path), 1)))
+        return structures_table(path, ((path, row, one) for row, one in enumerate(iterate_structures(path), 1)))
 
     def found() -> Iterator[tuple[Path, int, Structure]]:
         for file in files:
-            inside = list(enumerate(_structures(file), 1))
+            inside = list(enumerate(iterate_structures(file), 1))
             if not inside:
                 raise MalformedDataError(file, "there are no structures in it")
             for row, one in inside:
@@ -50,7 +50,7 @@ def read_structures(path: Path, files: list[Path] | None = None) -> Read:
     return structures_table(path, found())
 
 
-def _structures(path: Path) -> Iterator[Structure]:
+def iterate_structures(path: Path) -> Iterator[Structure]:
     """Structures of one file, through ASE (RDKit for SDF, of which ASE reads the first molecule only)."""
     read = _iterate_sdf(path) if path.suffix.lower() == ".sdf" else _iterate_ase(path)
     row = 1

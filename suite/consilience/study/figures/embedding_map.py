@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from consilience.metrics import prepare
-from consilience.scoring.energy import _folds, _residual
+from consilience.scoring.energy import composition_residual, folds
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import layout
 
@@ -90,8 +90,8 @@ def energy_errors(embedding: Embedding, items: Items, *, seed: int) -> NDArray[n
         return errors
     counts = items.composition()[0][known]
     true, predicted = true[known], embedding.energies[known]
-    for train, test in _folds(len(known), seed):
-        outside = _residual(true, counts, train, test) - _residual(predicted, counts, train, test)
+    for train, test in folds(len(known), seed):
+        outside = composition_residual(true, counts, train, test) - composition_residual(predicted, counts, train, test)
         errors[known[test]] = np.abs(outside) / counts[test].sum(axis=1)
     return errors
 
