@@ -417,7 +417,7 @@ class Board(SchemaModel):
     overall: list[OverallRow] = []
     """Targets ranked on every data set of a kind of matter, one kind after another."""
     generality: list[Generality] = []
-    """Targets ranked both in and out of distribution, the most general first."""
+    """Targets ranked both in and out of distribution, by the latter."""
 
 
 class SavedRun(SchemaModel):

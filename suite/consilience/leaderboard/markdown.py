@@ -103,7 +103,7 @@ def _generality(rows: Sequence[Generality]) -> str:
     ]
     text = (
         "Alignment as a share of the data set's highest, averaged over the data sets in and out of distribution for\n"
-        "each target; their ratio says whether it keeps its place on matter that it was not trained on.\n"
+        "each target; generality is their ratio. Of two small shares, which chance has a part in, it says little.\n"
     )
     return f"## Generality\n\n{text}\n" + tabulated([head, *table], "pipe") + "\n"
 

@@ -93,7 +93,7 @@ def generality(tables: Mapping[str, Sequence[Row]]) -> list[Generality]:
                     datasets_out=tuple(sides["out"]),
                 )
             )
-    return sorted(found, key=lambda row: (-(row.generality or 0.0), row.target))
+    return sorted(found, key=lambda row: (-row.out_of_distribution, row.target))
 
 
 def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Discrimination:
