@@ -158,7 +158,7 @@ def test_pairs_beyond_the_dense_limit(monkeypatch):
 def test_progress_names_the_stages():
     stages = []
     alignment_matrices(larger(80), progress=lambda stage, done, total: stages.append((stage, done, total)))
-    assert {stage for stage, _, _ in stages} == {"neighbours", "CKNNA", "mutual kNN", "distances", "I_dCor"}
+    assert {stage for stage, _, _ in stages} == {"neighbours", "CKA", "CKNNA", "mutual kNN", "distances", "I_dCor"}
     assert stages[-1][1] == stages[-1][2]
 
 

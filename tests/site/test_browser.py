@@ -309,6 +309,7 @@ def test_filters_leave_what_was_asked_for(site: Site, visit: Visit) -> None:
     told = form.get_by_role("status")
 
     def shown() -> set[str]:
+        page.wait_for_timeout(50)  # a reset is applied when the fields have changed, just after its event
         names = page.locator("#board-table tbody tr:visible th a").all_inner_texts()
         assert told.inner_text().startswith(f"{len(names)} of {len(records)} "), told.inner_text()
         return set(names)
@@ -325,7 +326,7 @@ def test_filters_leave_what_was_asked_for(site: Site, visit: Visit) -> None:
     form.get_by_label("hide what is not scored").check()
     assert shown() == {name for name, one in records.items() if one["trained"] and one["state"] == "ok"}
     form.get_by_label("Search").fill("chgnet")
-    assert shown() == {"chgnet-0.3.0"}
+    assert shown() == {name for name, one in records.items() if "chgnet" in name and one["trained"]}
     form.get_by_label("Search").fill("no such model")
     assert shown() == set()
     form.get_by_role("button", name="Clear").click()

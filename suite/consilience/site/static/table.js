@@ -83,6 +83,7 @@
     form.hidden = false;
     form.addEventListener("input", apply);
     form.addEventListener("submit", function (event) { event.preventDefault(); });
+    // At a reset the fields still hold what they held.
     form.addEventListener("reset", function () { setTimeout(apply, 0); });
     apply();
   });
