@@ -325,7 +325,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Pro
         answers=answers,
         words=pages.answer_words(answers),
         matters=pages.matters(study),
-        generality=getattr(study.board, "generality", None) or [],
+        generality=study.board.generality,
         scored=len({name for data in study.datasets for name in study.records(data)}),
     )
     for table in study.board.datasets:

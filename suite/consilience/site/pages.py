@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from consilience.results import DatasetBoard, Discrimination, Figure, Interval, PresetName, Record, Row
+    from consilience.results import DatasetBoard, Discrimination, Interval, PresetName, Record, Row
     from consilience.study import Study
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -454,8 +454,3 @@ def dataset_lines(table: DatasetBoard) -> list[tuple[str, str]]:
         "revision": table.revision,
     }
     return [(name, text) for name, text in told.items() if text]
-
-
-def figure_of(value: Figure) -> float | None:
-    """Return a figure of a record as a plain number or None."""
-    return None if value is None else float(value)

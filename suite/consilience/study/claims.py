@@ -140,8 +140,8 @@ def _more_than_composition(study: Study) -> Findings:
 @_rule(
     "In distribution models cluster by their training data rather than by architecture (section on two regimes).",
     "regimes",
-    "among potentials, training data explain more variance of agreement (adjusted PERMANOVA R2) than architecture, "
-    f"with p < {ALPHA} for the larger of both",
+    "among trained 3D models, training data explain more variance of agreement (adjusted PERMANOVA R2) than "
+    f"architecture, with p < {ALPHA} for the larger of both",
 )
 def _by_training_data(study: Study) -> Findings:
     return _clustered_by(study, "in", training=True)
@@ -150,8 +150,8 @@ def _by_training_data(study: Study) -> Findings:
 @_rule(
     "Out of distribution models cluster by architecture rather than by training data (section on two regimes).",
     "regimes",
-    "among potentials, architecture explains more variance of agreement (adjusted PERMANOVA R2) than training data, "
-    f"with p < {ALPHA} for the larger of both",
+    "among trained 3D models, architecture explains more variance of agreement (adjusted PERMANOVA R2) than "
+    f"training data, with p < {ALPHA} for the larger of both",
 )
 def _by_architecture(study: Study) -> Findings:
     return _clustered_by(study, "out", training=False)
@@ -216,7 +216,7 @@ def _dimension_band(study: Study) -> Findings:
 @_rule(
     "Invariant embeddings have lower intrinsic dimension than those that turn with the structure (Fig. 1D).",
     "intrinsic-dimension",
-    "the median over invariant potentials is lower than over the others, with at least two of each",
+    "the median over invariant 3D models is lower than over the others, with at least two of each",
 )
 def _invariant_lower(study: Study) -> Findings:
     found = []
