@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from consilience.asv import misalignment
-from consilience.results import read_record
+from consilience.records.migrations import read_record
 
 RESULTS = Path(__file__).resolve().parents[1] / "leaderboard" / "v1" / "results"
 

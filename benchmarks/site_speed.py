@@ -181,7 +181,7 @@ def larger_board(source: Path, folder: Path, dataset: str, targets: int) -> int:
 def build(board: Path, output: Path) -> tuple[float, float]:
     """Build a site; return the seconds it took, start of the program included, by the clock and of CPU time."""
     started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = "from consilience.cli.pages import site_command as run; run()"
+    code = "from consilience.cli.site import site_command as run; run()"
     command = [sys.executable, "-c", code, "--quiet", "--board", str(board), "--output", str(output)]
     done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     if done.returncode > 1 or not (output / "index.html").is_file():  # 1: a figure failed, the site stands

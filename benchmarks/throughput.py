@@ -108,7 +108,7 @@ CALCULATORS: dict[str, Callable[[Path | None], Any]] = {
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Time the three ways in this process, which runs in the target's environment."""
-    from consilience.embedding.items_file import load_items
+    from consilience.datasets.layout import load_items
     from consilience.registry import load_target_file
     from consilience.weights import Weights
 
@@ -157,8 +157,8 @@ def run(name: str, count: int) -> dict[str, Any]:
     import numpy as np
 
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.environments import Header, ensure
-    from consilience.embedding.process import EmbeddingSkippedError, covered_items
+    from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+    from consilience.isolation.environments import Header, ensure
     from consilience.registry import get_target
 
     target = get_target(name)

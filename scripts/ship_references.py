@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import sys
 
-from consilience.embedding.process import EmbeddingSkippedError, covered_items
-from consilience.embedding.store import SHIPPED, Store, identify, shipped_path, write_embedding
+from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.identity import identify
+from consilience.embedding.store import SHIPPED, Store, shipped_path, write_embedding
 from consilience.registry import get_target
-from consilience.runner import Runner
+from consilience.scoring.scorer import Runner
 
 
 def main() -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from consilience.datasets._tables import DATA
-from consilience.leaderboard.markdown import main_columns, modality_matrix, tabulated
+from consilience.board.markdown import main_columns, modality_matrix, tabulated
+from consilience.datasets.tables import DATA
+from consilience.records.board import Board
+from consilience.records.record import PRESET_TITLES
 from consilience.registry import PACKAGE, Target, list_datasets, list_targets
-from consilience.results import PRESET_TITLES, Board
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS_PAGE = PACKAGE / "targets" / "README.md"

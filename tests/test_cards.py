@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from consilience import Card, list_datasets, list_targets
-from consilience.datasets._tables import DATA
+from consilience.datasets.tables import DATA
 from consilience.registry import list_metrics
 
 

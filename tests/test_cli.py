@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from consilience.board.schemas import json_schemas
 from consilience.cli import main
-from consilience.results import json_schemas
 
 
 def invoke(*arguments: str) -> tuple[int, str]:

@@ -277,7 +277,7 @@ def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Pa
 
 
 def test_own_data_are_not_published(tmp_path: Path) -> None:
-    from consilience.runner import DEFAULT_SPEC
+    from consilience.records.spec import DEFAULT_SPEC
 
     folder = folder_with_toy(tmp_path)
     board = folder / "board"
@@ -414,7 +414,7 @@ def test_a_repository_that_has_its_own_benchmark_option(tmp_path: Path, own_cach
 def test_it_works_beside_codspeed(tmp_path: Path, own_cache: Path) -> None:
     from uv import find_uv_bin
 
-    from consilience.embedding.environments import uv_variables
+    from consilience.isolation.environments import uv_variables
 
     # Beside the installed packages, not among them: its fixture takes the name of pytest-benchmark's.
     extra = tmp_path / "extra"

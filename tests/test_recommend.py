@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from consilience.board.groups import read_pairs
 from consilience.cli import main
 from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.store import Store
-from consilience.leaderboard.groups import read_pairs
 from consilience.recommend import Candidate, Recommendation, choose_candidates, property_of
-from consilience.recommend.core import CandidatePair, ProbedProperty, _group, _rank, _sentence
-from consilience.results import RANKED, Interval, read_record
+from consilience.recommend.analysis import CandidatePair, ProbedProperty, _group, _rank, _sentence
+from consilience.records.migrations import read_record
+from consilience.records.record import RANKED, Interval
 from consilience.user_files import open_file
 
 V1 = Path(__file__).parents[1] / "leaderboard" / "v1"

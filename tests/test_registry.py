@@ -63,7 +63,7 @@ def test_listing_imports_no_model_and_no_torch() -> None:
 
 
 def test_every_target_of_the_suite_has_its_own_pinned_header() -> None:
-    from consilience.embedding.environments import Header
+    from consilience.isolation.environments import Header
 
     own = [target for target in list_targets().values() if target.path.is_relative_to(PACKAGE)]
     assert len(own) >= 15

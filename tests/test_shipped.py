@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.process import EmbeddingSkippedError, covered_items, embed
-from consilience.embedding.store import SHIPPED, Store, identify, shipped_path
+from consilience.embedding.embed import EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.identity import identify
+from consilience.embedding.store import SHIPPED, Store, shipped_path
+from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import get_target
-from consilience.runner import DEFAULT_SPEC
-from consilience.spec import read_spec
 
 SPEC = read_spec(DEFAULT_SPEC)
 SHIPPED_CELLS = [

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from .building.draft import Draft
     from .building.sources import Sources
     from .cards import Card, DatasetCard, Resources
-    from .embedding.items_file import Backbone
+    from .datasets.layout import Backbone
     from .registry import dataset, get_dataset, get_target, list_datasets, list_targets, recipe, target
     from .weights import Embedded, Weights
 
+from ._moved import install
+
 __version__ = "0.1.0"
+
+install()
 
 _HOME = {
     "Card": "cards",
-    "Backbone": "embedding.items_file",
+    "Backbone": "datasets.layout",
     "Embedded": "weights",
     "Weights": "weights",
     "target": "registry",

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .results import PRESETS, RANKED, Record, read_run
+from consilience.records.record import PRESETS, RANKED, Record
+from consilience.records.run import read_run
 
 
 def misalignment_of_run(path: str | Path) -> type:

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from .leaderboard.gates import Gate
+    from consilience.board.gates import Gate
+    from consilience.records.board import Board
+    from consilience.records.record import Record
+    from consilience.records.run import Comparison, SavedRun
+    from consilience.records.spec import Spec
+    from consilience.scoring.scorer import Cell, Runner
+
     from .registry import Target
-    from .results import Board, Comparison, Record, SavedRun
-    from .runner import Cell, Runner
-    from .spec import Spec
 
 #: Exit code for "could not run" (0: fine, 1: a cell failed or regressed), the same in all of the suite's commands.
 COULD_NOT_RUN = 2
@@ -248,7 +251,7 @@ class Run:
 
     def _take_comparison(self) -> None:
         """Read the baseline and what may change, before anything is scored."""
-        from .leaderboard import compare, gates
+        from .board import compare, gates
 
         option, folder = self.config.getoption, self.config.rootpath
         if option("align_compare_fail") and not option("align_compare"):
@@ -266,8 +269,9 @@ class Run:
         """Say what a cell lost against the baseline, in one line; empty where nothing regressed."""
         if self.baseline is None or item.record is None:
             return ""
-        from .leaderboard import compare
-        from .leaderboard.report import cell_words
+        from consilience.board.report import cell_words
+
+        from .board import compare
 
         dataset = item.cell.dataset
         before = {record.target: record for record in self.baseline.records if record.dataset == dataset}
@@ -286,7 +290,7 @@ class Run:
     def runner(self) -> Runner:
         """The runner, made when first needed."""
         if self._runner is None:
-            from .runner import Runner
+            from consilience.scoring.scorer import Runner
 
             option = self.config.getoption
             self._runner = Runner(
@@ -302,8 +306,7 @@ class Run:
     def spec(self) -> Spec:
         """The board's spec: of the folder published to, else the one shipped; with the other data sets asked for."""
         if self._spec is None:
-            from .runner import DEFAULT_SPEC
-            from .spec import read_spec
+            from consilience.records.spec import DEFAULT_SPEC, read_spec
 
             board = read_spec(self.publish_to / "spec.toml" if self.publish_to else DEFAULT_SPEC)
             self._spec, self._chosen = self._with_own_data(board)
@@ -314,8 +317,9 @@ class Run:
         wanted = self.config.getoption("align_datasets")
         if not wanted:
             return board, None
+        from consilience.session.plan import extend
+
         from .registry import list_datasets
-        from .runner import extend
         from .user_files import dataset_name
 
         known = [entry.name for entry in board.datasets]
@@ -332,7 +336,7 @@ class Run:
 
     def plan(self, own: list[Target] | None = None) -> list[Cell]:
         """Cells to run: of a user's file, or of the default profile, narrowed by the options."""
-        from . import runner
+        from .session.plan import plan
 
         spec = self.spec
         option = self.config.getoption
@@ -354,7 +358,7 @@ class Run:
             targets = _select(wanted, everything, "--align-targets", twins=False)
         self._whole_board = targets is None
         try:
-            return runner.plan(
+            return plan(
                 spec, targets=targets, datasets=datasets, published=self.publish_to, at_hand=self.runner.at_hand
             )
         except (LookupError, ValueError) as error:
@@ -396,9 +400,9 @@ class Run:
 
     def _check_baseline(self, datasets: set[str]) -> None:
         """Stop, with a report, before anything is scored that could not be compared."""
-        from .leaderboard.compare import MeasuredDifferentlyError, check_spec
-        from .leaderboard.report import comparison_markdown
-        from .results import Comparison
+        from consilience.board.compare import MeasuredDifferentlyError, check_spec
+        from consilience.board.report import comparison_markdown
+        from consilience.records.run import Comparison
 
         assert self.baseline is not None
         option = self.config.getoption
@@ -449,7 +453,7 @@ class Run:
         """Collect the record of each finished cell."""
         text = getattr(report, "consilience_record", None)
         if text is not None:
-            from .results import Record
+            from consilience.records.record import Record
 
             self.records.append(Record.model_validate_json(text))
 
@@ -458,7 +462,7 @@ class Run:
         text = getattr(report, "consilience_record", None)
         if text is None or report.outcome != "passed":
             return None
-        from .results import RANKED, Record
+        from consilience.records.record import RANKED, Record
 
         record = Record.model_validate_json(text)
         value = record.scores[RANKED].alignment.value if RANKED in record.scores else None
@@ -469,9 +473,9 @@ class Run:
         """Write what was asked for, before anything about exit codes is decided."""
         if hasattr(self.config, "workerinput") or not self.records:
             return
-        from .leaderboard.board import build_board
-        from .leaderboard.publish import publish
-        from .results import to_json
+        from consilience.board.board import build_board
+        from consilience.board.publish import publish
+        from consilience.records.record import to_json
 
         if self.publish_to is not None:
             self.board = publish(self.publish_to, self.records, all_pairs=self.runner.all_pairs)
@@ -479,7 +483,7 @@ class Run:
             self.board = build_board(self.spec, self.records)
         path = self.config.getoption("align_json")
         if path:
-            from .embedding.shards import write_atomically
+            from .files import write_atomically
 
             write_atomically(Path(path), to_json(self.board))
         if self.save_to is not None or self.baseline is not None or self.config.getoption("align_report"):
@@ -487,10 +491,11 @@ class Run:
 
     def _compare(self, session: pytest.Session) -> None:
         """Save the run, compare it and write the reports; only then decide about the exit code."""
-        from .embedding.shards import write_atomically
-        from .leaderboard import compare
-        from .leaderboard.report import comparison_markdown, run_markdown
-        from .results import to_json
+        from consilience.board.report import comparison_markdown, run_markdown
+        from consilience.records.record import to_json
+
+        from .board import compare
+        from .files import write_atomically
 
         assert self.board is not None
         limit = self.config.getoption("align_limit")
@@ -511,8 +516,9 @@ class Run:
             session.exitstatus = {"undecided": COULD_NOT_RUN, "regressed": 1}.get(verdict, 0)
 
     def _write_reports(self, pages: list[str]) -> None:
-        from .embedding.shards import write_atomically
-        from .results import to_json
+        from consilience.records.record import to_json
+
+        from .files import write_atomically
 
         found = self.comparison or self.board
         assert found is not None
@@ -523,14 +529,14 @@ class Run:
         """Print the table: the product of the run."""
         if self.board is None:
             return
-        from .leaderboard.terminal import summarize
+        from consilience.board.terminal import summarize
 
         limit = self.config.getoption("align_limit")
         ran = {dataset: [r.target for r in self.records if r.dataset == dataset] for dataset in self._datasets()}
         for line in summarize(self.board, ran, self.records, limit=limit):
             terminalreporter.write_line(line)
         if self.comparison is not None:
-            from .leaderboard.report import comparison_lines
+            from consilience.board.report import comparison_lines
 
             for line in comparison_lines(self.comparison):
                 terminalreporter.write_line(line)

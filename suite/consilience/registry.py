@@ -215,7 +215,7 @@ def add_dataset(entry: DatasetEntry) -> None:
 
 
 def _load_table(card: DatasetCard) -> Any:
-    from .datasets._tables import load_table  # reading tables takes `datasets`, which listing cards does not
+    from consilience.datasets.tables import load_table  # reading tables takes `datasets`, which listing cards does not
 
     return load_table(card)
 
@@ -346,7 +346,7 @@ def _scan(folder: str, *, plugins: bool) -> None:
         _scanned.add(folder)
         for path in sorted((PACKAGE / folder).rglob("*.py")):
             parts = path.relative_to(PACKAGE).with_suffix("").parts
-            if not path.name.startswith("_"):
+            if not any(part.startswith("_") for part in parts):  # helpers, and folders of them
                 importlib.import_module(".".join(("consilience", *parts)))
     if plugins and "plugins" not in _scanned:
         _scanned.add("plugins")

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, run_worker
+from consilience.isolation.environments import EnvironmentBuildError, Header, ensure
+from consilience.isolation.job import Outcome
+from consilience.records.spec import DEFAULT_SPEC, read_spec
+
 from .embedding.contract import DISTINCT, TOLERANCE, deviation
-from .embedding.environments import EnvironmentBuildError, Header, ensure
-from .embedding.process import EmbeddingFailedError, EmbeddingSkippedError, Outcome, covered_items, run_worker
 from .embedding.shards import read_shards
 from .registry import Target, get_dataset, get_target, load_target_file
-from .spec import DEFAULT_SPEC, read_spec
 
 if TYPE_CHECKING:
     from .datasets.items import Items

@@ -19,7 +19,7 @@ from consilience.building.draft import Draft, DroppedError
 from consilience.building.make import Made, make_table
 from consilience.building.schemas import CHAINS, CRYSTALS
 from consilience.cards import DatasetCard
-from consilience.datasets._tables import DATA
+from consilience.datasets.tables import DATA
 from consilience.registry import get_dataset
 
 COUNT = 40

@@ -13,7 +13,7 @@ from rdkit import Chem
 from scipy.spatial.distance import pdist
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._tables import DATA
+from consilience.datasets.tables import DATA
 from consilience.registry import get_dataset
 
 NAME = "ccd-1k"

@@ -14,9 +14,9 @@ from ase.formula import Formula
 from ase.neighborlist import neighbor_list
 from rdkit import Chem
 
-from consilience.building.process import build_dataset
+from consilience.building.build import build_dataset
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._tables import DATA
+from consilience.datasets.tables import DATA
 from consilience.registry import get_dataset
 
 MOLECULES = ("qm9-1k", "qm9-isomers-1k")

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from consilience.building.build import BuildFailedError, build_dataset
 from consilience.building.draft import choose
-from consilience.building.process import BuildFailedError, Built, build_dataset
 from consilience.cache import cache_dir
 from consilience.datasets import open_dataset
-from consilience.embedding.environments import Header, ensure
+from consilience.datasets.built import Built
+from consilience.isolation.environments import Header, ensure
 from consilience.registry import DatasetEntry, get_dataset
 
 pytestmark = pytest.mark.environment

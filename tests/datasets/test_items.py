@@ -17,7 +17,7 @@ from rdkit import Chem
 import datasets
 from consilience.cards import DatasetCard, Label
 from consilience.datasets import Items, open_dataset
-from consilience.embedding.items_file import Structures, load_ids, load_items, save_items
+from consilience.datasets.layout import Structures, load_ids, load_items, save_items
 from consilience.registry import UnknownNameError
 
 WATER, HYDROGEN, CESIUM_CHLORIDE = [8, 1, 1], [1, 1], [55, 17]
@@ -364,7 +364,7 @@ def test_reading_needs_numpy_and_ase_only(items: Items, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "for name in ('datasets', 'pyarrow', 'rdkit', 'pandas'): sys.modules[name] = None\n"
-        "from consilience.embedding.items_file import load_items\n"
+        "from consilience.datasets.layout import load_items\n"
         "assert 'ase' not in sys.modules\n"
         f"assert len(load_items({str(tmp_path / 'items.npz')!r})) == 3\n"
     )

@@ -15,7 +15,7 @@ from ase.formula import Formula
 from ase.neighborlist import neighbor_list
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._tables import DATA
+from consilience.datasets.tables import DATA
 from consilience.registry import get_dataset
 
 NAME = "mof-500"

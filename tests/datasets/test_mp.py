@@ -12,9 +12,9 @@ from ase.formula import Formula
 from ase.neighborlist import neighbor_list
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._tables import DATA
 from consilience.datasets.mp import number
-from consilience.metrics.resampling import draw_permutations
+from consilience.datasets.tables import DATA
+from consilience.metrics.inference.resampling import draw_permutations
 
 
 @pytest.fixture(scope="module", params=["mp-polymorphs", "mp-prototypes-1k"])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets._tables import DATA
-from consilience.embedding.items_file import load_items
+from consilience.datasets.layout import load_items
+from consilience.datasets.tables import DATA
 from consilience.registry import get_dataset
 
 NAME = "proteins-500"

@@ -8,8 +8,9 @@ import pytest
 
 from consilience.datasets.items import open_dataset
 from consilience.embedding.batches import Batch
+from consilience.embedding.identity import Identity, code_digest, identify
 from consilience.embedding.shards import finished_items, read_shards, write_shard
-from consilience.embedding.store import Embedding, Identity, Store, code_digest, identify, shipped_path, write_embedding
+from consilience.embedding.store import Embedding, Store, shipped_path, write_embedding
 from consilience.registry import get_target
 
 IDENTITY = Identity("t", "sha256:0", "c", "e", "d", "r", "i", "last", "mean")

@@ -6,7 +6,7 @@ import pytest
 
 from consilience.metrics import preparation as module
 from consilience.metrics import prepare
-from consilience.metrics.arrays import as_embedding, constant_columns, float_precision
+from consilience.metrics._engine.arrays import as_embedding, constant_columns, float_precision
 from consilience.metrics.preparation import RIDGE_STRENGTHS, folds, ridge
 
 SCHEMES = ["raw", "unit", "standardized"]

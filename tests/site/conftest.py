@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
-from consilience.results import SavedRun, read_record, to_json
-from consilience.spec import read_spec
+from consilience.records.migrations import read_record
+from consilience.records.record import to_json
+from consilience.records.run import SavedRun
+from consilience.records.spec import read_spec
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Playwright

@@ -17,14 +17,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from consilience.cli.pages import report_command, site_command
+from consilience.cli.site import report_command, site_command
 from consilience.datasets.items import open_dataset
-from consilience.results import RANKED, SavedRun, read_record, to_json
-from consilience.site import build, chart, structures, vendor
+from consilience.records.migrations import read_record
+from consilience.records.record import RANKED, to_json
+from consilience.records.run import SavedRun
+from consilience.records.spec import read_spec
+from consilience.site import build, chart, vendor
+from consilience.site import drawings as structures
 from consilience.site.closest import closest
 from consilience.site.pages import answers, number, safe_name
-from consilience.site.report import write_report
-from consilience.spec import read_spec
+from consilience.site.report_page import write_report
 from consilience.study import FigureCard, Study
 from consilience.study.figure import Drawing, Figure
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consilience.results import Pair
+from consilience.records.pairs import Pair
 from consilience.study import Study, list_figures
 from consilience.study.claims import _vote, judge, verdict_of
 

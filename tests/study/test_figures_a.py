@@ -19,8 +19,8 @@ import pytest
 from scipy.stats import kstest, spearmanr
 
 from consilience.cards import MODALITIES
-from consilience.results import PRESETS, RANKED, Pair
-from consilience.study.core import Study, kind_of
+from consilience.records.pairs import Pair
+from consilience.records.record import PRESETS, RANKED
 from consilience.study.figure import Drawing
 from consilience.study.figures import (
     energy_and_alignment,
@@ -30,6 +30,7 @@ from consilience.study.figures import (
     local_in_and_out,
 )
 from consilience.study.palette import NEUTRAL, colour_of, layout, symbol_of
+from consilience.study.study import Study, kind_of
 
 BOARD = Path(__file__).parents[2] / "leaderboard" / "v1"
 

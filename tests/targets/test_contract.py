@@ -15,8 +15,8 @@ import pytest
 
 from consilience import get_dataset, get_target, list_targets
 from consilience.datasets.items import open_dataset
-from consilience.embedding.environments import Header, ensure
-from consilience.embedding.process import EmbeddingSkippedError, covered_items
+from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.isolation.environments import Header, ensure
 from consilience.registry import PACKAGE, UNTRAINED, Target
 from consilience.testing import check_target, sample_datasets
 

@@ -19,9 +19,9 @@ from rdkit.Chem import AllChem
 
 from consilience.checks import MalformedDataError
 from consilience.datasets import Items, open_dataset
+from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import UnknownNameError, get_dataset
-from consilience.runner import DEFAULT_SPEC, default_references, extend
-from consilience.spec import read_spec
+from consilience.session.plan import default_references, extend
 from consilience.user_files import dataset_name, is_path, open_file, register_file
 
 SPEC = read_spec(DEFAULT_SPEC)

@@ -203,7 +203,7 @@ def _duplicates(table: pa.Table) -> dict[str, int]:
 
 
 def build(job: dict[str, Any], say: Callable[..., None]) -> None:
-    """Carry out the job of building one data set (see :func:`consilience.building.process.build_dataset`)."""
+    """Carry out the job of building one data set (see :func:`consilience.building.build.build_dataset`)."""
     from consilience.registry import load_dataset_file
 
     from .sources import Sources

@@ -13,9 +13,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from consilience.leaderboard.verify import Report
+    from consilience.board.verify import Report
     from consilience.registry import Target
-    from consilience.runner import Runner
+    from consilience.scoring.scorer import Runner
 
 
 COULD_NOT_RUN = 2
@@ -62,8 +62,8 @@ def names_in(text: str | None) -> list[str] | None:
 
 def board_runner(board: Path | None, **options: Any) -> Runner:
     """Runner of a board's spec; of the one shipped with the package where no folder is named."""
-    from consilience.runner import DEFAULT_SPEC, Runner
-    from consilience.spec import read_spec
+    from consilience.records.spec import DEFAULT_SPEC, read_spec
+    from consilience.scoring.scorer import Runner
 
     return Runner(read_spec(board / "spec.toml" if board else DEFAULT_SPEC), **options)
 

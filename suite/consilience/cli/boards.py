@@ -30,8 +30,8 @@ def verify(path: Path, board: Path | None, as_json: bool) -> None:
     Nothing is embedded and nothing in a submission is run. What is not at hand is checked against itself only.
     Exit codes: 0 nothing found, 1 something found, 2 could not run.
     """
-    from consilience.leaderboard.submission import verify_submission
-    from consilience.leaderboard.verify import verify_board
+    from consilience.board.submission import verify_submission
+    from consilience.board.verify import verify_board
 
     if path.is_dir():
         if board is not None:
@@ -68,7 +68,7 @@ def submit(
 
     The checklist says what a board asks for; the file is written where nothing of it is missing.
     """
-    from consilience.leaderboard.submission import complete_card, pack
+    from consilience.board.submission import complete_card, pack
 
     chosen = complete_card(find_target(target, checkpoint, trust_checkpoint), card)
     runner = board_runner(board, device=device, time_limit=timeout)
@@ -90,7 +90,7 @@ def leaderboard() -> None:
 @click.argument("submission", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def add(folder: Path, submission: Path) -> None:
     """Verify SUBMISSION and add it to the board in FOLDER, with the scores computed here."""
-    from consilience.leaderboard.submission import add_submission
+    from consilience.board.submission import add_submission
 
     report = add_submission(submission, folder, board_runner(folder))
     tell_report(report)
@@ -103,7 +103,7 @@ def add(folder: Path, submission: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def build(folder: Path) -> None:
     """Rebuild leaderboard.md and leaderboard.json in FOLDER from its spec.toml and results/."""
-    from consilience.leaderboard.publish import publish
+    from consilience.board.publish import publish
 
     board = publish(folder)
     scored = sum(row.state == "ok" for table in board.datasets for row in table.rows)

@@ -31,7 +31,7 @@ def list_command(what: str, as_json: bool) -> None:
     }[what]
     rows = [[cell(getattr(card, name)) for name in columns] for card in cards]
     if what == "datasets":
-        from consilience.datasets._tables import where_is
+        from consilience.datasets.tables import where_is
 
         columns.insert(1, "here")
         for row in rows:
@@ -76,7 +76,7 @@ def new_target(name: str, modality: str, family: str | None, output: Path | None
 @click.option("--prune", is_flag=True, help="Remove environments that no registered target asks for.")
 def environments(as_json: bool, prune: bool) -> None:
     """List the environments built so far, who shares them and what they take on disk."""
-    from consilience.embedding.environments import inventory, remove
+    from consilience.isolation.environments import inventory, remove
     from consilience.registry import list_targets
 
     paths: dict[Path, list[str]] = {}
@@ -101,7 +101,7 @@ def environments(as_json: bool, prune: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write them to.")
 def schema(output: Path | None) -> None:
     """Print, or write, the JSON Schema of records and boards."""
-    from consilience.results import json_schemas
+    from consilience.board.schemas import json_schemas
 
     for name, content in json_schemas().items():
         text = json.dumps(content, indent=1) + "\n"

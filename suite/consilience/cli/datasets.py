@@ -35,7 +35,7 @@ def build_command(names: tuple[str, ...], output: Path | None, local: Path | Non
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from consilience.building.process import BuildFailedError, build_dataset
+    from consilience.building.build import BuildFailedError, build_dataset
     from consilience.registry import get_dataset
 
     console = Console(stderr=True)
@@ -83,7 +83,7 @@ def card_command(name: str, as_json: bool) -> None:
 def sample_command(dataset: str, n: int, seed: int, stratify: str | None, output: Path | None) -> None:
     """Draw N ids of DATASET: the same on every machine, and those of a smaller N come first."""
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.shards import write_atomically
+    from consilience.files import write_atomically
     from consilience.user_files import dataset_name
 
     items = open_dataset(dataset_name(dataset))

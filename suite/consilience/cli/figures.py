@@ -25,9 +25,9 @@ def figures_command(
     Images are drawn by a Chrome or Chromium on this machine; nothing is fetched. Exit codes: 0 fine, 1 a figure
     failed, 2 could not run.
     """
-    from consilience.leaderboard.board import find_board
-    from consilience.study.core import Study
+    from consilience.board.board import find_board
     from consilience.study.export import export_figures
+    from consilience.study.study import Study
 
     if listing:
         _list()

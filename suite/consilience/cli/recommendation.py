@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
     from consilience.embedding.store import Embedding, Store
-    from consilience.recommend.core import LeftOut, Recommendation
+    from consilience.recommend.analysis import LeftOut, Recommendation
     from consilience.registry import Target
 
 #: So many names of one reason are printed; --json and --output hold all.
@@ -56,11 +56,11 @@ def recommend_command(
     they agree beyond composition, which of them say the same, and what they cost. Exit codes: 0 fine, 2 could not run.
     """
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.shards import write_atomically
     from consilience.embedding.store import Store
-    from consilience.recommend.core import LeftOut, choose_candidates, recommend
+    from consilience.files import write_atomically
+    from consilience.recommend.analysis import LeftOut, choose_candidates, recommend
     from consilience.recommend.values import property_of
-    from consilience.results import to_json
+    from consilience.records.record import to_json
     from consilience.user_files import dataset_name, is_path
 
     if per_atom and column is None:
@@ -105,9 +105,9 @@ def _embed(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from consilience.embedding.process import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
-    from consilience.embedding.store import identify
-    from consilience.recommend.core import LeftOut
+    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+    from consilience.embedding.identity import identify
+    from consilience.recommend.analysis import LeftOut
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -166,7 +166,7 @@ def _headings(found: Recommendation) -> list[str]:
 
 
 def _rows(found: Recommendation) -> list[list[str]]:
-    from consilience.recommend.core import in_brackets
+    from consilience.recommend.analysis import in_brackets
 
     rows = []
     for one in found.candidates:
@@ -218,7 +218,7 @@ def _notes(found: Recommendation) -> Iterator[str]:
 def _as_file(found: Recommendation, suffix: str) -> str:
     from tabulate import tabulate
 
-    from consilience.results import to_json
+    from consilience.records.record import to_json
 
     if suffix == ".json":
         return to_json(found)

@@ -37,7 +37,7 @@ def check(
     """
     from dataclasses import asdict
 
-    from consilience.embedding.process import EmbeddingFailedError, EmbeddingSkippedError
+    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
     from consilience.testing import check_target
     from consilience.user_files import dataset_name
 
@@ -74,15 +74,17 @@ def run(
     as_json: bool,
 ) -> None:
     """Score targets; with --board, publish the records and rebuild the board."""
-    from consilience.embedding.shards import write_atomically
-    from consilience.leaderboard.board import build_board
-    from consilience.leaderboard.compare import make_run
-    from consilience.leaderboard.publish import publish
-    from consilience.leaderboard.terminal import summarize
+    from consilience.board.board import build_board
+    from consilience.board.compare import make_run
+    from consilience.board.publish import publish
+    from consilience.board.terminal import summarize
+    from consilience.files import write_atomically
+    from consilience.records.record import Record, to_json
+    from consilience.records.spec import DEFAULT_SPEC, read_spec
     from consilience.registry import load_target_file
-    from consilience.results import Record, to_json
-    from consilience.runner import DEFAULT_SPEC, Cell, Runner, extend, plan, run_all
-    from consilience.spec import read_spec
+    from consilience.scoring.scorer import Cell, Runner
+    from consilience.session.plan import extend, plan
+    from consilience.session.session import run_all
     from consilience.user_files import dataset_name
 
     spec = read_spec(board / "spec.toml" if board else DEFAULT_SPEC)
@@ -129,12 +131,12 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
     A figure regressed (exit code 1) if it is worse by more than its limit and by more than its interval. Runs that
     were measured differently are refused (exit code 2).
     """
-    from consilience.embedding.shards import write_atomically
-    from consilience.leaderboard.compare import compare as compare_runs
-    from consilience.leaderboard.compare import find_run, load_run
-    from consilience.leaderboard.gates import read_gates
-    from consilience.leaderboard.report import comparison_lines, comparison_markdown
-    from consilience.results import to_json
+    from consilience.board.compare import compare as compare_runs
+    from consilience.board.compare import find_run, load_run
+    from consilience.board.gates import read_gates
+    from consilience.board.report import comparison_lines, comparison_markdown
+    from consilience.files import write_atomically
+    from consilience.records.record import to_json
 
     gates = read_gates(limits)
     old, new = (load_run(find_run(name, Path.cwd())) for name in (baseline, run))
@@ -176,7 +178,8 @@ def embed(
     """
     from consilience.datasets.items import open_dataset
     from consilience.embedding import process
-    from consilience.embedding.store import SHIPPED, Store, identify, write_embedding
+    from consilience.embedding.identity import identify
+    from consilience.embedding.store import SHIPPED, Store, write_embedding
     from consilience.user_files import dataset_name
 
     chosen = find_target(target, checkpoint, trust_checkpoint)

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from consilience.building.draft import ranked
-from consilience.building.process import find_built
 from consilience.cards import Card, DatasetCard
-from consilience.embedding.items_file import Chains, Structures, save_items
 from consilience.registry import get_dataset
 
-from ._columns import flat, strings
+from .built import find_built
+from .columns import flat, strings
+from .layout import Chains, Structures, save_items
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,7 +123,7 @@ class Items:
         return list(content.to_atoms()) if isinstance(content, Structures) else content
 
     def save(self, path: str | Path, indices: ArrayLike | None = None, *, view: str) -> None:
-        """Write items to a plain ``.npz`` for :func:`consilience.embedding.items_file.load_items`."""
+        """Write items to a plain ``.npz`` for :func:`consilience.datasets.layout.load_items`."""
         ids = self.ids if indices is None else [self.ids[i] for i in self._places(indices)]
         save_items(path, view=view, ids=ids, content=self._content(view, indices))
 

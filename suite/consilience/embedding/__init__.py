@@ -1,1 +1,1 @@
-"""Embedding: environments, the worker that runs inside them, and the store of what it makes."""
+"""Embedding: the store, identities, batches, shards and the contract of a target."""

@@ -6,11 +6,12 @@ A killed run leaves whole shards only; the next run goes on behind the last one.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from consilience.files import write_atomically
 
 from .batches import Batch
 
@@ -71,15 +72,3 @@ def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
             found.append((first, last, path))
             end = last
     return found
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file or nothing: a reader never sees half of it, whatever kills the writer."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    data = content.encode() if isinstance(content, str) else content
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

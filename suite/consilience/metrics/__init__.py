@@ -23,24 +23,24 @@ what a score is worth
 
 from __future__ import annotations
 
-from .arrays import DegenerateInputWarning
-from .calibration import Calibration, calibrate, calibrate_from
-from .calibration_matrices import CalibrationMatrices, calibration_matrices
+from ._engine.arrays import DegenerateInputWarning
+from ._engine.neighbor_kernel import NeighborKernel
+from ._engine.neighbors import Neighbors, neighbors
 from .cka import cka
 from .cknna import cknna, cknna_from
 from .distance_correlation import distance_correlation
+from .inference.calibration import Calibration, calibrate, calibrate_from
+from .inference.calibration_matrices import CalibrationMatrices, calibration_matrices
+from .inference.resampling import draw_halves, draw_permutations
+from .inference.sensitivity import KSweep, NSweep, k_sweep, n_sweep
+from .inference.subsampling import Interval, interval, interval_from, subsample_scores
 from .information_imbalance import information_imbalance
 from .intrinsic_dimension import intrinsic_dimension
 from .intrinsic_dimension_correlation import intrinsic_dimension_correlation
 from .matrices import AlignmentMatrices, alignment_matrices
 from .mutual_knn import mutual_knn, mutual_knn_from
-from .neighbor_kernel import NeighborKernel
-from .neighbors import Neighbors, neighbors
 from .pairs import Pairwise, pairwise
 from .preparation import prepare
-from .resampling import draw_halves, draw_permutations
-from .sensitivity import KSweep, NSweep, k_sweep, n_sweep
-from .subsampling import Interval, interval, interval_from, subsample_scores
 
 __all__ = [
     "AlignmentMatrices",

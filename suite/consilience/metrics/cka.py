@@ -10,10 +10,10 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
-from .centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
-from .collection import Collection
-from .correlations import relabelled_correlations
+from ._engine.arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
+from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
+from ._engine.collection import Collection
+from ._engine.correlations import relabelled_correlations
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
 

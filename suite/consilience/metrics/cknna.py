@@ -12,9 +12,9 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, IntArray, check_choice, check_same_length, warn_undefined
-from .collection import Collection
-from .neighbor_kernel import NeighborKernel
+from ._engine.arrays import FloatArray, IntArray, check_choice, check_same_length, warn_undefined
+from ._engine.collection import Collection
+from ._engine.neighbor_kernel import NeighborKernel
 from .pairs import Null, Pairwise, pairwise
 
 Variant = Literal["paper", "platonic-rep"]
@@ -211,7 +211,7 @@ def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> 
 
 def _matrix(collection: Collection, k: int) -> FloatArray:
     """CKNNA of all pairs of models from their lists."""
-    from . import _compiled as compiled
+    from ._engine import compiled
 
     sums, lock = np.zeros((len(collection.sources),) * 2), Lock()
 
@@ -238,7 +238,7 @@ def _self_terms(collection: Collection, k: int) -> tuple[FloatArray, FloatArray]
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
     """CKNNA of all pairs under each relabelling, from the same lists."""
-    from . import _compiled as compiled
+    from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
     scores = np.zeros((len(permutations), models, models))
@@ -265,7 +265,7 @@ def _platonic_relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntA
 
 def _platonic_matrix(collection: Collection, k: int) -> FloatArray:
     """CKNNA of all pairs of models as platonic-rep computes it, from their lists; row model first."""
-    from . import _compiled as compiled
+    from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
     indices = np.ascontiguousarray(collection.inner_indices[:, :, :k])

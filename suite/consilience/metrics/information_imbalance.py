@@ -13,7 +13,7 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import (
+from ._engine.arrays import (
     TIE_TOLERANCE,
     FloatArray,
     IntArray,
@@ -23,12 +23,12 @@ from .arrays import (
     symmetric_distances,
     warn_undefined,
 )
-from .collection import Collection
+from ._engine.collection import Collection
+from ._engine.neighbors import Neighbors
+from ._engine.row_source import Source
+from ._engine.tiles import Consumer, Place, Tile, run
 from .matrices import is_large, score_pair
-from .neighbors import Neighbors
 from .pairs import Null, Pairwise, check_dense, pairwise
-from .sources import Source
-from .tiles import Consumer, Place, Tile, run
 
 #: Beyond this many nearest neighbours at the same distance a sample of them stands for all.
 LARGEST_TIE = 32
@@ -237,7 +237,7 @@ def _by_item(groups: Sequence[tuple[IntArray, IntArray, FloatArray]], n: int) ->
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
     """Imbalances of all pairs under each relabelling, from the ranks of all models."""
-    from . import _compiled as compiled
+    from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
     check_dense("information imbalance", 4 * models * n * n)

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, check_choice, check_k
-from .collection import Collection
-from .neighbors import search
+from ._engine.arrays import FloatArray, check_choice, check_k
+from ._engine.collection import Collection
+from ._engine.neighbors import search
+from ._engine.row_source import Source
 from .pairs import Single, single
-from .sources import Source
 
 Estimator = Literal["two_nn", "mle"]
 

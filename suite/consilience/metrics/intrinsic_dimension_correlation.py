@@ -13,7 +13,7 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import (
+from ._engine.arrays import (
     FloatArray,
     IntArray,
     as_pair,
@@ -23,13 +23,13 @@ from .arrays import (
     undefined,
     warn_undefined,
 )
-from .collection import Collection
+from ._engine.collection import Collection
+from ._engine.engine import Array
+from ._engine.row_source import Source
+from ._engine.tiles import row_reader, run, thread_count
 from .intrinsic_dimension import two_nn, two_nn_fit
-from .loops import Array
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
-from .sources import Source
-from .tiles import row_reader, run, thread_count
 
 #: Sides of a tile: the row of one item in all models stays in the processor's second cache.
 _ROWS, _COLUMNS = 128, 1024

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from consilience.registry import get_metric, list_metrics
 
-from .arrays import FloatArray, check_k, check_same_length, warn_undefined
-from .collection import Collection, Progress
-from .loops import PROCESSOR, Loops, loops_for
+from ._engine.arrays import FloatArray, check_k, check_same_length, warn_undefined
+from ._engine.collection import Collection, Progress
+from ._engine.engine import PROCESSOR, Loops, loops_for
+from ._engine.tiles import Consumer, sweep
 from .pairs import Pairwise, Score, Single, parts_of, single_of
-from .tiles import Consumer, sweep
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def alignment_matrices(
 ) -> AlignmentMatrices:
     """Score all pairs of a collection of embeddings; nothing that belongs to one embedding is computed twice.
 
-    Neighbour lists are made once per embedding (exactly, see :func:`~consilience.metrics.neighbors`); CKNNA and
+    Neighbour lists are made once per embedding (exactly, see :func:`~consilience.metrics._engine.neighbors`); CKNNA and
     mutual kNN of a pair come from two lists. dCor and information imbalance of all pairs come from one pass
     over tiles of distances, I_dCor from a second one with its own scaling. Memory holds tiles and lists, never
     an (n, n) matrix, so embeddings may be memory-mapped files. CKA comes from the products of centred columns.

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from consilience.cards import MetricCard
 from consilience.registry import metric
 
-from .arrays import FloatArray, IntArray, as_embedding, check_same_length, undefined
+from ._engine.arrays import FloatArray, IntArray, as_embedding, check_same_length, undefined
+from ._engine.collection import Collection
+from ._engine.neighbor_kernel import NeighborKernel
+from ._engine.neighbors import Neighbors, neighbors
 from .cknna import shared_edges, undefined_kernels
-from .collection import Collection
-from .neighbor_kernel import NeighborKernel
-from .neighbors import Neighbors, neighbors
 from .pairs import Null, Pairwise, pairwise
 
 
@@ -87,7 +87,7 @@ def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> 
 
 def _matrix(collection: Collection, k: int) -> FloatArray:
     """Mutual kNN of all pairs of models from their lists."""
-    from . import _compiled as compiled
+    from ._engine import compiled
 
     counts, lock = np.zeros((len(collection.sources),) * 2, dtype=np.int64), Lock()
 
@@ -108,7 +108,7 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
     """Mutual kNN of all pairs under each relabelling, from the same lists."""
-    from . import _compiled as compiled
+    from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
     counts = np.zeros((len(permutations), models, models), dtype=np.int64)

@@ -13,9 +13,9 @@ from typing import Any
 
 from consilience.registry import get_metric
 
-from .arrays import FloatArray, IntArray
-from .collection import Collection
-from .tiles import Consumer
+from ._engine.arrays import FloatArray, IntArray
+from ._engine.collection import Collection
+from ._engine.tiles import Consumer
 
 #: What the (n, n) matrices behind a permutation null may take, in bytes.
 LARGEST_NULL = 2**33

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import LARGEST_MAGNITUDE, FloatArray, IntArray, as_embedding, check_choice, float_precision
+from ._engine.arrays import LARGEST_MAGNITUDE, FloatArray, IntArray, as_embedding, check_choice, float_precision
 
 Scheme = Literal["raw", "unit", "standardized"]
 Floats = TypeVar("Floats", bound=npt.NDArray[np.floating[Any]])
@@ -81,7 +81,7 @@ def prepare(
     Raises
     ------
     ValueError
-        `x` or `controls` is refused (see :func:`~consilience.metrics.arrays.as_embedding`), their lengths
+        `x` or `controls` is refused (see :func:`~consilience.metrics._engine.arrays.as_embedding`), their lengths
         differ, there are controls but fewer than 10 rows, or controls with another scheme; `out` is of
         another shape, of no float dtype, or read-only.
 
@@ -141,7 +141,7 @@ def blocks(n: int, width: int) -> Iterator[slice]:
 class _Columns:
     """A checked embedding, read as float64 a block of rows at a time.
 
-    Refuses what :func:`~consilience.metrics.arrays.as_embedding` refuses, in the same words.
+    Refuses what :func:`~consilience.metrics._engine.arrays.as_embedding` refuses, in the same words.
     """
 
     def __init__(self, x: npt.ArrayLike, name: str) -> None:

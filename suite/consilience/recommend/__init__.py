@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .core import Candidate, Recommendation, choose_candidates, recommend
+from .analysis import Candidate, Recommendation, choose_candidates, recommend
 from .values import Property, property_of
 
 __all__ = ["Candidate", "Property", "Recommendation", "choose_candidates", "property_of", "recommend"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.results import EnergyError, Probe
+from consilience.records.record import EnergyError, Probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

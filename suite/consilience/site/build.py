@@ -18,12 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consilience.leaderboard.markdown import discrimination_words, modality_matrix
+from consilience.board.markdown import discrimination_words, modality_matrix
+from consilience.records.record import PRESETS, to_json
 from consilience.registry import UNTRAINED
-from consilience.results import PRESETS, to_json
 from consilience.study import Study, list_figures
 from consilience.study.claims import judge
-from consilience.study.core import kind_of
+from consilience.study.study import kind_of
 
 from . import pages, structures
 from .chart import WHOLE, Drawn, bundle_files, draw_figure, whole_bundle, write_data

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from consilience.results import RANKED
-from consilience.study.core import kind_of
+from consilience.records.record import RANKED
+from consilience.study.study import kind_of
 
 if TYPE_CHECKING:
-    from consilience.results import Pair, PairFigures, PresetName, Record
+    from consilience.records.pairs import Pair, PairFigures
+    from consilience.records.record import PresetName, Record
     from consilience.study import Study
 
 #: Controls that hold what composition and size say, and nothing else.

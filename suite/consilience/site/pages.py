@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from consilience.results import PRESET_TITLES, PRESETS, RANKED
-from consilience.study.core import kind_of
+from consilience.records.record import PRESET_TITLES, PRESETS, RANKED
+from consilience.study.study import kind_of
 
 from .chart import interval_svg
 from .closest import Closest, Neighbour, closest
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from consilience.results import DatasetBoard, Discrimination, Interval, PresetName, Record, Row
+    from consilience.records.board import DatasetBoard, Discrimination, Row
+    from consilience.records.record import Interval, PresetName, Record
     from consilience.study import Study
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -180,7 +181,7 @@ def top_of(table: Sequence[Line]) -> float:
 
 def metric_columns(table: Iterable[Line]) -> list[tuple[str, str]]:
     """Names and titles of the other pair metrics in a table."""
-    from consilience.leaderboard.markdown import metric_title
+    from consilience.board.markdown import metric_title
 
     return [(name, metric_title(name)) for name in sorted({name for line in table for name in line.row.metrics})]
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .core import Study
 from .figure import Drawing, FigureCard, figure, list_figures
+from .study import Study
 
 __all__ = ["Drawing", "FigureCard", "Study", "figure", "list_figures"]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from consilience.records.pairs import Pair, PairFigures
+from consilience.records.record import RANKED, PresetName, Record
 from consilience.registry import UNTRAINED
-from consilience.results import RANKED, Pair, PairFigures, PresetName, Record
 
 from .statistics import Clustered, rank_correlation
 from .variance import complete, main_modality, mantel, same, trained_names
 
 if TYPE_CHECKING:
-    from .core import Study
+    from .study import Study
 
 Verdict = Literal["held", "not held", "can't be judged here"]
 UNDECIDED: Verdict = "can't be judged here"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from consilience.embedding.shards import write_atomically
+from consilience.files import write_atomically
 
 from .figure import Cell, Drawing, list_figures
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-    from .core import Study
     from .figure import Figure
+    from .study import Study
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from .core import Study
+    from .study import Study
 
 Cell = str | int | float | bool | None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.results import Record
+from consilience.records.record import Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,11 +20,11 @@ from consilience.checks import MalformedDataError, ids_fault
 from consilience.datasets.items import Items
 from consilience.registry import DatasetEntry, add_dataset, list_datasets
 
+from .chains import PROTEINS, is_protein, read_proteins
 from .parquet import read_parquet
-from .proteins import PROTEINS, is_protein, read_proteins
 from .reading import Read, stem
+from .strings import read_fasta, read_smiles
 from .structures import read_structures
-from .text import read_fasta, read_smiles
 
 if TYPE_CHECKING:
     import pyarrow as pa

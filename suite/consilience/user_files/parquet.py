@@ -11,7 +11,7 @@ import numpy as np
 from consilience.cards import View
 from consilience.checks import MalformedDataError, ids_fault, sequence_fault, smiles_fault
 
-from .proteins import chains_table
+from .chains import chains_table
 from .reading import NAMES, Read, ids_of
 from .structures import COLUMNS, Structure, structures_table
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consilience.results import RANKED, PairFigures, PresetName
-from consilience.study.core import kind_of
+from consilience.records.pairs import PairFigures
+from consilience.records.record import RANKED, PresetName
 from consilience.study.palette import COLOURS
+from consilience.study.study import kind_of
 
 if TYPE_CHECKING:
-    from consilience.results import Pair, Record
-    from consilience.study.core import Study
+    from consilience.records.pairs import Pair
+    from consilience.records.record import Record
+    from consilience.study.study import Study
 
 APART = "trained, different families"
 SIBLINGS = "trained, same family"

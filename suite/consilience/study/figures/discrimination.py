@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, PresetName, Record
 from consilience.registry import UNTRAINED
-from consilience.results import PRESET_TITLES, PRESETS, RANKED, PresetName, Record
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import NEUTRAL, colour_of, layout
 

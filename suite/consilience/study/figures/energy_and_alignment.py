@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.results import RANKED
-from consilience.study.core import kind_of
+from consilience.records.record import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import MODALITY_TITLES, NEUTRAL, colour_of, layout, symbol_of
 from consilience.study.statistics import (
@@ -23,6 +22,7 @@ from consilience.study.statistics import (
     p_in_words,
     spearman,
 )
+from consilience.study.study import kind_of
 
 from ._pairs import shown
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from consilience.results import PairFigures, Record
-    from consilience.study.core import Study
+    from consilience.records.pairs import PairFigures
+    from consilience.records.record import Record
+    from consilience.study.study import Study
 
 #: Fewer models with an error than this, and there is nothing to draw.
 _LEAST = 4

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.results import PRESET_TITLES, RANKED, PresetName
+from consilience.records.record import PRESET_TITLES, RANKED, PresetName
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import FONT, MODALITY_TITLES, NEUTRAL, OUTLINE, colour_of
 from consilience.study.palette import layout as figure_layout
@@ -17,7 +17,7 @@ from consilience.study.trees import layout, neighbor_joining, newick, profile_di
 from consilience.study.variance import complete, trained_names, training_label
 
 if TYPE_CHECKING:
-    from consilience.results import Record
+    from consilience.records.record import Record
     from consilience.study import Study
 
 CARD = FigureCard(

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from consilience.records.record import RANKED, PresetName
 from consilience.registry import UNTRAINED
-from consilience.results import RANKED, PresetName
-from consilience.study.core import is_untrained
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import SCALE, layout
+from consilience.study.study import is_untrained
 
 from ._pairs import APART, METRICS, MIXED, View, interval, mean, number, shown, views
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from consilience.results import Record
-    from consilience.study.core import Study
+    from consilience.records.record import Record
+    from consilience.study.study import Study
 
 #: Tabs of CKNNA: label, preparation, and its name in the title of the scale.
 _CKNNA: tuple[tuple[str, PresetName, str], ...] = (

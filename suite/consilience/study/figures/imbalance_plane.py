@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.results import RANKED, PresetName
+from consilience.records.record import RANKED, PresetName
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import COLOURS, NEUTRAL, OUTLINE, SCALE, layout
 from consilience.study.statistics import spearman
@@ -17,7 +17,7 @@ from ._pairs import APART, PAIR_KINDS, View, mean, number, views
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consilience.study.core import Study
+    from consilience.study.study import Study
 
 _TO, _FROM = "information_imbalance_to", "information_imbalance_from"
 

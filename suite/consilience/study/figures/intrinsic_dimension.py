@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from consilience.results import PRESET_TITLES, RANKED
-from consilience.study.core import kind_of
+from consilience.records.record import PRESET_TITLES, RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import FAINT, MODALITY_TITLES, OUTLINE, colour_of, layout, symbol_of
+from consilience.study.study import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consilience.results import PresetName, Record
-    from consilience.study.core import Study
+    from consilience.records.record import PresetName, Record
+    from consilience.study.study import Study
 
 _TABS: tuple[PresetName, ...] = (RANKED, "standardized", "paper")
 #: Fewer points than this are not summed up by a box.

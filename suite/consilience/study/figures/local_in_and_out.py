@@ -17,8 +17,8 @@ from ._pairs import APART, PAIR_KINDS, View, interval, mean, views
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consilience.results import PairFigures
-    from consilience.study.core import Study
+    from consilience.records.pairs import PairFigures
+    from consilience.study.study import Study
 
 #: Fewer pairs in common than this, and two data sets are not set against each other.
 _LEAST = 6

@@ -11,10 +11,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from consilience.results import PRESET_TITLES, PRESETS, RANKED, PairFigures, PresetName, Record
-from consilience.study.core import kind_of
+from consilience.records.pairs import PairFigures
+from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, PresetName, Record
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import FAINT, MODALITY_TITLES, NEUTRAL, colour_of, layout
+from consilience.study.study import kind_of
 from consilience.study.variance import (
     Explained,
     MatrixCorrelation,

@@ -12,10 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from consilience.metrics import DegenerateInputWarning, k_sweep, n_sweep
-from consilience.metrics.calibration_matrices import calibration_matrices
+from consilience.metrics.inference.calibration_matrices import calibration_matrices
+from consilience.records.record import RANKED
 from consilience.registry import UNTRAINED
-from consilience.results import RANKED
-from consilience.scoring.all_pairs import prepare_in
+from consilience.scoring.pairs import prepare_in
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import NEUTRAL, colour_of, layout
 

@@ -1,0 +1,229 @@
+"""Building a board from its spec and its records; every figure on it comes from a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from consilience.records.board import Board, DatasetBoard, Row, Sanity
+from consilience.records.migrations import read_record
+from consilience.records.pairs import Pair
+from consilience.records.record import PRESETS, RANKED, Interval, Record
+from consilience.records.spec import Spec, SpecDataset
+from consilience.registry import PACKAGE, get_dataset, get_target
+
+from . import ranking
+from .groups import agreement
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records below a board's ``results`` folder.
+
+    Raises
+    ------
+    ValueError
+        A file is not a record, or lies where its data set and target do not put it.
+    """
+    records = []
+    for path in sorted(folder.glob("*/*.json")):
+        record = read_record(path)
+        if record_path(folder, record) != path:
+            raise ValueError(f"{path} holds the record of {record.target} on {record.dataset}")
+        records.append(record)
+    return records
+
+
+def record_path(folder: Path, record: Record) -> Path:
+    """Where a record lies below a board's ``results`` folder."""
+    return folder / record.dataset / f"{record.target}.json"
+
+
+def build_board(
+    spec: Spec,
+    records: Iterable[Record],
+    *,
+    expected: Iterable[str] = (),
+    pairs: Mapping[str, Sequence[Pair]] | None = None,
+) -> Board:
+    """Make the board of a spec from records.
+
+    Parameters
+    ----------
+    spec
+        What the board measures.
+    records
+        Scored cells; those of data sets that the spec does not have are left out.
+    expected
+        Targets that have to show on every data set; one without a record shows as ``missing``.
+    pairs
+        All pairs of targets, by data set.
+
+    Raises
+    ------
+    ValueError
+        A record belongs to another board, to another revision of a data set, or was scored with other settings:
+        such values never share a column.
+    """
+    by_dataset: dict[str, dict[str, Record]] = {entry.name: {} for entry in spec.datasets}
+    for record in records:
+        if record.dataset in by_dataset:
+            _refuse_strangers(spec, record)
+            by_dataset[record.dataset][record.target] = record
+    known = pairs or {}
+    tables = [
+        _table(spec, entry, by_dataset[entry.name], expected, known.get(entry.name, ())) for entry in spec.datasets
+    ]
+    ranked = {table.name: {row.target: row.rank for row in table.rows if row.rank is not None} for table in tables}
+    overall = []
+    for matter in dict.fromkeys(table.card.matter for table in tables):
+        alike = {t.name: ranked[t.name] for t in tables if t.card.matter == matter and ranked[t.name]}
+        # Across data sets only complete cases are ranked. One that a reference covers in part (metals, for a model of
+        # organic molecules) would take the best-known models out of the table; it has its own.
+        references = {name for t in tables if t.name in alike for name in t.references}
+        alike = {name: order for name, order in alike.items() if references <= set(order)}
+        overall += [row.model_copy(update={"matter": matter}) for row in ranking.borda(alike)]
+    generality = ranking.generality({table.name: table.rows for table in tables})
+    return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=overall, generality=generality)
+
+
+def _refuse_strangers(spec: Spec, record: Record) -> None:
+    where = f"the record of {record.target} on {record.dataset}"
+    if record.board != spec.board:
+        raise ValueError(f"{where} belongs to board {record.board}, not {spec.board}")
+    if record.revision != spec.dataset(record.dataset).revision:
+        raise ValueError(f"{where} is of data revision {record.revision[:12]}, the spec has another")
+    if record.provenance is not None and record.provenance.settings != spec.settings.model_dump():
+        raise ValueError(f"{where} was scored with other settings than the spec's")
+
+
+def _table(
+    spec: Spec, entry: SpecDataset, records: Mapping[str, Record], expected: Iterable[str], pairs: Sequence[Pair]
+) -> DatasetBoard:
+    shown = dict(records)
+    for name in (*entry.references, *spec.controls, *expected):
+        if name not in shown:
+            shown[name] = _missing(spec, entry, name)
+    rankable = {
+        name: record
+        for name, record in shown.items()
+        if record.state == "ok" and record.trained and record.coverage >= spec.settings.least_coverage
+    }
+    values = {
+        name: value for name, record in rankable.items() if (value := record.scores[RANKED].alignment.value) is not None
+    }
+    order = ranking.ranks(values)
+    intervals = ranking.rank_intervals({name: rankable[name].scores[RANKED].draws for name in values})
+    rows = [_row(record, spec, entry, order, intervals) for record in shown.values()]
+    rows.sort(key=_position)
+    return DatasetBoard(
+        name=entry.name,
+        card=get_dataset(entry.name).card,
+        revision=entry.revision,
+        references=entry.references,
+        rows=rows,
+        discrimination={preset: ranking.discrimination(list(records.values()), preset) for preset in PRESETS},
+        sanity=_sanity(records),
+        groups=agreement(pairs, records),
+    )
+
+
+def _row(
+    record: Record,
+    spec: Spec,
+    entry: SpecDataset,
+    order: dict[str, int],
+    intervals: dict[str, tuple[int, int]],
+) -> Row:
+    card = record.card
+    best = record.scores.get(RANKED)
+    return Row(
+        target=record.target,
+        title=(card.title or card.name) + (" (untrained)" if record.target.endswith("@untrained") else ""),
+        family=card.family,
+        modality=card.modality,
+        control=record.target in spec.controls or not record.trained,
+        reference=record.target in entry.references,
+        state=record.state,
+        reason=record.reason,
+        rank=order.get(record.target),
+        rank_interval=intervals.get(record.target) if record.target in order else None,
+        parameters=card.parameters,
+        trained_on=card.trained_on if record.trained else None,
+        distribution=record.distribution,
+        overlap=record.overlap,
+        coverage=record.coverage,
+        alignment={preset: score.alignment for preset, score in record.scores.items()},
+        cknna={preset: score.cknna for preset, score in record.scores.items()},
+        metrics=best.metrics if best else {},
+        intrinsic_dimension=record.singles.get(RANKED, {}).get("intrinsic_dimension"),
+        twin_distance=record.twin[RANKED].distance if RANKED in record.twin else None,
+        energy_mae=record.energy.mae if record.energy else None,
+        energy_mae_out_of_sample=record.energy.mae_out_of_sample if record.energy else None,
+        probe_mae=record.probe.mae if record.probe else None,
+        probe_baseline=record.probe.baseline if record.probe else None,
+        items_per_second=record.items_per_second,
+    )
+
+
+def _position(row: Row) -> tuple[int, float, str]:
+    if row.rank is not None:
+        return 0, row.rank, row.target
+    value = row.alignment[RANKED].value if RANKED in row.alignment else None
+    group = 1 if not row.control else 2
+    return group + (0 if row.state == "ok" else 2), -(value or 0.0), row.target
+
+
+def _missing(spec: Spec, entry: SpecDataset, name: str) -> Record:
+    target = get_target(name)
+    return Record(
+        board=spec.board,
+        dataset=entry.name,
+        revision=entry.revision,
+        target=name,
+        card=target.card,
+        trained=target.trained,
+        state="missing",
+        reason="not run yet",
+    )
+
+
+def _sanity(records: Mapping[str, Record]) -> Sanity:
+    selves = [
+        score.self_alignment
+        for record in records.values()
+        for score in record.scores.values()
+        if score.self_alignment is not None
+    ]
+    gaussian = records.get("random-gaussian")
+    interval = None
+    if gaussian is not None and RANKED in gaussian.scores:
+        interval = gaussian.scores[RANKED].alignment
+    return Sanity(
+        self_alignment=min(selves) if selves else None,
+        random_gaussian=Interval.model_validate(interval.model_dump()) if interval else None,
+    )
+
+
+def find_board(name: str | Path, *, own: bool = True) -> Path:
+    """Folder of a published board, by its path or by its version.
+
+    A version is looked for in ``leaderboard/`` here, in what the package brings, and in the suite's own repository.
+
+    Parameters
+    ----------
+    name
+        Path or version.
+    own
+        False to take only what came with the suite, whatever lies in the current folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such board.
+    """
+    tried = [Path(name), Path("leaderboard") / name] if own else []
+    tried += [PACKAGE / "data" / "boards" / name, PACKAGE.parents[1] / "leaderboard" / name]
+    for path in tried:
+        if (path / "spec.toml").is_file():
+            return path
+    raise FileNotFoundError(f"board: expected a folder with spec.toml or a version such as v1, found {str(name)!r}")

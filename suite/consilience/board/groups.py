@@ -1,0 +1,108 @@
+"""Agreement within and between modalities, from all pairs of the targets of a data set."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import numpy as np
+
+from consilience.cards import MODALITIES
+from consilience.files import write_atomically
+from consilience.records.migrations import refuse_newer
+from consilience.records.pairs import AllPairs, GroupPair, Pair
+from consilience.records.record import PRESETS, Record, to_json
+from consilience.registry import UNTRAINED
+
+#: Name of the group of untrained networks.
+UNTRAINED_GROUP = "untrained"
+
+
+def pairs_path(folder: Path, dataset: str) -> Path:
+    """Where the pairs of a data set lie in a board's folder."""
+    return folder / "pairs" / f"{dataset}.json"
+
+
+def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
+    """Published pairs of a data set; raises `ValueError` naming the file where it holds something else."""
+    path = pairs_path(folder, dataset)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        refuse_newer(content.get("schema_version"), 1)
+        return AllPairs.model_validate(content)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} does not hold pairs of schema version 1: {error}") from error
+
+
+def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collection[str] = ()) -> None:
+    """Write pairs; those published before are kept where a target's embedding was not at hand this time.
+
+    Parameters
+    ----------
+    folder
+        The board's folder.
+    new
+        Pairs just scored.
+    scored
+        Targets that have a score on the board: pairs of others go.
+    renewed
+        Targets whose embedding is another than before: published pairs of theirs go, too.
+    """
+    pairs = {(pair.first, pair.second): pair for pair in new.pairs}
+    old = read_pairs(folder, new.dataset)
+    if old is not None and (old.board, old.revision) == (new.board, new.revision):
+        for pair in old.pairs:
+            names = {pair.first, pair.second}
+            if names <= scored.difference(renewed) and (pair.second, pair.first) not in pairs:
+                pairs.setdefault((pair.first, pair.second), pair)
+    ordered = sorted(pairs.values(), key=lambda pair: (pair.first, pair.second))
+    write_atomically(pairs_path(folder, new.dataset), to_json(new.model_copy(update={"pairs": ordered})))
+
+
+def agreement(pairs: Sequence[Pair], records: Mapping[str, Record]) -> list[GroupPair]:
+    """Condense pairs by modality; the untrained twins are a group of their own.
+
+    Pairs within a family, and a network with its own twin, are left out: they share more than a view of matter.
+    """
+    found: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        first, second = records.get(pair.first), records.get(pair.second)
+        if first is None or second is None or first.card.family == second.card.family:
+            continue
+        groups = sorted(filter(None, (_group(first), _group(second))), key=_ORDER.index)
+        if len(groups) == 2:
+            found[groups[0], groups[1]].append(pair)
+    condensed = []
+    for key in combinations_with_replacement(_ORDER, 2):
+        if members := found.get(key):
+            shares = {p: [m.scores[p].calibrated for m in members if p in m.scores] for p in PRESETS}
+            chances = {p: [m.scores[p].p_value for m in members if p in m.scores] for p in PRESETS}
+            condensed.append(
+                GroupPair(
+                    first=key[0],
+                    second=key[1],
+                    pairs=len(members),
+                    calibrated={p: _mean(values) for p, values in shares.items()},
+                    p_value={p: None if (m := _mean(v)) is None else min(1.0, 2 * m) for p, v in chances.items()},
+                )
+            )
+    return condensed
+
+
+_ORDER = [*(name for name in MODALITIES if name != "baseline"), UNTRAINED_GROUP]
+
+
+def _group(record: Record) -> str | None:
+    if record.target.endswith(UNTRAINED):
+        return UNTRAINED_GROUP
+    return record.card.modality if record.trained else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,446 @@
+"""Verifying a published board: records are scored again from their embeddings, all else is rebuilt and compared.
+
+Nothing is embedded and no model is started. A cell whose embedding is not at hand (neither stored, nor shipped, nor
+in the board's own folder) is checked against itself only, and named.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from consilience.cards import Card
+from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.identity import Identity, identify
+from consilience.embedding.store import Embedding, Store, parse_embedding, shipped_path
+from consilience.records.board import BOARD_VERSION
+from consilience.records.migrations import read_record, refuse_newer
+from consilience.records.record import PRESETS, Record, to_json
+from consilience.records.spec import Spec, SpecDataset, read_spec
+from consilience.registry import UNTRAINED, Target, UnknownNameError, get_target, list_metrics
+from consilience.scoring.lineage import SEEN
+from consilience.scoring.scorer import Cell, Runner
+from consilience.weights import Weights
+
+from .board import record_path
+from .groups import pairs_path, read_pairs
+from .markdown import render, tabulated
+from .publish import read_board
+
+#: Figures are published to 6 digits and come out alike on any machine to fewer: what differs by more is another figure.
+TOLERANCE = 1e-3
+#: Lines shown of one file; the report as JSON has all.
+_SHOWN = 5
+
+#: Called with cells done, cells in all, and the name of the next.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    file: str
+    """File, relative to the board or the archive."""
+    field: str
+    """Field in it; empty where the file as a whole is meant."""
+    published: str
+    """What it says."""
+    recomputed: str
+    """What it should say."""
+
+
+@dataclass
+class Report:
+    """What a verification found.
+
+    Attributes
+    ----------
+    recomputed
+        Number of cells scored again, or found not to apply, as published.
+    findings
+        What differs.
+    not_at_hand
+        Cells, and what else could not be recomputed here.
+    remarks
+        What a publisher should know and a verification can't decide.
+    """
+
+    recomputed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    not_at_hand: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def find(self, file: str, field: str, published: object, recomputed: object) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(file, field, _short(published), _short(recomputed)))
+
+    def compare(self, file: str, published: Any, recomputed: Any, tolerance: float = TOLERANCE, at: str = "") -> None:
+        """Add a finding for every field in which two JSON values differ."""
+        for name, old, new in differences(published, recomputed, tolerance, at):
+            self.find(file, name, old, new)
+
+    def lines(self) -> Iterator[str]:
+        """Say it in lines for a terminal."""
+        if self.findings:
+            seen: dict[str, int] = {}
+            rows = []
+            for one in self.findings:
+                seen[one.file] = seen.get(one.file, 0) + 1
+                if seen[one.file] <= _SHOWN:
+                    rows.append([one.file, one.field, one.published, one.recomputed])
+            yield from tabulated([["file", "field", "published", "recomputed"], *rows], "simple").splitlines()
+            yield from (f"{file}: {n - _SHOWN} more (--json has all)" for file, n in seen.items() if n > _SHOWN)
+        if self.not_at_hand:
+            yield f"not at hand, checked against themselves only ({len(self.not_at_hand)}):"
+            yield "  " + ", ".join(self.not_at_hand)
+        yield from (f"remark: {remark}" for remark in self.remarks)
+        cells = f"{self.recomputed} cell{'s' * (self.recomputed != 1)} recomputed"
+        yield f"{cells}, {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
+
+
+def differences(
+    published: Any, recomputed: Any, tolerance: float = TOLERANCE, at: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (field, published, recomputed) wherever two JSON values differ; numbers may, by `tolerance`.
+
+    The tolerance is absolute below 1 and relative above.
+    """
+    if isinstance(published, dict) and isinstance(recomputed, dict):
+        for key in [*published, *(key for key in recomputed if key not in published)]:
+            old, new = published.get(key, "(absent)"), recomputed.get(key, "(absent)")
+            yield from differences(old, new, tolerance, f"{at}.{key}" if at else str(key))
+    elif isinstance(published, list) and isinstance(recomputed, list):
+        for number, (old, new) in enumerate(zip_longest(published, recomputed, fillvalue="(absent)")):
+            yield from differences(old, new, tolerance, f"{at}[{number}]")
+    elif _number(published) and _number(recomputed):
+        # Written so that a NaN differs from everything.
+        if not abs(published - recomputed) <= tolerance * max(1.0, abs(recomputed)):
+            yield at, published, recomputed
+    elif published != recomputed:
+        yield at, published, recomputed
+
+
+def verify_board(folder: Path, *, store: Store | None = None, progress: Progress | None = None) -> Report:
+    """Verify a board's folder.
+
+    Parameters
+    ----------
+    folder
+        Holds ``spec.toml``, ``results``, ``pairs`` and the pages built from them.
+    store
+        Where embeddings are looked up; by default the suite's cache folder and what is shipped.
+    progress
+        Called before each cell.
+
+    Raises
+    ------
+    ValueError
+        The spec can't be read.
+    """
+    spec = read_spec(folder / "spec.toml")
+    runner = Runner(spec, store=store)
+    report = Report()
+    records = _read_records(folder, spec, report)
+    total, done = sum(map(len, records.values())), 0
+    for entry in spec.datasets:
+        known = is_here(runner, entry, report)
+        for record in records[entry.name]:
+            if progress is not None:
+                progress(done, total, f"{entry.name}::{record.target}")
+            done += 1
+            _verify_record(folder, runner, entry, record, report, known)
+        if known:
+            _verify_pairs(folder, runner, entry, records[entry.name], report)
+    for path in sorted((folder / "pairs").glob("*.json")):
+        if path.stem not in records:
+            report.find(f"pairs/{path.name}", "dataset", path.stem, f"not on board {spec.board}")
+    _verify_pages(folder, report)
+    return report
+
+
+def target_of(record: Record) -> Target:
+    """Return a target that is scored by its card and can't be run: all there is of one that is not registered here.
+
+    Raises
+    ------
+    ValueError
+        The record's target and card do not belong together.
+    """
+
+    def load(card: Card, weights: Weights, device: str) -> Any:
+        raise NotImplementedError(f"{card.name} is known by its card only")
+
+    base, _, checkpoint = record.target.partition("@")
+    weights = Weights(kind="file", path=Path(f"{checkpoint}.file")) if checkpoint else Weights()
+    # The file of training ids lies beside a target's own file: elsewhere it could name any file of this machine.
+    target = Target(record.card.model_copy(update={"training_ids": None}), load, Path(), weights)
+    if base != record.card.name or target.name != record.target:
+        raise ValueError(f"target {record.target!r} is not one of the card {record.card.name!r}")
+    return target
+
+
+def find_target(record: Record) -> tuple[Target, bool]:
+    """Target of a record, and whether it is registered here; else it is one that can't be run (`target_of`)."""
+    try:
+        return get_target(record.target), True
+    except LookupError:
+        return target_of(record), False
+
+
+def rescore(runner: Runner, record: Record, target: Target, embedding: Embedding | None) -> Record:
+    """Score a record's cell again from its embedding; None for a cell that does not apply."""
+    again = runner.run(Cell(record.dataset, target), embedding=embedding)
+    again = again.model_copy(update={"card": record.card}) if target.load.__module__ == __name__ else again
+    if record.card.training_ids and target.card.training_ids is None and (record.overlap or 0) > (again.overlap or 0):
+        # The training items can't be counted here. Who says to have seen items is believed: it is no advantage.
+        label = "in" if (record.overlap or 0) >= SEEN else again.distribution
+        again = again.model_copy(update={"overlap": record.overlap, "distribution": label})
+    return again
+
+
+def compare_records(report: Report, file: str, published: Record, recomputed: Record) -> None:
+    """Add what differs between a record and the same cell scored again; circumstances of the runs may differ."""
+    old, new = (json.loads(to_json(one)) for one in (published, recomputed))
+    told = [(one.pop("provenance") or {}).get("embedding", {}) for one in (old, new)]
+    if told[0].get("finished") != told[1].get("finished"):
+        # Embedded again, elsewhere or later: as fast as it was, only the record knows.
+        new["items_per_second"] = told[0].get("items_per_second")
+        told = [{key: one.get(key) for key in ("identity", "weights_sha256")} for one in told]
+    report.compare(file, old, new)
+    report.compare(file, told[0], told[1], at="provenance.embedding")
+
+
+def check_frame(report: Report, file: str, record: Record, spec: Spec) -> None:
+    """Add what a record says otherwise than the board and the code at hand."""
+    entry = spec.dataset(record.dataset)
+    report.compare(file, {"board": record.board, "revision": record.revision}, _said(spec, entry))
+    if record.provenance is not None:
+        wanted = {name: one.card.version for name, one in list_metrics().items()}
+        report.compare(file, record.provenance.settings, spec.settings.model_dump(), 0, "provenance.settings")
+        report.compare(file, record.provenance.metric_versions, wanted, 0, "provenance.metric_versions")
+    elif record.state == "ok":
+        report.find(file, "provenance", None, "where the numbers come from")
+
+
+def _said(spec: Spec, entry: SpecDataset) -> dict[str, str]:
+    return {"board": spec.board, "revision": entry.revision}
+
+
+def _read_records(folder: Path, spec: Spec, report: Report) -> dict[str, list[Record]]:
+    """Records by data set, each where it belongs; what is not, and what is missing, is found."""
+    results = folder / "results"
+    records: dict[str, list[Record]] = {entry.name: [] for entry in spec.datasets}
+    files = sorted(results.glob("*/*.json"))
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        try:
+            record = read_record(path)
+        except ValueError as error:
+            report.find(name, "", str(error).removeprefix(f"{path} "), "a record")
+            continue
+        if record_path(results, record) != path:
+            report.find(name, "dataset, target", f"{record.dataset}, {record.target}", "those of its path")
+        elif record.dataset not in records:
+            report.find(name, "dataset", record.dataset, f"not on board {spec.board}")
+        else:
+            records[record.dataset].append(record)
+    for entry in spec.datasets:
+        for target in dict.fromkeys((*entry.references, *spec.controls)):
+            path = results / entry.name / f"{target}.json"
+            if path not in files:
+                report.find(path.relative_to(folder).as_posix(), "", "missing", "a reference or control of the spec")
+    return records
+
+
+def is_here(runner: Runner, entry: SpecDataset, report: Report) -> bool:
+    """Whether a data set and all its references are here, so that its cells can be scored."""
+    try:
+        runner.items(entry.name)
+        absent = [name for name in entry.references if not runner.at_hand(entry.name, get_target(name))]
+    except (UnknownNameError, ValueError) as error:  # no such data set or reference, or another revision
+        report.find("spec.toml", f"datasets.{entry.name}", str(error), "a data set as this suite has it")
+        return False
+    except LookupError:  # registered, and not built here
+        report.not_at_hand.append(f"{entry.name} (data set)")
+        return False
+    if absent:
+        report.not_at_hand.append(f"{entry.name} (references {', '.join(absent)})")
+    return not absent
+
+
+def _verify_record(
+    folder: Path, runner: Runner, entry: SpecDataset, record: Record, report: Report, known: bool
+) -> None:
+    file = record_path(folder / "results", record).relative_to(folder).as_posix()
+    check_frame(report, file, record, runner.spec)
+    _check_sums(report, file, record)
+    try:
+        target, registered = find_target(record)
+    except ValueError as error:
+        report.find(file, "target", record.target, error)
+        return
+    if registered:
+        report.compare(file, record.card.model_dump(mode="json"), target.card.model_dump(mode="json"), 0, "card")
+    if not known:
+        report.not_at_hand.append(f"{entry.name}::{record.target}")
+        return
+    if record.provenance is not None:
+        keys = runner.reference_keys(entry.name)
+        report.compare(file, record.provenance.references, keys, 0, "provenance.references")
+    embedding, applies = _look_up(folder, runner, record, target, registered)
+    if embedding is None and applies:
+        if registered:
+            now = identify(target, runner.items(entry.name))
+            stale = "" if _stated(record) == now else " (made by other code, weights or packages than this suite's)"
+            report.not_at_hand.append(f"{entry.name}::{record.target}{stale}")
+        else:
+            report.find(file, "target", record.target, "a target of this suite, or one with its embedding here")
+        return
+    compare_records(report, file, record, rescore(runner, record, target, embedding))
+    report.recomputed += 1
+
+
+def _look_up(
+    folder: Path, runner: Runner, record: Record, target: Target, registered: bool
+) -> tuple[Embedding | None, bool]:
+    """Embedding of a cell, None where it is not at hand, and whether the target applies to the data set at all."""
+    items = runner.items(record.dataset)
+    try:
+        covered_items(target, items)
+    except EmbeddingSkippedError:
+        return None, False
+    identity = identify(target, items) if registered else _stated(record)
+    if identity is None or lacks_twin(runner, record.dataset, target):
+        return None, True
+    found = runner.store.get(identity) if registered else None
+    return found or read_beside(folder, identity), True
+
+
+def lacks_twin(runner: Runner, dataset: str, target: Target) -> bool:
+    """Whether a target is compared with an untrained twin whose embedding is not at hand."""
+    twin = target.card.name + UNTRAINED
+    compared = target.trained and target.weights.kind != "file" and twin in runner.spec.controls
+    return compared and not runner.at_hand(dataset, get_target(twin))
+
+
+def _stated(record: Record) -> Identity | None:
+    """Identity of the embedding as the record tells it; None where it tells none, or another cell's."""
+    told = record.provenance.embedding.get("identity") if record.provenance else None
+    if not isinstance(told, dict) or set(told) != {one.name for one in fields(Identity)}:
+        return None
+    identity = Identity(**told)
+    return identity if (identity.target, identity.dataset) == (record.target, record.dataset) else None
+
+
+def embedding_path(folder: Path, identity: Identity) -> Path:
+    """Where a board's folder holds the embedding of a submission."""
+    return shipped_path(folder / "embeddings", identity.dataset, identity.target)
+
+
+def read_beside(folder: Path, identity: Identity) -> Embedding | None:
+    """Embedding that a board's folder holds of a submission, or None."""
+    try:
+        return parse_embedding(gzip.decompress(embedding_path(folder, identity).read_bytes()), identity)[1]
+    except (OSError, EOFError, ValueError, zlib.error):
+        return None
+
+
+def _check_sums(report: Report, file: str, record: Record) -> None:
+    """Check a record against itself: its means are those of its pairs, and pairs are calibrated as they say."""
+    if record.state != "ok":
+        return
+    report.compare(file, sorted(record.scores), sorted(PRESETS), at="scores")
+    for preset, score in record.scores.items():
+        means = {"cknna": score.cknna, "alignment.value": score.alignment.value}
+        pairs = score.pairs.values()
+        wanted = {"cknna": _mean(p.cknna for p in pairs), "alignment.value": _mean(p.calibrated for p in pairs)}
+        report.compare(file, means, wanted, at=f"scores.{preset}")
+        for name, pair in score.pairs.items():
+            if pair.cknna is not None and pair.null_quantile is not None and pair.null_quantile < 1:
+                value = max(0.0, (pair.cknna - pair.null_quantile) / (1 - pair.null_quantile))
+                report.compare(file, pair.calibrated, value, at=f"scores.{preset}.pairs.{name}.calibrated")
+
+
+def _mean(values: Iterator[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _verify_pairs(folder: Path, runner: Runner, entry: SpecDataset, records: Sequence[Record], report: Report) -> None:
+    file = pairs_path(folder, entry.name).relative_to(folder).as_posix()
+    try:
+        published = read_pairs(folder, entry.name)
+    except ValueError as error:
+        report.find(file, "", str(error), "pairs")
+        return
+    scored = [record.target for record in records if record.state == "ok"]
+    again = {(pair.first, pair.second): pair for pair in runner.all_pairs(entry.name, scored).pairs}
+    if published is None:
+        if again:
+            report.find(file, "", "missing", f"{len(again)} pairs")
+        return
+    report.compare(file, {"board": published.board, "revision": published.revision}, _said(runner.spec, entry))
+    stated = {(pair.first, pair.second): pair for pair in published.pairs}
+    for key, pair in stated.items():
+        if not set(key) <= set(scored):
+            report.find(file, " / ".join(key), "a pair", "no scored cells of both")
+        elif key in again:
+            report.compare(file, _json(pair), _json(again[key]), at=" / ".join(key))
+    for key in again:
+        if key not in stated:
+            report.find(file, " / ".join(key), "missing", "a pair")
+
+
+def _verify_pages(folder: Path, report: Report) -> None:
+    """Build ``leaderboard.json`` and ``leaderboard.md`` again from what the folder holds."""
+    try:
+        board = read_board(folder)
+    except (ValueError, LookupError) as error:
+        report.find("leaderboard.json", "", "can't be rebuilt", str(error))
+        return
+    for name, wanted in (("leaderboard.json", to_json(board)), ("leaderboard.md", render(board))):
+        path = folder / name
+        found = path.read_text("utf-8", errors="replace") if path.is_file() else None
+        if found is None:
+            report.find(name, "", "missing", "built from the records")
+        elif found != wanted:
+            (_compare_json if path.suffix == ".json" else _compare_lines)(report, name, found, wanted)
+
+
+def _compare_json(report: Report, name: str, found: str, wanted: str) -> None:
+    before = len(report.findings)
+    try:
+        content = json.loads(found)
+        refuse_newer(content.get("schema_version"), BOARD_VERSION)
+        report.compare(name, content, json.loads(wanted), 0)
+    except (ValueError, AttributeError, RecursionError) as error:
+        report.find(name, "", str(error), "a board")
+    if len(report.findings) == before:
+        report.find(name, "", "another text", "the same figures")
+
+
+def _compare_lines(report: Report, name: str, found: str, wanted: str) -> None:
+    for number, (old, new) in enumerate(zip_longest(found.splitlines(), wanted.splitlines(), fillvalue="(absent)"), 1):
+        if old != new:
+            report.find(name, f"line {number}", old, new)
+
+
+def _json(model: Any) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads(to_json(model))
+    return content
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _short(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,0 +1,48 @@
+"""Where the tables lie that were built on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consilience.cache import cache_dir
+from consilience.weights import sha256_of
+
+
+@dataclass(frozen=True)
+class Built:
+    """A table on this machine and what is known of its making."""
+
+    path: Path
+    manifest: dict[str, Any]
+    """``sha256``, ``items``, ``dropped``, ``duplicates``, ``sources``, ``packages``, ``finished``."""
+
+
+def folder_of(name: str) -> Path:
+    """Folder that holds a built data set."""
+    return cache_dir() / "built" / name
+
+
+def sources_folder() -> Path:
+    """Folder that holds downloaded sources; it may be emptied at any time."""
+    return cache_dir() / "sources"
+
+
+def find_built(name: str) -> Built | None:
+    """Return the table that was built here, ``None`` where there is none.
+
+    Raises
+    ------
+    ValueError
+        The table is not the one that its manifest describes.
+    """
+    path, manifest = folder_of(name) / f"{name}.parquet", folder_of(name) / "manifest.json"
+    if not (path.is_file() and manifest.is_file()):
+        return None
+    content = json.loads(manifest.read_text("utf-8"))
+    found = sha256_of(path)
+    if found != content["sha256"]:
+        raise ValueError(f"{path} is damaged (SHA-256 {found[:12]}...): run consilience dataset build {name} --fresh")
+    return Built(path, content)

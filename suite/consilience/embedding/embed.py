@@ -1,0 +1,193 @@
+"""The parent's side of embedding: start a worker in the target's environment, watch it, collect its rows."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+
+from consilience.isolation import environments
+from consilience.isolation.environments import Header
+from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
+
+from .identity import identify
+from .shards import read_shards
+from .store import Embedding, Store
+
+if TYPE_CHECKING:
+    from consilience.datasets.items import Items
+    from consilience.registry import Target
+
+
+#: A target whose declared elements cover less of a data set than this is skipped there.
+LEAST_COVERAGE = 0.5
+
+
+class EmbeddingFailedError(RuntimeError):
+    """A target could not embed a data set; the message is the reason shown on the board."""
+
+
+class EmbeddingSkippedError(RuntimeError):
+    """A target does not apply to a data set; the message is the reason shown on the board."""
+
+
+def embed(
+    target: Target,
+    items: Items,
+    store: Store,
+    *,
+    device: str = "cpu",
+    time_limit: float = 1800.0,
+    progress: Progress | None = None,
+) -> Embedding:
+    """Embedding of `items` by `target`: from the store, or made now and stored.
+
+    Parameters
+    ----------
+    target, items
+        Which model and which items.
+    store
+        Where embeddings are looked up and kept.
+    device
+        Torch device string handed to the target's `load`.
+    time_limit
+        Seconds after which the worker is stopped and the cell fails. What it had finished is kept.
+    progress
+        Called with (items done, items in all).
+
+    Raises
+    ------
+    EmbeddingSkippedError
+        The data set lacks the target's view, or its elements are not covered.
+    EmbeddingFailedError
+        Building the environment, loading, or embedding failed, or took too long.
+    """
+    covered = covered_items(target, items)
+    identity = identify(target, items)
+    found = store.get(identity)
+    if found is not None:
+        return found
+    folder = store.cell(identity)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # released by the system when its holder dies
+        found = store.get(identity)
+        if found is not None:
+            return found
+        began = time.perf_counter()
+        outcome = run_worker(
+            target,
+            items.select(covered),
+            "embed",
+            folder=folder,
+            device=device,
+            time_limit=time_limit,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - began
+        embedding = _collect(target, items, covered, folder)
+        done = outcome.of("progress")
+        embedding.provenance.update(
+            identity=asdict(identity),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(seconds, 2),
+            items_per_second=round(len(covered) / max(float(done.get("seconds", seconds)), 1e-6), 2)
+            if not done.get("resumed")
+            else None,
+            weights_sha256=outcome.of("loaded").get("weights_sha256"),
+            peak_memory_mib=outcome.of("done").get("peak_memory_mib"),
+            packages=environments.packages_of(Header.of(target.path)),
+            hardware=hardware(device),
+        )
+        store.put(identity, embedding)
+    return embedding
+
+
+def covered_items(target: Target, items: Items) -> list[int]:
+    """Indices of the items whose view and elements the target can read.
+
+    Raises
+    ------
+    EmbeddingSkippedError
+        The data set has no such view, or fewer than half of its items are covered.
+    """
+    view = target.card.input_view
+    if not items.has_view(view):
+        raise EmbeddingSkippedError(f"reads {view}, which {items.name} does not have")
+    covered = items.covered_by(target.card)
+    if len(covered) < LEAST_COVERAGE * len(items):
+        kind = {None: "", True: " (it reads crystals only)", False: " (it reads molecules only)"}[target.card.periodic]
+        raise EmbeddingSkippedError(f"its elements cover {len(covered)} of {len(items)} items{kind}")
+    return covered
+
+
+def _collect(target: Target, items: Items, covered: list[int], folder: Path) -> Embedding:
+    rows = read_shards(folder)
+    features = np.full((len(items), rows.features.shape[1]), np.nan, np.float32)
+    energies = np.full(len(items), np.nan)
+    truncated = np.zeros(len(items), np.float32)
+    features[covered], energies[covered], truncated[covered] = rows.features, rows.energies, rows.truncated
+    reasons = {covered[i]: reason for i, reason in enumerate(rows.reasons) if reason is not None}
+    for i in sorted(set(range(len(items))) - set(covered)):
+        missing = items.elements[i] - set(target.card.elements or items.elements[i])
+        wanted = "crystals" if target.card.periodic else "molecules"
+        reasons[i] = f"elements not covered: {', '.join(sorted(missing))}" if missing else f"reads {wanted} only"
+    return Embedding(features, energies, list(items.ids), reasons, truncated=truncated)
+
+
+def run_worker(
+    target: Target,
+    items: Items,
+    task: str,
+    *,
+    folder: Path,
+    device: str = "cpu",
+    time_limit: float = 1800.0,
+    progress: Progress | None = None,
+    save_to: Path | None = None,
+) -> Outcome:
+    """Run one job in the target's environment and wait for it.
+
+    With `save_to`, the task ``"examine"`` also writes the model's weights there, where the target can.
+
+    Raises
+    ------
+    EmbeddingFailedError
+        With the worker's reason, or what ended it.
+    """
+    if progress is not None:
+        progress(0, len(items))  # building the environment may take a while: show that something goes on
+    try:
+        python = environments.ensure(Header.of(target.path))
+    except environments.EnvironmentBuildError as error:
+        raise EmbeddingFailedError(f"environment: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
+        items_file = Path(scratch) / "items.npz"
+        items.save(items_file, view=target.card.input_view)
+        job = {
+            "task": task,
+            "target_file": str(target.path),
+            "target": target.card.name,
+            "weights": {
+                "kind": target.weights.kind,
+                "path": str(target.weights.path) if target.weights.path else None,
+                "seed": target.weights.seed,
+                "trusted": target.weights.trusted,
+                "expected_sha256": target.weights.expected_sha256,
+            },
+            "items_file": str(items_file),
+            "folder": str(folder),
+            "device": device,
+            "batch_size": target.card.resources.batch_size,
+            "dimension": target.card.dimension,
+            "save_to": str(save_to) if save_to else None,
+        }
+        try:
+            return run_job(python, job, folder / "worker.log", time_limit=time_limit, progress=progress)
+        except JobFailedError as error:
+            raise EmbeddingFailedError(str(error)) from error

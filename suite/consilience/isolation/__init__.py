@@ -1,0 +1,1 @@
+"""Running other people's code apart: environments, the worker inside them, and jobs."""

@@ -1,0 +1,168 @@
+"""The parent's side of a worker: start it in its environment, listen to it, end it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WORKER = Path(__file__).with_name("worker.py")
+#: Called with (items done, items in all).
+Progress = Callable[[int, int], None]
+
+
+class JobFailedError(RuntimeError):
+    """A worker did not finish its job; the message is the reason."""
+
+
+@dataclass
+class Outcome:
+    """What a worker reported."""
+
+    messages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log: str = ""
+
+    def of(self, event: str) -> dict[str, Any]:
+        """Last message of a kind, empty where there was none."""
+        return self.messages.get(event, {})
+
+
+def run_job(
+    python: Path,
+    job: dict[str, Any],
+    log: Path,
+    *,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
+
+    Raises
+    ------
+    JobFailedError
+        With the worker's reason, or what ended it.
+    """
+    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
+        file = Path(scratch) / "job.json"
+        file.write_text(json.dumps(job), "utf-8")
+        with log.open("w", encoding="utf-8") as errors:
+            process = subprocess.Popen(
+                [str(python), "-I", str(WORKER), str(file)],
+                stdin=subprocess.PIPE,  # closes when we die, and the worker with it
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                env=_variables(),
+                start_new_session=True,
+            )
+            with _time_limit(process, time_limit) as expired:
+                outcome = _listen(process, progress, tell)
+    outcome.log = log.read_text("utf-8", errors="replace")
+    if expired.is_set():
+        done = outcome.of("progress")
+        at = f" after {done['done']} of {done['total']} items" if done else " while loading"
+        raise JobFailedError(f"time limit of {time_limit:g} s reached{at}")
+    if outcome.of("error"):
+        raise JobFailedError(str(outcome.of("error")["reason"]))
+    if process.returncode != 0 or not outcome.of("done"):
+        raise JobFailedError(_how_it_ended(process.returncode, outcome.log))
+    return outcome
+
+
+def _listen(
+    process: subprocess.Popen[str], progress: Progress | None, tell: Callable[[str], None] | None = None
+) -> Outcome:
+    outcome = Outcome()
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            message = json.loads(line)
+            event = message.pop("event")
+            if event == "progress":
+                message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
+                if progress is not None:
+                    progress(message["done"], message["total"])
+            elif event == "stage" and tell is not None:
+                tell(message["text"])
+            outcome.messages[event] = message
+        process.wait()
+    finally:
+        _kill(process)
+    return outcome
+
+
+@contextmanager
+def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+    expired = threading.Event()
+    if seconds is None:
+        yield expired
+        return
+
+    def stop() -> None:
+        expired.set()
+        _kill(process)
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the worker and whatever it started."""
+    if process.poll() is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError, AttributeError):
+        process.kill()
+    process.wait()
+
+
+def _how_it_ended(code: int | None, log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    last = f": {lines[-1][:300]}" if lines else ""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the worker was ended by {name}{hint}{last}"
+    return f"the worker ended with exit code {code}{last}"
+
+
+def _variables() -> dict[str, str]:
+    variables = dict(os.environ)
+    variables.setdefault("TOKENIZERS_PARALLELISM", "false")
+    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("VIRTUAL_ENV", "PYTHONHOME"):
+        variables.pop(name, None)
+    return variables
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """What the embedding ran on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    found: dict[str, Any] = {"cpu": cpu, "cores": os.cpu_count(), "device": device}
+    if device.startswith("cuda") and shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True, check=False)
+        found["gpu"] = done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
+    return found

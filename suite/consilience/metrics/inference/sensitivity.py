@@ -1,0 +1,419 @@
+"""How scores from neighbour lists depend on their two free numbers: the neighbours k and the items n.
+
+Both sweeps make one set of lists. A pair of items that stands at ranks r and s in two lists (0: nearest) is
+shared for every k above max(r, s), so that sums over pairs, put into bins by that rank and accumulated, give
+the scores for all k at once. A list without the items left out is the list of what remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, sqrt
+from sys import maxsize
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consilience.metrics._engine.arrays import (
+    TIE_TOLERANCE,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    check_choice,
+    check_k,
+    warn_undefined,
+)
+from consilience.metrics._engine.collection import Collection
+from consilience.metrics._engine.neighbors import LONG, smallest
+from consilience.metrics._engine.row_source import Source
+from consilience.metrics.matrices import score_all
+
+from .subsampling import FROM_LISTS
+
+#: Lists of all models are held up to this size, else made anew (in float64) for each block of rows.
+HELD_BYTES = 2**32
+#: Entries of a block of inner products where lists are made block by block, in bytes.
+_BLOCK_BYTES = 2**25
+#: Lists for subsets are this many deviations longer than needed on average: about one in 10^9 runs short, and the
+#: subset is then scored anew.
+_MARGIN = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class KSweep:
+    """Scores of all pairs for several numbers of neighbours.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the M embeddings, in the order given.
+    ks : tuple of int
+        Numbers of neighbours, in the order given.
+    values : ndarray of shape (len(ks), M, M)
+        Scores; symmetric, each embedding against itself on the diagonals.
+    chance : ndarray of shape (len(ks),)
+        Score of unrelated embeddings, k/(n-1). For mutual kNN it is the exact mean over random relabellings of the
+        items, for CKNNA no more than an upper bound of it: close while the centred kernel varies little among the
+        k nearest, too high where k reaches into the bulk of the items.
+    """
+
+    names: tuple[str, ...]
+    ks: tuple[int, ...]
+    values: FloatArray = field(repr=False)
+    chance: FloatArray = field(repr=False)
+
+    def curve(self, first: str, second: str) -> FloatArray:
+        """Return the scores of one pair, (len(ks),), by names."""
+        result: FloatArray = self.values[:, self.names.index(first), self.names.index(second)]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class NSweep:
+    """Scores of all pairs on random subsets of several sizes.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the M embeddings, in the order given.
+    sizes : tuple of int
+        Numbers of items, in the order given.
+    ks : tuple of int
+        Neighbours at each size.
+    values : ndarray of shape (len(sizes), draws, M, M)
+        Scores of each subset, as if its items were all there are.
+    whole : ndarray of shape (M, M)
+        Scores of all items.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    ks: tuple[int, ...]
+    values: FloatArray = field(repr=False)
+    whole: FloatArray = field(repr=False)
+
+    @property
+    def mean(self) -> FloatArray:
+        """Mean over draws, (len(sizes), M, M)."""
+        mean: FloatArray = self.values.mean(axis=1)
+        return mean
+
+    @property
+    def deviation(self) -> FloatArray:
+        """Standard deviation over draws, (len(sizes), M, M).
+
+        Draws of m of the same n items overlap, so that it falls to zero as m nears n; it is no error of the
+        score of the whole (see :func:`~consilience.metrics.interval`).
+        """
+        deviation: FloatArray = self.values.std(axis=1, ddof=1)
+        return deviation
+
+    @property
+    def chance(self) -> FloatArray:
+        """Score of unrelated embeddings at each size, k/(m-1), (len(sizes),); see :class:`KSweep`."""
+        return np.array(self.ks) / (np.array(self.sizes) - 1.0)
+
+    def curve(self, first: str, second: str) -> FloatArray:
+        """Return the scores of one pair, (len(sizes), draws), by names."""
+        result: FloatArray = self.values[:, :, self.names.index(first), self.names.index(second)]
+        return result
+
+
+def k_sweep(
+    embeddings: Mapping[str, npt.ArrayLike],
+    *,
+    metric: str = "cknna",
+    ks: Iterable[int] = (2, 25, 50, 100, 1000, 2500),
+    threads: int | None = None,
+) -> KSweep:
+    """Score all pairs for several numbers of neighbours, from lists made once at the largest.
+
+    Parameters
+    ----------
+    embeddings : mapping of str to array_like of shape (n, d)
+        Two or more prepared embeddings of the same n items.
+    metric : {"cknna", "mutual_knn"}
+        What to score.
+    ks : iterable of int
+        Numbers of neighbours, all below n; default: those of arXiv:2512.03750, figure A1.
+    threads : int, optional
+        Default: ``OMP_NUM_THREADS``, or the number of cores this process may use.
+
+    Returns
+    -------
+    KSweep
+        Rows and columns of an embedding whose rows are all equal are ``nan``, with a
+        :class:`DegenerateInputWarning`.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two embeddings, one of them is refused (the message names it), lengths differ,
+        `metric` is another, `ks` are empty, or one of them does not fit n.
+
+    Notes
+    -----
+    Lists of up to 256 neighbours are held for all M embeddings, ``12 M n k`` bytes, where that is at most
+    4 GiB; longer ones are made and forgotten block by block: each thread has those of ``2^22 / n`` items at a time
+    (of 83 at n=50,000). A pair costs O(n k) for the largest k, however many there are.
+    """
+    collection = _collection(embeddings, metric, threads)
+    n = len(collection)
+    numbers = tuple(check_k(k, n, name="ks") for k in ks)
+    if not numbers:
+        raise ValueError("ks: expected at least one, found none")
+    steps, places = np.unique(numbers, return_inverse=True)
+    everything = _Task(np.ones(n, dtype=bool), np.searchsorted(steps, np.arange(steps[-1]), side="right"))
+    scores, _ = _score(collection, int(steps[-1]), [everything], metric)
+    return KSweep(collection.names, numbers, scores[0, places], np.array(numbers) / (n - 1.0))
+
+
+def n_sweep(
+    embeddings: Mapping[str, npt.ArrayLike],
+    *,
+    sizes: Iterable[int],
+    metric: str = "cknna",
+    k: int = 25,
+    draws: int = 10,
+    seed: int = 0,
+    scale_k: bool = False,
+    threads: int | None = None,
+) -> NSweep:
+    """Score all pairs on random subsets of several sizes, each as if its items were all there are.
+
+    Parameters
+    ----------
+    embeddings : mapping of str to array_like of shape (n, d)
+        Two or more prepared embeddings of the same n items. They are not prepared again for a subset.
+    sizes : iterable of int
+        Numbers of items, below n.
+    metric : {"cknna", "mutual_knn"}
+        What to score.
+    k : int
+        Neighbours; with `scale_k`, among all n items.
+    draws : int
+        Subsets of each size, at least 2; without replacement. Within a draw smaller subsets are parts of larger ones.
+    seed : int
+        The same seed gives the same subsets.
+    scale_k : bool
+        Keep k/n: ``round(k m / n)`` neighbours (at least 1) among m items. A neighbourhood then keeps its size in
+        space, and the score of unrelated embeddings stays; with fixed k both change with m.
+    threads : int, optional
+        Default: ``OMP_NUM_THREADS``, or the number of cores this process may use.
+
+    Returns
+    -------
+    NSweep
+        ``nan``, with a :class:`DegenerateInputWarning`, where all rows of an embedding, or all those in a subset, are
+        equal.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two embeddings, one of them is refused (the message names it), lengths differ,
+        `metric` is another, `sizes` are empty, one of them is not below n or has too few items for its number of
+        neighbours, or `draws` is below 2.
+
+    Notes
+    -----
+    Lists of all items, up to 256 long, serve every subset that leaves enough of them; they are held or made block
+    by block as in :func:`k_sweep`. Smaller subsets are searched anew, which takes less time than longer lists.
+    """
+    collection = _collection(embeddings, metric, threads)
+    n = len(collection)
+    check_k(k, n)
+    numbers = tuple(check_k(size, maxsize, name="sizes") for size in sizes)
+    if not numbers:
+        raise ValueError("sizes: expected at least one, found none")
+    if draws < 2:
+        raise ValueError(f"draws: expected at least 2, found {draws}")
+    ks = tuple(max(1, round(k * size / n)) if scale_k else k for size in numbers)
+    for size, own in zip(numbers, ks, strict=True):
+        if size >= n:
+            raise ValueError(f"sizes: expected fewer than {n} items, found {size}")
+        if own >= size:
+            raise ValueError(f"sizes: {own} neighbours need more than {own} items, found {size}")
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(n) for _ in range(draws)]
+    everything = _Task(np.ones(n, dtype=bool), np.zeros(k, dtype=np.intp))
+    depth, tasks, places = k, [everything], []
+    values = np.full((len(numbers), draws, len(collection.names), len(collection.names)), np.nan)
+    alone = []
+    for s, (size, own) in enumerate(zip(numbers, ks, strict=True)):
+        needed = _needed(own, size, n)
+        for d, order in enumerate(orders):
+            if needed <= max(k, LONG):
+                depth = max(depth, needed)
+                tasks.append(_Task(np.isin(np.arange(n), order[:size]), np.zeros(own, dtype=np.intp)))
+                places.append((s, d))
+            else:
+                alone.append((s, d))
+    scores, complete = _score(collection, depth, tasks, metric)
+    for place, found, all_there in zip(places, scores[1:, 0], complete[1:], strict=True):
+        if all_there:
+            values[place] = found
+        else:
+            alone.append(place)
+    for s, d in alone:
+        rows = np.sort(orders[d][: numbers[s]])
+        items = {name: source.x[rows] for name, source in zip(collection.names, collection.sources, strict=True)}
+        values[s, d] = score_all(Collection(items, threads=threads), {metric: ks[s]})[metric]
+    distinct = [source.distinct for source in collection.sources]
+    if np.isnan(np.diagonal(values, axis1=2, axis2=3)[:, :, distinct]).any():
+        warn_undefined(metric, "all rows of an embedding are equal within a subset")
+    return NSweep(collection.names, numbers, ks, values, scores[0, 0])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Which items take part, (n,) bool, and the bin of each rank, ascending, one for each neighbour wanted."""
+
+    member: BoolArray
+    bins: IntArray
+
+
+def _collection(embeddings: Mapping[str, npt.ArrayLike], metric: str, threads: int | None) -> Collection:
+    check_choice(metric, FROM_LISTS, "metric")
+    if len(embeddings) < 2:
+        raise ValueError(f"embeddings: expected at least two, found {len(embeddings)}")
+    collection = Collection(embeddings, threads=threads)
+    for source in collection.sources:
+        if not source.distinct:
+            warn_undefined(metric, f"all rows of {source.name} are equal")
+    return collection
+
+
+def _needed(k: int, size: int, n: int) -> int:
+    """Length of lists that k members of a random subset are certain to be in, but for chances not worth a thought."""
+    share = size / n
+    spread = _MARGIN * sqrt(1 - share)
+    # t^2 = mean number of members, of which t sqrt(1 - share) is the deviation
+    root = (spread + sqrt(spread**2 + 4 * k)) / 2
+    return min(ceil(root**2 / share), n - 1)
+
+
+def _score(collection: Collection, depth: int, tasks: Sequence[_Task], metric: str) -> tuple[FloatArray, BoolArray]:
+    """Score all pairs for each task from one set of lists.
+
+    Parameters
+    ----------
+    collection : Collection
+        M embeddings.
+    depth : int
+        Length of the lists.
+    tasks : sequence of _Task
+        All with the same number B of bins.
+    metric : {"cknna", "mutual_knn"}
+        What to score.
+
+    Returns
+    -------
+    scores : ndarray of shape (len(tasks), B, M, M)
+        One score for all ranks up to the end of each bin; ``nan`` where an embedding has only equal rows.
+    complete : ndarray of shape (len(tasks),), bool
+        Whether the lists were long enough; if not, the scores of the task are of no use.
+    """
+    every = len(collection.sources)
+    chosen = np.flatnonzero([source.distinct for source in collection.sources])
+    count = int(tasks[0].bins[-1]) + 1
+    result = np.full((len(tasks), count, every, every), np.nan)
+    if not len(chosen):
+        return result, np.ones(len(tasks), dtype=bool)
+    kept = collection.take(chosen)
+    sums, complete = _sums(kept, depth, tasks, counting=metric == "mutual_knn")
+    sums = np.cumsum(sums, axis=1)
+    own = np.diagonal(sums, axis1=2, axis2=3)
+    defined = np.array([[_distinct(source.x, task.member) for source in kept.sources] for task in tasks])
+    own = np.where((own > 0) & defined[:, None], own, np.nan)
+    sums = sums + np.swapaxes(np.triu(sums, 1), 2, 3)
+    if metric == "mutual_knn":  # each own sum is the number of neighbours
+        found = sums / own[..., :, None] * (own / own)[..., None, :]
+    else:
+        scale = np.sqrt(own)
+        found = sums / (scale[..., :, None] * scale[..., None, :])
+    result[..., chosen[:, None], chosen] = found
+    return result, complete
+
+
+def _sums(
+    collection: Collection, depth: int, tasks: Sequence[_Task], *, counting: bool
+) -> tuple[FloatArray, BoolArray]:
+    """Sum over shared neighbours the products of centred kernels, or ones if `counting`, by task and bin."""
+    from consilience.metrics._engine import compiled
+
+    n, models, count = len(collection), len(collection.sources), int(tasks[0].bins[-1]) + 1
+    longest = max(len(task.bins) for task in tasks)
+    sums, lock = np.zeros((len(tasks), count, models, models)), Lock()
+    complete = np.ones(len(tasks), dtype=bool)
+    members = np.stack([task.member for task in tasks])
+    means = [_means(source, members) for source in collection.sources]
+    held = depth <= LONG and 12 * models * n * depth <= HELD_BYTES
+    if held:
+        collection.search(depth, 0)
+
+    def rows(part: slice, scratch: dict[str, Any]) -> None:
+        if not scratch:
+            scratch["near"] = np.empty((models, longest), dtype=np.int32)
+            scratch["kernel"] = np.empty((models, longest))
+            scratch["found"] = np.full(n, count, dtype=np.int32)
+            scratch["left"] = np.zeros(n)
+        if held:
+            indices = np.ascontiguousarray(collection.inner_indices[:, part])
+            values = np.ascontiguousarray(collection.inner_values[:, part])
+        else:
+            indices = np.empty((models, part.stop - part.start, depth), dtype=np.int32)
+            values = np.empty(indices.shape)
+            for m, source in enumerate(collection.sources):
+                indices[m], values[m] = _search_rows(source, np.arange(part.start, part.stop), depth)
+        shifts = np.zeros((len(tasks), *indices.shape[:2]))
+        if counting:
+            values.fill(1.0)
+        else:
+            for m, source in enumerate(collection.sources):
+                shifts[:, m] = means[m] @ source.x[part].astype(np.float64).T
+        found, enough = np.zeros_like(sums), np.ones_like(complete)
+        buffers = tuple(scratch[name] for name in ("near", "kernel", "found", "left"))
+        for t, task in enumerate(tasks):
+            items = np.flatnonzero(task.member[part])
+            enough[t] = compiled.shared_by_rank(
+                indices, values, shifts[t], items, task.member, task.bins, buffers, found[t]
+            )
+        with lock:
+            sums[:] += found
+            complete[:] &= enough
+
+    blocks = collection.row_blocks() if held else collection.row_blocks(max(1, _BLOCK_BYTES // (8 * n)))
+    collection.run("sweep", rows, blocks)
+    collection.forget_lists()
+    return sums, complete
+
+
+def _means(source: Source, members: BoolArray) -> FloatArray:
+    """Mean of the centred rows of each subset, (tasks, d)."""
+    total = np.zeros((len(members), source.x.shape[1]))
+    start = 0
+    for block in source.blocks():
+        total += members[:, start : start + len(block)].astype(np.float64) @ block
+        start += len(block)
+    means: FloatArray = total / members.sum(axis=1)[:, None] / source.factors
+    # of all items it is zero: no rounding error of it shall reach their scores
+    means[members.all(axis=1)] = 0.0
+    return means
+
+
+def _search_rows(source: Source, rows: IntArray, depth: int) -> tuple[IntArray, FloatArray]:
+    """Lists of some items as :func:`~consilience.metrics._engine.neighbors.search` makes them in float64."""
+    tolerance = TIE_TOLERANCE * source.lengths[rows] * np.sqrt(source.squares.max()) / source.factors[0]
+    keys = -source.inner_products(rows)
+    keys[np.arange(len(rows)), rows] = np.inf
+    chosen = smallest(keys, depth, tolerance)
+    return chosen, -np.take_along_axis(keys, chosen, axis=1)
+
+
+def _distinct(x: npt.NDArray[Any], member: BoolArray) -> bool:
+    """Whether the rows of a subset are not all the same; most often the first few say so."""
+    rows = np.flatnonzero(member)
+    return any((x[part] != x[rows[0]]).any() for part in np.array_split(rows, ceil(len(rows) / 256)))

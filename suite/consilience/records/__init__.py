@@ -1,0 +1,1 @@
+"""What is published, as typed records: one file per kind, versioned and migrated."""

@@ -1,0 +1,164 @@
+"""A published board: what is built from records and pairs, and from nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from consilience.cards import DatasetCard, Name, Sha256
+
+from .pairs import GroupPair
+from .record import Figure, Interval, PresetName, SchemaModel, State
+from .spec import Spec
+
+BOARD_VERSION: Literal[1] = 1
+
+
+class Row(SchemaModel):
+    """One line of a board's table: the figures of a record that people compare."""
+
+    target: str
+    """Target."""
+    title: str
+    """Name as people write it."""
+    family: str
+    """Family."""
+    modality: str
+    """Modality."""
+    control: bool
+    """Whether it is a control (never ranked)."""
+    reference: bool
+    """Whether others are compared with it."""
+    state: State
+    """State of the cell."""
+    reason: str | None
+    """Why it is not ok."""
+    rank: int | None = None
+    """Rank by alignment beyond composition, among ranked targets."""
+    rank_interval: tuple[int, int] | None = None
+    """95 % interval of the rank over draws of the items."""
+    parameters: int | None = None
+    """Number of parameters."""
+    trained_on: tuple[str, ...] | None = None
+    """Training data sets."""
+    distribution: str | None = None
+    """In or out of distribution for this target."""
+    overlap: float | None = None
+    """Share of the items that the target was trained on, where its training items are known."""
+    coverage: float
+    """Share of the items embedded."""
+    alignment: dict[PresetName, Interval] = {}
+    """Mean calibrated CKNNA by preset."""
+    cknna: dict[PresetName, Figure] = {}
+    """Mean CKNNA as measured, by preset."""
+    metrics: dict[str, Figure] = {}
+    """Mean of the other pair metrics, beyond composition."""
+    intrinsic_dimension: Figure = None
+    """TwoNN, beyond composition."""
+    twin_distance: Figure = None
+    """Distance to the untrained twin, beyond composition."""
+    energy_mae: Figure = None
+    """Composition-corrected MAE, eV (the paper's)."""
+    energy_mae_out_of_sample: Figure = None
+    """The same, fits made on other items, eV."""
+    probe_mae: Figure = None
+    """Probe, eV per atom."""
+    probe_baseline: Figure = None
+    """The same without any embedding; one figure per data set."""
+    items_per_second: Figure = None
+    """Throughput."""
+
+
+class Discrimination(SchemaModel):
+    """Probability that a trained-trained pair of different families outscores a trained-untrained one."""
+
+    value: Figure
+    """Probability among pairs of one modality, that of the untrained twins (ties count one half)."""
+    trained_pairs: int
+    """Trained-trained pairs compared."""
+    untrained_pairs: int
+    """Trained-untrained pairs compared."""
+    across_modalities: Figure
+    """The same with trained-trained pairs of any two modalities."""
+    pairs_across: int
+    """Trained-trained pairs of any two modalities."""
+
+
+class Sanity(SchemaModel):
+    """What must hold on any board that can be trusted."""
+
+    self_alignment: Figure
+    """Smallest CKNNA of a target with itself; has to be 1."""
+    random_gaussian: Interval | None
+    """Calibrated alignment of random rows before it is cut off at 0; the interval has to hold no positive signal."""
+
+
+class DatasetBoard(SchemaModel):
+    """The table of one data set."""
+
+    name: Name
+    """Data set."""
+    card: DatasetCard
+    """Its card."""
+    revision: Sha256
+    """Its revision."""
+    references: tuple[str, ...]
+    """What targets are compared with."""
+    rows: list[Row]
+    """Ranked targets, then the rest, then controls."""
+    discrimination: dict[PresetName, Discrimination]
+    """Of each preset, over pairs of ranked kinds."""
+    sanity: Sanity
+    """Checks on the board itself."""
+    groups: list[GroupPair] = []
+    """Agreement within and between modalities."""
+
+
+class OverallRow(SchemaModel):
+    """One line across data sets."""
+
+    matter: str = "molecule"
+    """Kind of matter of the data sets."""
+    target: str
+    """Target."""
+    borda: float
+    """Mean share of competitors outranked, over the data sets (1 is first everywhere)."""
+    rank: int
+    """Rank by that."""
+    ranks: dict[str, int]
+    """Rank on each data set."""
+
+
+class Generality(SchemaModel):
+    """How far a target's alignment holds up on data unlike what it was trained on."""
+
+    target: str
+    """Target."""
+    in_distribution: float
+    """Its alignment as a share of the data set's highest, mean over the data sets in distribution for it."""
+    out_of_distribution: float
+    """The same over those out of distribution."""
+    generality: Figure
+    """Out of distribution relative to in distribution; 1: it keeps its place among the others."""
+    datasets_in: tuple[Name, ...]
+    """Data sets in distribution for it."""
+    datasets_out: tuple[Name, ...]
+    """Data sets out of distribution for it."""
+
+
+class Board(SchemaModel):
+    """A published board."""
+
+    schema_version: Literal[1] = BOARD_VERSION
+    """Version of this schema."""
+    board: Name
+    """Version of the board."""
+    title: str
+    """One line for people."""
+    spec: Spec
+    """What was measured."""
+    datasets: list[DatasetBoard]
+    """One table each."""
+    overall: list[OverallRow] = []
+    """Targets ranked on every data set of a kind of matter, one kind after another."""
+    generality: list[Generality] = []
+    """Targets ranked both in and out of distribution, by the latter."""

@@ -1,0 +1,71 @@
+"""All pairs of the targets of one data set, as published beside the records."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from consilience.cards import Name, Sha256
+
+from .record import Figure, PresetName, SchemaModel
+
+
+class PairFigures(SchemaModel):
+    """Agreement of two targets in one preset."""
+
+    cknna: Figure
+    """CKNNA as measured."""
+    calibrated: Figure
+    """max(0, (cknna - threshold) / (1 - threshold)), the threshold being the 95 % quantile of a permutation null."""
+    p_value: Figure
+    """Permutation p."""
+    low: Figure = None
+    """Lower end of the 95 % interval of `calibrated`, from halves of the items; in the preset that is ranked by."""
+    high: Figure = None
+    """Its upper end."""
+    metrics: dict[str, Figure] = {}
+    """Every other pair metric, as measured; a directed one as ``_to`` (first to second) and ``_from``. None in the
+    preset ``standardized``."""
+
+
+class Pair(SchemaModel):
+    """Two targets of one data set."""
+
+    first: str
+    """A target."""
+    second: str
+    """Another."""
+    items: int
+    """Items that the figures rest on."""
+    scores: dict[PresetName, PairFigures]
+    """By preset."""
+
+
+class AllPairs(SchemaModel):
+    """All pairs of targets of one data set, as published beside the records."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+    board: Name
+    """Version of the board."""
+    dataset: Name
+    """Data set."""
+    revision: Sha256
+    """Its revision."""
+    pairs: list[Pair]
+    """Pairs, each once."""
+
+
+class GroupPair(SchemaModel):
+    """How far two groups of targets agree: all pairs between them, siblings of one family left out."""
+
+    first: str
+    """A modality, or ``untrained`` for the untrained twins."""
+    second: str
+    """Another, or the same."""
+    pairs: int
+    """Pairs of targets of different families."""
+    calibrated: dict[PresetName, Figure]
+    """Mean calibrated CKNNA by preset."""
+    p_value: dict[PresetName, Figure]
+    """Twice the mean p of the pairs: valid however the pairs depend on each other (Vovk and Wang 2020,
+    doi:10.1093/biomet/asaa027)."""

@@ -1,0 +1,53 @@
+"""Where the numbers of a record come from."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+#: Packages whose versions a record states.
+_STATED = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit", "ase", "torch")
+
+
+@lru_cache(maxsize=1)
+def scoring_digest() -> str:
+    """Hash of the code that turns embeddings into scores: cached scores of other code are never used."""
+    digest = hashlib.sha256()
+    files = [*(PACKAGE / "metrics").glob("*.py"), *(PACKAGE / "scoring").glob("*.py"), PACKAGE / "results.py"]
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def repository_state() -> tuple[str | None, bool | None]:
+    """Commit of the repository the suite runs from and whether it has changes; (None, None) when installed."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        if top is None or not (Path(top) / "suite" / "consilience").samefile(PACKAGE):
+            return None, None
+        changes = git("status", "--porcelain", "--", "suite")
+    except OSError:
+        return None, None
+    return git("rev-parse", "HEAD"), bool(changes)
+
+
+@lru_cache(maxsize=1)
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that scores rest on."""
+    found = {}
+    for name in _STATED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

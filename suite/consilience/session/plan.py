@@ -1,0 +1,105 @@
+"""The cells of a run: which targets on which data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consilience.records.spec import DEFAULT_REFERENCES, Spec, SpecDataset
+from consilience.registry import Target, get_target, list_targets
+from consilience.scoring.provenance import PACKAGE
+from consilience.scoring.scorer import Cell
+
+if TYPE_CHECKING:
+    from consilience.datasets.items import Items
+
+
+def plan(
+    spec: Spec,
+    *,
+    targets: Sequence[Target | str] | None = None,
+    datasets: Sequence[str] | None = None,
+    published: Path | None = None,
+    at_hand: Callable[[str, Target], bool] | None = None,
+) -> list[Cell]:
+    """Cells of a run, data set by data set, references first.
+
+    Parameters
+    ----------
+    spec
+        The board.
+    targets
+        Targets or names; by default the references, the controls and every target of the suite whose weights
+        come with its packages. What has to be downloaded is scored where it is asked for.
+    datasets
+        Names of data sets of the board; all by default.
+    published
+        Folder of a published board: by default its own targets are run again, and no others. A target joins the
+        board by being named once.
+    at_hand
+        Whether the embedding of a target on a data set is at hand. With it, and a published board, what is neither
+        reference nor control nor at hand keeps the record it has: a board of slow models is rebuilt in minutes.
+
+    Raises
+    ------
+    LookupError
+        A name is unknown.
+    """
+    names = [entry.name for entry in spec.datasets] if datasets is None else [spec.dataset(d).name for d in datasets]
+    chosen = None if targets is None else [get_target(t) if isinstance(t, str) else t for t in targets]
+    cells = []
+    for name in names:
+        found = chosen if chosen is not None else _default_targets(spec, name, published, at_hand)
+        cells += [Cell(name, target) for target in found]
+    return cells
+
+
+def _default_targets(
+    spec: Spec, dataset: str, published: Path | None, at_hand: Callable[[str, Target], bool] | None
+) -> list[Target]:
+    own = [
+        target.name
+        for target in list_targets().values()
+        if target.path.is_relative_to(PACKAGE) and target.card.access == "package"
+    ]
+    records = {path.stem for path in (published / "results" / dataset).glob("*.json")} if published else set()
+    if records:
+        own = [name for name in own if name in records and (at_hand is None or at_hand(dataset, get_target(name)))]
+    names = dict.fromkeys([*spec.dataset(dataset).references, *own, *spec.controls])
+    ordered = [name for name in names if name not in spec.controls] + list(spec.controls)
+    return [get_target(name) for name in ordered]
+
+
+def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
+    """Return the spec with those of the registered data sets that it lacks, each with the default references.
+
+    Raises
+    ------
+    UnknownNameError
+        A name is not registered.
+    ValueError
+        No default reference reads a data set.
+    """
+    from consilience.datasets.items import open_dataset
+
+    known = {entry.name for entry in spec.datasets}
+    for name in dict.fromkeys(datasets):
+        if name not in known:
+            items = open_dataset(name)
+            references = default_references(items, spec.settings.least_coverage)
+            entry = SpecDataset(name=name, revision=items.revision, references=references, strata=items.card.matched)
+            spec = spec.with_dataset(entry)
+    return spec
+
+
+def default_references(items: Items, least_coverage: float) -> tuple[str, ...]:
+    """Names of the targets that items of no board are compared with: candidates that read (nearly) all of them."""
+    wanted = least_coverage * len(items)
+    for matter, view, names in DEFAULT_REFERENCES:
+        if matter == items.card.matter and items.has_view(view):
+            found = tuple(name for name in names if len(items.covered_by(get_target(name).card)) >= wanted)
+            if found:
+                return found
+    views = ", ".join(items.card.views)
+    raise ValueError(f"data set {items.name!r} ({items.card.matter}; views {views}): no default reference reads it")

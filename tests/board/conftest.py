@@ -1,0 +1,51 @@
+"""A small board of real embeddings, made once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consilience.board.publish import publish
+from consilience.records.spec import DEFAULT_SPEC, read_spec
+from consilience.registry import get_target
+from consilience.scoring.scorer import Cell, Runner
+
+SMALL = """\
+board = "v1"
+title = "A small board."
+controls = ["chgnet-0.3.0@untrained", "composition", "size", "random-gaussian"]
+
+[settings]  # few draws: what is tested is whether the same comes out, not how sharp it is
+permutations = 20
+subsamples = 10
+
+[[datasets]]
+name = "mp-1k"
+revision = "{revision}"
+references = ["diep-fold1", "chgnet-0.3.0"]
+"""
+
+
+@pytest.fixture(scope="session")
+def made_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A board of mp-1k: two references, a further target, controls; published as `consilience run --board` does."""
+    folder = tmp_path_factory.mktemp("board")
+    revision = read_spec(DEFAULT_SPEC).dataset("mp-1k").revision
+    (folder / "spec.toml").write_text(SMALL.format(revision=revision))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONSILIENCE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        runner = Runner(read_spec(folder / "spec.toml"))
+        names = [*runner.spec.datasets[0].references, "sevennet-0", *runner.spec.controls]
+        records = [runner.run(Cell("mp-1k", get_target(name))) for name in names]
+        assert {record.state for record in records} == {"ok"}
+        publish(folder, records, all_pairs=runner.all_pairs)
+        yield folder
+
+
+@pytest.fixture
+def board(tmp_path: Path, made_board: Path, own_cache: Path) -> Path:
+    """A copy of the small board to spoil, and a cache with nothing in it."""
+    return Path(shutil.copytree(made_board, tmp_path / "v1"))

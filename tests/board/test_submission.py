@@ -1,0 +1,359 @@
+"""Submissions: packed, spoilt in every way there is, received, and put on a real board."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from consilience import registry
+from consilience.board.groups import read_pairs
+from consilience.board.submission import complete_card, pack, read_archive, verify_submission
+from consilience.board.verify import Report, target_of, verify_board
+from consilience.cli import main
+from consilience.embedding.identity import Identity, identify
+from consilience.embedding.store import SHIPPED, Embedding, Store, parse_embedding, write_embedding
+from consilience.records.migrations import parse_record, read_record
+from consilience.records.record import to_json
+from consilience.records.spec import read_spec
+from consilience.registry import get_target, load_target_file
+from consilience.scoring.scorer import Cell, Runner
+
+TARGET = '''\
+"""A histogram of distances; where it is imported, it leaves a file behind."""
+from pathlib import Path
+import numpy as np
+from consilience import Card, Embedded, target
+
+Path(__file__).with_suffix(".ran").touch()
+{extra}
+
+@target(
+    Card(
+        name="{name}", family="{name}", modality="atoms", title="Distances", revision="1", parameters=24, layer="bins",
+        pooling="mean", trained_on=("MPtrj",), licence_code="MIT", licence_weights="{licence}", reference="none",
+        source="this file", weights_sha256="{weights}"
+    )
+)
+def load(card, weights, device):
+    def embed(items):
+        return Embedded([np.histogram(a.get_all_distances(mic=True), 24, (0.5, 8))[0] / len(a) ** 2 for a in items])
+
+    return embed
+'''
+DATASET = "mp-1k"
+
+
+def write(folder: Path, name: str, *, licence: str = "MIT", weights: str = "a" * 64, extra: str = "") -> Path:
+    path = folder / f"target_{name}.py"
+    path.write_text(TARGET.format(name=name, licence=licence, weights=weights, extra=extra))
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, made_board: Path) -> Iterator[Path]:
+    """A submission as its author packs it; afterwards the author's target is unknown, as it is to a receiver."""
+    folder = tmp_path_factory.mktemp("author")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONSILIENCE_CACHE", str(folder / "cache"))
+        target = write(folder, "distances")
+        arguments = ["submit", str(target), "--board", str(made_board), "--output", str(folder / "distances.zip")]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        assert "missing" not in result.output
+        assert target.with_suffix(".ran").exists()
+        target.with_suffix(".ran").unlink()
+        del registry._targets["distances"]
+        yield folder / "distances.zip"
+        assert not target.with_suffix(".ran").exists(), "the receiver ran the author's file"
+
+
+@pytest.fixture(scope="module")
+def runner(made_board: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """The receiver's: it prepares its references once for all tests."""
+    store = Store(tmp_path_factory.mktemp("receiver"))
+    return Runner(read_spec(made_board / "spec.toml"), store=store)
+
+
+def spoil(packed: Path, folder: Path, change: Callable[[dict[str, bytes]], None], *, sign: bool = True) -> Path:
+    """Change an archive's files; with `sign`, the manifest states the new hashes."""
+    files = read_archive(packed)
+    change(files)
+    if sign and "manifest.json" in files:
+        manifest = json.loads(files["manifest.json"])
+        manifest["files"] = {
+            name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != "manifest.json"
+        }
+        files["manifest.json"] = json.dumps(manifest).encode()
+    path = folder / "spoilt.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def of_json(name: str, change: Callable[[Any], None]) -> Callable[[dict[str, bytes]], None]:
+    def changed(files: dict[str, bytes]) -> None:
+        content = json.loads(files[name])
+        change(content)
+        files[name] = json.dumps(content).encode()
+
+    return changed
+
+
+def of_embedding(
+    change: Callable[[Embedding], Embedding], identity: Callable[[Identity], Identity] = lambda one: one
+) -> Callable[[dict[str, bytes]], None]:
+    """Change an embedding and write it soundly, checksum and all."""
+
+    def changed(files: dict[str, bytes]) -> None:
+        name = f"embeddings/{DATASET}.safetensors"
+        found, embedding = parse_embedding(files[name])
+        new = identity(found)
+        embedding = change(embedding)
+        embedding.provenance["identity"] = new.__dict__
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "changed.safetensors"
+            write_embedding(path, new, embedding)
+            files[name] = path.read_bytes()
+
+    return changed
+
+
+def told(report: Report) -> str:
+    return "\n".join(f"{one.file}: {one.field}: {one.published} / {one.recomputed}" for one in report.findings)
+
+
+def test_a_submission_is_whole(packed: Path) -> None:
+    files = read_archive(packed)
+    assert set(files) == {
+        "manifest.json", "card.json", f"records/{DATASET}.json", f"embeddings/{DATASET}.safetensors",
+        "source/target_distances.py.txt",
+    }  # fmt: skip
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["board"] == "v1"
+    assert manifest["target"] == "distances"
+    assert manifest["files"].keys() == set(files) - {"manifest.json"}
+    assert json.loads(files["card.json"])["dimension"] == 24, "measured, where the card leaves it open"
+
+
+def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board: Path) -> None:
+    before = {path.name for path in (board / "results" / DATASET).iterdir()}
+    result = CliRunner().invoke(main, ["leaderboard", "add", str(board), str(packed)])
+    assert result.exit_code == 0, result.output
+    assert "0 findings" in result.output
+    assert "in distribution for distances" in result.output
+    path = board / "results" / DATASET / "distances.json"
+    assert {path.name for path in (board / "results" / DATASET).iterdir()} == before | {"distances.json"}
+    record = read_record(path)
+    assert record.provenance is not None
+    sent = json.loads(read_archive(packed)[f"records/{DATASET}.json"])
+    assert record.card.dimension == 24
+    assert record.scores["paper"].cknna == pytest.approx(sent["scores"]["paper"]["cknna"], abs=1e-5)
+    row = next(r for r in json.loads((board / "leaderboard.json").read_text())["datasets"][0]["rows"]
+               if r["target"] == "distances")  # fmt: skip
+    assert row["rank"] is not None
+    pairs = {pair.second if pair.first == "distances" else pair.first: pair
+             for pair in read_pairs(board, DATASET).pairs if "distances" in (pair.first, pair.second)}  # fmt: skip
+    reference = pairs["chgnet-0.3.0"].scores["beyond_composition"]
+    scored = record.scores["beyond_composition"].pairs["chgnet-0.3.0"]
+    assert reference.cknna == pytest.approx(scored.cknna, abs=1e-6)
+    assert reference.metrics["cka"] == pytest.approx(scored.metrics["cka"], abs=1e-5)
+    # The board can be verified by anybody from then on: the embedding lies in its folder.
+    report = verify_board(board)
+    assert told(report) == ""
+    assert report.recomputed == 8
+    embedded = board / "embeddings" / DATASET / "distances.safetensors.gz"
+    embedded.unlink()
+    assert "results/mp-1k/distances.json: target: distances" in told(verify_board(board))
+
+
+@pytest.mark.parametrize(
+    ("change", "sign", "finding"),
+    [
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c["scores"]["paper"]["alignment"].update(value=0.9)),
+            True, f"records/{DATASET}.json: scores.paper.alignment.value: 0.9 /", id="score",
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c.update(coverage=0.5)),
+            False, f"manifest.json: files.records/{DATASET}.json", id="hash",
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c["provenance"]["settings"].update(k=10)),
+            True, "provenance.settings.k: 10 / 25", id="settings",
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c.update(schema_version=2)),
+            True, "written by a newer consilience", id="newer record",
+        ),
+        pytest.param(
+            of_json("manifest.json", lambda c: c.update(schema_version=2)),
+            True, "written by a newer consilience", id="newer manifest",
+        ),
+        pytest.param(of_json("manifest.json", lambda c: c.update(board="v2")), True, "board: v2 / v1", id="board"),
+        pytest.param(
+            of_json("manifest.json", lambda c: c.update(datasets=["qm8"])), True, "datasets: qm8", id="data set"
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c["card"].update(licence_weights="unknown")),
+            True, "licence_weights / known licences", id="licence",
+        ),
+        pytest.param(
+            of_json("manifest.json", lambda c: c.update(datasets=[])), True, "one at least with a score", id="nothing"
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c.update(target="distances@untrained")),
+            True, "untrained twins are controls", id="twin",
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c.update(state="failed", reason="no luck")),
+            True, "failed: no luck", id="failed",
+        ),
+        pytest.param(
+            of_json("card.json", lambda c: c.update(trained_on=[])), True, "card.json: trained_on", id="card"
+        ),
+        pytest.param(
+            of_json(f"records/{DATASET}.json", lambda c: c.update(target="../distances")),
+            True, "is not one of the card", id="path as a target",
+        ),
+        pytest.param(lambda f: f.pop(f"embeddings/{DATASET}.safetensors"), True, "missing / a sound", id="no rows"),
+        pytest.param(
+            lambda f: f.update({f"embeddings/{DATASET}.safetensors": pickle.dumps([1, 2])}),
+            True, "not an embedding as this suite writes it", id="pickle",
+        ),
+        pytest.param(
+            of_embedding(lambda e: replace(e, features=e.features[:, ::-1] * np.linspace(1, 9, 24, dtype="f4") ** 2)),
+            True, f"records/{DATASET}.json: scores.paper", id="other rows",
+        ),
+        pytest.param(
+            of_embedding(lambda e: replace(e, features=e.features.astype("f8"))), True, "float64", id="type"
+        ),
+        pytest.param(
+            of_embedding(lambda e: replace(e, features=e.features[:-1])), True, "not float32 (1000, d)", id="shape"
+        ),
+        pytest.param(
+            of_embedding(lambda e: replace(e, features=np.where(e.features > 0, e.features, np.float32(np.inf)))),
+            True, "is infinite", id="infinite",
+        ),
+        pytest.param(of_embedding(lambda e: replace(e, ids=e.ids[::-1])), True, "ids are not those", id="ids"),
+        pytest.param(
+            of_embedding(lambda e: e, lambda i: replace(i, weights="sha256:" + "b" * 64)),
+            True, "identity.weights: sha256:bbb", id="weights",
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_spoilt_is_found(
+    packed: Path, tmp_path: Path, runner: Runner, change: Callable[[dict[str, bytes]], None], sign: bool, finding: str
+) -> None:
+    report, _ = verify_submission(spoil(packed, tmp_path, change, sign=sign), runner)
+    assert finding in told(report)
+
+
+def test_nothing_is_added_where_anything_was_found(packed: Path, tmp_path: Path, board: Path) -> None:
+    before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    change = of_json(f"records/{DATASET}.json", lambda c: c.update(revision="0" * 64))
+    result = CliRunner().invoke(main, ["leaderboard", "add", str(board), str(spoil(packed, tmp_path, change))])
+    assert result.exit_code == 1
+    assert "not added" in result.output
+    assert {path: path.read_bytes() for path in board.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("scale", [1.0, -3.0])
+def test_a_copy_is_called_one(packed: Path, tmp_path: Path, runner: Runner, scale: float) -> None:
+    """SevenNet's shipped rows under another name; turned over and scaled, a reference's still give themselves away."""
+    source = get_target("sevennet-0" if scale == 1 else "diep-fold1")
+    shipped = Store(tmp_path, SHIPPED).get(identify(source, runner.items(DATASET)))
+    assert shipped is not None
+    rows = (shipped.features * np.float32(scale))[:, ::-1] if scale != 1 else shipped.features
+    path = spoil(packed, tmp_path, of_embedding(lambda e: replace(e, features=np.ascontiguousarray(rows))))
+    if scale != 1:  # the copyist scores what he sends
+        record = parse_record(read_archive(packed)[f"records/{DATASET}.json"], "")
+        embedding = parse_embedding(read_archive(path)[f"embeddings/{DATASET}.safetensors"])[1]
+        text = to_json(runner.run(Cell(DATASET, target_of(record)), embedding=embedding)).encode()
+        path = spoil(path, tmp_path, lambda f: f.update({f"records/{DATASET}.json": text}))
+    report, _ = verify_submission(path, runner)
+    assert f"those of {source.name} / a target's own" in told(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("../../outside.json", 10, "which no submission does"),
+        ("/etc/passwd", 10, "which no submission does"),
+        ("records/..\\x.json", 10, "which no submission does"),
+        ("weights.pkl", 10, "which no submission does"),
+        ("records/qm9-1k.json", 2**24 + 1, "at most 16,777,216 are taken"),
+    ],
+)
+def test_an_archive_holds_nothing_else(packed: Path, tmp_path: Path, name: str, size: int, reason: str) -> None:
+    with zipfile.ZipFile(path := tmp_path / "odd.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for one, content in read_archive(packed).items():
+            archive.writestr(one, content)
+        archive.writestr(name, bytes(size))
+    with pytest.raises(ValueError, match=reason):
+        read_archive(path)
+    result = CliRunner().invoke(main, ["verify", str(path)])
+    assert result.exit_code == 1
+    assert not (tmp_path.parent / "outside.json").exists()
+
+
+def test_a_file_that_is_no_archive_or_half_of_one_is_refused(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.zip").write_bytes(b"PK no")
+    (tmp_path / "half.zip").write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
+    content = bytearray(packed.read_bytes())
+    content[5000] ^= 0xFF
+    (tmp_path / "flipped.zip").write_bytes(bytes(content))
+    for name in ("no", "half", "flipped"):
+        with pytest.raises(ValueError, match="not a whole zip file"):
+            read_archive(tmp_path / f"{name}.zip")
+
+
+def test_the_checklist_says_why_not(tmp_path: Path, made_board: Path, own_cache: Path, runner: Runner) -> None:
+    def missing(target: registry.Target, **options: Any) -> dict[str, str]:
+        checks = pack(target, options.pop("runner", runner), tmp_path / "no.zip", board=made_board, **options)
+        assert not (tmp_path / "no.zip").exists()
+        return {check.what: check.missing for check in checks if check.missing}
+
+    (target,) = load_target_file(write(tmp_path, "unlicensed", licence="unknown"))
+    found = missing(target)
+    assert found.keys() == {"known licences", "scored on mp-1k"}
+    assert found["known licences"] == "licence_weights"
+    bare = replace(target, card=target.card.model_copy(update={"trained_on": None, "licence_weights": "MIT"}))
+    assert missing(bare)["a card with all that a board states"] == "trained_on"
+    page = replace(target, card=target.card.model_copy(update={"title": "Best | <script>"}))
+    assert "<script>" in missing(page)["plain text on the board"]
+    taken = replace(target, card=target.card.model_copy(update={"name": "sevennet-0"}))
+    assert missing(taken)["a name that is free"] == "sevennet-0 is on the board with another card or other weights"
+    assert "untrained twins are controls" in missing(get_target("chgnet-0.3.0@untrained"))["a name for a board"]
+    assert missing(target, runner=Runner(runner.spec, limit=60))["whole data sets"] == "a sample of 60 items"
+    (fails,) = load_target_file(write(tmp_path, "fails", extra="import sys\nassert 'worker' not in str(sys.argv)"))
+    assert missing(fails)["scored on mp-1k"].startswith("failed: ")
+
+
+def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
+    weights = tmp_path / "Mine (2).pth"
+    weights.write_bytes(b"weights")
+    target = get_target("sevennet-0").from_checkpoint(weights)
+    card = tmp_path / "card.toml"
+    card.write_text('trained_on = ["MPtrj"]\nlicence_weights = "CC-BY-4.0"\nrevision = "3"\nparameters = 842440\n')
+    complete = complete_card(target, card)
+    assert complete.card.missing_for_publication() == ["dimension"], "which is measured"
+    assert complete.card.weights_sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert complete.card.family == "sevennet"
+    assert complete.name == "sevennet-0@mine-2"
+    card.write_text('family = "another"\n')
+    with pytest.raises(ValueError, match="family: a checkpoint is told by title"):
+        complete_card(target, card)
+    with pytest.raises(ValueError, match="--card describes a checkpoint"):
+        complete_card(get_target("size"), card)

@@ -1,0 +1,198 @@
+"""`consilience verify` on a real board: quiet where nothing was touched, and each kind of tampering is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from consilience.board.verify import Report, differences, target_of, verify_board
+from consilience.cli import main
+from consilience.records.migrations import read_record
+from consilience.records.record import PRESETS
+from consilience.registry import get_target
+
+CELLS = 7
+
+
+def edit(path: Path, change: Callable[[Any], None], *, to: Path | None = None) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    (to or path).parent.mkdir(exist_ok=True)
+    (to or path).write_text(json.dumps(content, indent=1))
+
+
+def found(report: Report, file: str) -> dict[str, tuple[str, str]]:
+    return {one.field: (one.published, one.recomputed) for one in report.findings if one.file == file}
+
+
+def test_an_untouched_board_is_verified(board: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(board)])
+    assert result.output.splitlines() == [f"{CELLS} cells recomputed, 0 findings"]
+    assert result.exit_code == 0
+
+
+def test_each_kind_of_tampering_is_found(board: Path) -> None:
+    cells = board / "results" / "mp-1k"
+
+    def all_of_it(content: Any) -> None:
+        """Raise a score together with all that it is made of, so that the record agrees with itself."""
+        for preset in PRESETS:
+            score = content["scores"][preset]
+            for pair in score["pairs"].values():
+                pair["cknna"] += 0.05
+                pair["calibrated"] = (pair["cknna"] - pair["null_quantile"]) / (1 - pair["null_quantile"])
+            for mean, of in ((score, "cknna"), (score["alignment"], "calibrated")):
+                name = "value" if of == "calibrated" else of
+                mean[name] = sum(pair[of] for pair in score["pairs"].values()) / len(score["pairs"])
+
+    edit(cells / "sevennet-0.json", all_of_it)
+    edit(cells / "diep-fold1.json", lambda c: c["scores"]["paper"]["alignment"].update(low=0.9))
+    edit(cells / "chgnet-0.3.0.json", lambda c: c["provenance"]["embedding"].update(weights_sha256="0" * 64))
+    edit(cells / "random-gaussian.json", lambda c: c["provenance"]["references"].update({"diep-fold1": "0" * 64}))
+    edit(cells / "chgnet-0.3.0@untrained.json", lambda c: c["card"].update(parameters=1))
+    (cells / "composition.json").unlink()
+    edit(cells / "size.json", lambda c: c.update(schema_version=2))
+    edit(cells / "sevennet-0.json", lambda c: c.update(schema_version=0), to=cells / "older.json")
+    edit(cells / "sevennet-0.json", lambda c: c, to=cells / "sevennet-1.json")
+    edit(
+        cells / "sevennet-0.json",
+        lambda c: (c.update(target="nobody"), c["card"].update(name="nobody")),
+        to=cells / "nobody.json",
+    )
+    edit(cells / "sevennet-0.json", lambda c: c.update(dataset="qm8"), to=board / "results" / "qm8" / "sevennet-0.json")
+    (cells / "cut.json").write_text((cells / "diep-fold1.json").read_text()[:1000])
+
+    report = verify_board(board)
+    score = found(report, "results/mp-1k/sevennet-0.json")
+    published, recomputed = score["scores.beyond_composition.alignment.value"]
+    assert float(published) - float(recomputed) > 0.04
+    assert "scores.paper.pairs.chgnet-0.3.0.cknna" in score
+    assert not any(name.startswith("provenance") for name in score)
+    assert found(report, "results/mp-1k/diep-fold1.json").keys() == {"scores.paper.alignment.low"}
+    (hashes,) = found(report, "results/mp-1k/chgnet-0.3.0.json").items()
+    assert hashes[0] == "provenance.embedding.weights_sha256"
+    assert hashes[1][0] == "0" * 64
+    keys = found(report, "results/mp-1k/random-gaussian.json")
+    assert keys.keys() == {"provenance.references.diep-fold1"}
+    assert found(report, "results/mp-1k/chgnet-0.3.0@untrained.json")["card.parameters"][0] == "1"
+    assert found(report, "results/mp-1k/composition.json")[""][0] == "missing"
+    assert "written by a newer consilience" in found(report, "results/mp-1k/size.json")[""][0]
+    assert "is not a record of schema version 1" in found(report, "results/mp-1k/older.json")[""][0]
+    assert found(report, "results/mp-1k/sevennet-1.json")["dataset, target"][0] == "mp-1k, sevennet-0"
+    assert found(report, "results/mp-1k/nobody.json")["target"][0] == "nobody"
+    assert found(report, "results/qm8/sevennet-0.json")["dataset"] == ("qm8", "not on board v1")
+    assert "is not a record" in found(report, "results/mp-1k/cut.json")[""][0]
+    assert found(report, "leaderboard.json")[""][0] == "can't be rebuilt"
+    # What was left alone is not accused.
+    accused = {one.file for one in report.findings}
+    assert accused == {
+        *(f"results/mp-1k/{path.name}" for path in cells.glob("*.json")),
+        "results/mp-1k/composition.json",
+        "results/qm8/sevennet-0.json",
+        "pairs/mp-1k.json",  # it still pairs what has no record any more
+        "leaderboard.json",
+    }
+    text = "\n".join(report.lines())
+    assert "results/mp-1k/sevennet-0.json: " in text
+    assert "more (--json has all)" in text
+
+
+def test_what_is_built_from_the_records_is_built_again(board: Path) -> None:
+    def of_pairs(content: Any) -> None:
+        content["pairs"][0]["scores"]["paper"]["calibrated"] += 0.01
+        content["pairs"].pop()
+
+    edit(board / "pairs" / "mp-1k.json", of_pairs)
+    edit(board / "leaderboard.json", lambda c: c["datasets"][0]["rows"][1].update(rank=1))
+    page = board / "leaderboard.md"
+    page.write_text(page.read_text().replace("sevennet-0", "sevennet-0 (best)", 1))
+    report = verify_board(board)
+    pairs = found(report, "pairs/mp-1k.json")
+    assert "chgnet-0.3.0 / chgnet-0.3.0@untrained.scores.paper.calibrated" in pairs
+    assert ("missing", "a pair") in pairs.values()
+    # The board was built from the pairs that were spoilt later: it differs there, too.
+    assert found(report, "leaderboard.json")["datasets[0].rows[1].rank"] == ("1", "2")
+    assert any("(best)" in old for old, _ in found(report, "leaderboard.md").values())
+    assert {one.file for one in report.findings} == {"pairs/mp-1k.json", "leaderboard.json", "leaderboard.md"}
+    assert report.recomputed == CELLS
+
+
+def test_a_spec_that_was_changed_is_found_and_its_exit_code_is_1(board: Path) -> None:
+    spec = board / "spec.toml"
+    revision = read_record(board / "results" / "mp-1k" / "size.json").revision
+    spec.write_text(
+        spec.read_text().replace(revision, "0" * 64).replace("permutations = 20", "permutations = 20\nk = 24")
+    )
+    result = CliRunner().invoke(main, ["verify", str(board), "--json"])
+    assert result.exit_code == 1
+    findings = json.loads(result.output)["findings"]
+    told = {(one["file"], one["field"]): one["published"] for one in findings}
+    assert "the data here are" in told["spec.toml", "datasets.mp-1k"]
+    assert told["results/mp-1k/size.json", "provenance.settings.k"] == "25"
+    assert told["results/mp-1k/size.json", "revision"] == revision
+    assert len(json.loads(result.output)["not_at_hand"]) == CELLS, "nothing is scored on other data"
+
+
+def test_no_board_is_exit_code_2(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert result.exit_code == 2
+    (tmp_path / "spec.toml").write_text("board = ")
+    result = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "spec.toml" in result.output
+
+
+def test_what_is_not_at_hand_is_named_and_checked_against_itself(board: Path) -> None:
+    """A record under the name of a model whose embedding is not here, with a mean that its pairs don't have."""
+    cells = board / "results" / "mp-1k"
+    card = get_target("hienet-v3").card.model_dump(mode="json")
+
+    def as_hienet(content: Any) -> None:
+        content.update(target="hienet-v3", card=card, twin={})
+        content["scores"]["paper"]["alignment"].update(value=0.99)
+
+    edit(cells / "sevennet-0.json", as_hienet, to=cells / "hienet-v3.json")
+    report = verify_board(board)
+    # The identity that it states is SevenNet's.
+    assert report.not_at_hand == ["mp-1k::hienet-v3 (made by other code, weights or packages than this suite's)"]
+    assert found(report, "results/mp-1k/hienet-v3.json").keys() == {"scores.paper.alignment.value"}
+    assert {one.file for one in report.findings} == {
+        "results/mp-1k/hienet-v3.json",
+        "leaderboard.json",
+        "leaderboard.md",
+    }
+
+
+@pytest.mark.parametrize(
+    ("published", "recomputed", "fields"),
+    [
+        (1.0, 1.0005, []),
+        (1.0, 1.002, ["x"]),
+        (3000.0, 3001.0, []),
+        (None, 0.0, ["x"]),
+        (float("nan"), 0.5, ["x"]),
+        (0.5, float("nan"), ["x"]),
+        (True, 1, []),
+        ([1, 2], [1], ["x[1]"]),
+        ({"a": 1}, {"a": 1, "b": None}, ["x.b"]),
+    ],
+)
+def test_differences_name_their_field(published: Any, recomputed: Any, fields: list[str]) -> None:
+    assert [name for name, _, _ in differences(published, recomputed, at="x")] == fields
+
+
+def test_a_target_known_by_its_card_cannot_be_run_and_reads_no_file(board: Path) -> None:
+    record = read_record(board / "results" / "mp-1k" / "sevennet-0.json")
+    card = record.card.model_copy(update={"training_ids": "../../etc/passwd"})
+    target = target_of(record.model_copy(update={"target": "sevennet-0@mine", "card": card}))
+    assert target.name == "sevennet-0@mine"
+    assert target.card.training_ids is None
+    with pytest.raises(NotImplementedError):
+        target.load(target.card, target.weights, "cpu")
+    with pytest.raises(ValueError, match="is not one of the card"):
+        target_of(record.model_copy(update={"target": "another"}))

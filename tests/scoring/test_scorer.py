@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from consilience.embedding.store import Store
+from consilience.records.migrations import read_record
+from consilience.records.record import RANKED
+from consilience.records.spec import DEFAULT_SPEC, read_spec
+from consilience.registry import get_target, load_target_file
+from consilience.scoring.scorer import Cell, Runner
+from consilience.session.plan import plan
+from consilience.session.session import run_all
+
+SPEC = read_spec(DEFAULT_SPEC)
+GOOD = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] for a in items])\n"
+
+
+def test_the_plan_goes_data_set_by_data_set_references_first_controls_last() -> None:
+    cells = plan(SPEC)
+    assert [cell.dataset for cell in cells] == sorted(
+        (cell.dataset for cell in cells), key=[entry.name for entry in SPEC.datasets].index
+    )
+    names = [cell.target.name for cell in cells if cell.dataset == "qm9-1k"]
+    assert names[:5] == list(SPEC.datasets[0].references)
+    assert names[-len(SPEC.controls) :] == list(SPEC.controls)
+    assert len(set(names)) == len(names) >= 18
+    assert cells[0].id == f"qm9-1k::{names[0]}"
+
+
+def test_a_published_board_runs_its_own_targets_again(tmp_path: Path) -> None:
+    def names(**options: Path) -> set[str]:
+        return {cell.target.name for cell in plan(SPEC, datasets=["mp-1k"], **options)}
+
+    everything = names()
+    assert {"soap", "chgnet-r2scan", "hienet-v3"} <= everything
+    assert "orb-v2" not in everything, "weights that have to be downloaded are not fetched unasked"
+    assert names(published=tmp_path) == everything, "a board without records begins with all"
+    (tmp_path / "results" / "mp-1k").mkdir(parents=True)
+    (tmp_path / "results" / "mp-1k" / "hienet-v3.json").write_text("{}")
+    (tmp_path / "results" / "mp-1k" / "orb-v2.json").write_text("{}")
+    fixed = {*SPEC.dataset("mp-1k").references, *SPEC.controls}
+    assert names(published=tmp_path) == {"hienet-v3", *fixed}
+    at_hand = {
+        cell.target.name for cell in plan(SPEC, datasets=["mp-1k"], published=tmp_path, at_hand=lambda *_: False)
+    }
+    assert at_hand == fixed, "what would have to be embedded first keeps its record"
+
+
+def test_what_is_shipped_or_does_not_apply_is_at_hand(own_cache: Path) -> None:
+    runner = Runner(SPEC)
+    assert runner.at_hand("mp-1k", get_target("chgnet-0.3.0"))
+    assert runner.at_hand("mp-1k", get_target("so3lr")), "it takes no run to find out that it reads no crystals"
+    assert not runner.at_hand("mp-1k", get_target("hienet-v3"))
+
+
+def test_a_selection_is_taken_by_name() -> None:
+    cells = plan(SPEC, targets=["so3lr", "so3lr@untrained"], datasets=["mp-1k"])
+    assert [cell.id for cell in cells] == ["mp-1k::so3lr", "mp-1k::so3lr@untrained"]
+    with pytest.raises(LookupError, match="no target"):
+        plan(SPEC, targets=["so4lr"])
+    with pytest.raises(LookupError, match="has no data set 'qm8'"):
+        plan(SPEC, datasets=["qm8"])
+
+
+def test_another_data_revision_is_refused() -> None:
+    entry = SPEC.datasets[0].model_copy(update={"revision": "0" * 64})
+    runner = Runner(SPEC.model_copy(update={"datasets": (entry,)}))
+    with pytest.raises(ValueError, match="board v1 is about revision 000000000000"):
+        runner.items("qm9-1k")
+
+
+def test_a_target_that_covers_too_little_gets_no_rank_but_a_score(
+    write_target: Callable[..., Path], own_cache: Path
+) -> None:
+    from consilience.board.board import build_board
+
+    card = ", elements=('H', 'C', 'N', 'O'), trained_on=('QM9',)"  # no fluorine, and most items without nitrogen fail
+    body = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] * (np.nan if 7 in a.numbers else 1.) "
+    body += "for a in items], None, ['nitrogen' if 7 in a.numbers else None for a in items])\n"
+    (target,) = load_target_file(write_target(body, name="partial", card=card))
+    record = Runner(SPEC).run(Cell("qm9-1k", target))
+    assert record.state == "ok"
+    assert 0.1 < record.coverage < 0.95
+    assert record.uncovered["nitrogen"] > 100
+    assert record.uncovered["elements not covered: F"] >= 1
+    assert record.distribution == "in"
+    value = record.scores[RANKED].alignment.value
+    assert value is not None
+    assert 0 < value < 1
+    (row,) = [row for row in build_board(SPEC, [record]).datasets[0].rows if row.target == "partial"]
+    assert row.rank is None
+    assert row.coverage == record.coverage
+
+
+def test_a_reference_that_fails_is_left_out_and_said(
+    write_target: Callable[..., Path], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reference can't be embedded (its file is shipped no more, and it raises): the others still serve."""
+    from consilience.scoring import scorer as module
+
+    (broken,) = load_target_file(write_target("raise RuntimeError('no luck')\n", name="broken-reference"))
+    (toy,) = load_target_file(write_target(GOOD, name="beside"))
+    entry = SPEC.datasets[0].model_copy(update={"references": ("so3lr", "broken-reference")})
+    runner = Runner(SPEC.model_copy(update={"datasets": (entry,)}))
+    assert module.get_target("broken-reference") == broken
+    records = run_all(runner, [Cell("qm9-1k", broken), Cell("qm9-1k", toy)])
+    assert [record.state for record in records] == ["failed", "ok"]
+    assert "no luck" in (records[0].reason or "")
+    assert records[1].reason == "scored without references that failed: broken-reference"
+    assert list(records[1].scores[RANKED].pairs) == ["so3lr"]
+
+
+def test_a_damaged_cached_record_is_scored_again(own_cache: Path) -> None:
+    cell = Cell("mp-1k", get_target("size"))
+    first = Runner(SPEC).run(cell)
+    (cached,) = (own_cache / "records").glob("*/*.json")
+    whole = read_record(cached)
+    cached.write_text(cached.read_text()[:100])
+    second = Runner(SPEC).run(cell)
+    assert second.scores == first.scores
+    assert read_record(cached).scores == whole.scores
+
+
+def test_fresh_ignores_what_is_shipped(own_cache: Path) -> None:
+    runner = Runner(SPEC, fresh=True)
+    assert runner.store.shipped is None
+    from consilience.embedding.identity import identify
+
+    target, items = get_target("size"), runner.items("qm9-1k")
+    assert runner.store.get(identify(target, items)) is None
+    assert Store().get(identify(target, items)) is not None
+
+
+def test_a_twin_of_another_seed_is_another_cell() -> None:
+    target = get_target("so3lr@untrained")
+    items = Runner(SPEC).items("qm9-1k").head(5)
+    from consilience.embedding.identity import identify
+
+    other = replace(target, weights=replace(target.weights, seed=7))
+    assert identify(target, items).key != identify(other, items).key
+
+
+def test_an_embedding_that_cannot_be_scored_fails_its_own_cell(
+    write_target: Callable[..., Path], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from consilience.scoring.reference_set import Panel
+
+    (toy,) = load_target_file(write_target(GOOD, name="unscorable"))
+    real = Panel.score
+
+    def score(self: Panel, target: object, *arguments: object) -> object:
+        if target is toy:
+            raise FloatingPointError("a metric gave up")
+        return real(self, target, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Panel, "score", score)
+    records = run_all(Runner(SPEC), [Cell("mp-1k", toy), Cell("mp-1k", get_target("size"))])
+    assert [record.state for record in records] == ["failed", "ok"]
+    assert records[0].reason == "scoring failed: FloatingPointError: a metric gave up"
+
+
+@pytest.mark.parametrize(
+    "row", ["[len(a) % 2]", "[1e30 * len(a), 1e-30]", "[float(len(a) > 17)] * 3", "np.eye(40)[len(a)]"]
+)
+def test_odd_embeddings_are_scored(write_target: Callable[..., Path], own_cache: Path, row: str) -> None:
+    """One binary column, huge beside tiny values, duplicates everywhere: figures or nulls, never a crash."""
+    body = f"return Embedded([{row} for a in items])\n"
+    (target,) = load_target_file(write_target(body, name=f"odd-{abs(hash(row)) % 10**6}"))
+    record = Runner(SPEC).run(Cell("qm9-1k", target))
+    assert record.state == "ok", record.reason
+    value = record.scores[RANKED].alignment.value
+    assert value is None or 0 <= value < 0.3
+
+
+def test_another_family_is_another_score(write_target: Callable[..., Path], own_cache: Path) -> None:
+    """The family decides which references are left out: a cached record must not outlive a corrected card."""
+    (toy,) = load_target_file(write_target(GOOD, name="renamed-family"))
+    moved = replace(toy, card=toy.card.model_copy(update={"family": "chgnet"}))
+    first = Runner(SPEC).run(Cell("mp-1k", toy))
+    second = Runner(SPEC).run(Cell("mp-1k", moved))
+    assert "chgnet-0.3.0" in first.scores[RANKED].pairs
+    assert "chgnet-0.3.0" not in second.scores[RANKED].pairs
+
+
+def test_a_broken_reference_is_named_once_even_when_data_sets_alternate(
+    write_target: Callable[..., Path], own_cache: Path
+) -> None:
+    load_target_file(write_target("raise RuntimeError('no luck')\n", name="broken-twice"))
+    entries = tuple(
+        entry.model_copy(update={"references": ("chgnet-0.3.0", "broken-twice")}) for entry in SPEC.datasets[::2]
+    )
+    runner = Runner(SPEC.model_copy(update={"datasets": entries}))
+    size = get_target("size")
+    records = run_all(runner, [Cell(name, size) for name in ("qm9-1k", "mp-1k", "qm9-1k")])
+    assert {record.reason for record in records} == {"scored without references that failed: broken-twice"}
