@@ -17,7 +17,7 @@ from typing import Any
 _RECORDS = ("records.record", "records.pairs", "records.board", "records.run", "records.migrations", "board.schemas")
 #: Old module: the modules that hold its names now.
 MOVED: dict[str, tuple[str, ...]] = {
-    "building.process": ("building.build", "datasets.built"),
+    "building.process": ("building.build", "building.built"),
     "cli.pages": ("cli.site",),
     "datasets._columns": ("datasets.columns",),
     "datasets._tables": ("datasets.tables",),

@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -126,7 +125,9 @@ class DatasetEntry:
     """A registered data set: its card and the function that returns its table."""
 
     card: DatasetCard
-    load: Callable[[], Any]
+    load: Callable[[], Any] | None
+    """Returns the table; None for the data set of a recipe, whose table is shipped or built
+    (:func:`consilience.datasets.tables.table_of`)."""
     path: Path
     recipe: Callable[..., Any] | None = None
     """What ``consilience dataset build`` runs, where the table is made from other people's files."""
@@ -203,7 +204,7 @@ def recipe(*cards: DatasetCard) -> Callable[[F], F]:
     def register(build: F) -> F:
         path = _file_of(build)
         for card in cards:
-            _put(_datasets, card.name, DatasetEntry(card, partial(_load_table, card), path, build))
+            _put(_datasets, card.name, DatasetEntry(card, None, path, build))
         return build
 
     return register
@@ -212,12 +213,6 @@ def recipe(*cards: DatasetCard) -> Callable[[F], F]:
 def add_dataset(entry: DatasetEntry) -> None:
     """Register a data set that no module declares: a user's file."""
     _put(_datasets, entry.name, entry)
-
-
-def _load_table(card: DatasetCard) -> Any:
-    from consilience.datasets.tables import load_table  # reading tables takes `datasets`, which listing cards does not
-
-    return load_table(card)
 
 
 def metric(card: MetricCard) -> Callable[[F], F]:

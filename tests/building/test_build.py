@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from consilience import registry
 from consilience.building.build import BuildFailedError, build_dataset
+from consilience.building.built import find_built, folder_of
 from consilience.cli import main
 from consilience.datasets import open_dataset
-from consilience.datasets.built import find_built, folder_of
 from consilience.datasets.tables import DATA, NotBuiltError
 from consilience.registry import DatasetEntry, get_dataset, load_dataset_file
 

@@ -13,7 +13,7 @@ from rdkit import Chem
 from scipy.spatial.distance import pdist
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets.tables import DATA
+from consilience.datasets.tables import DATA, table_of
 from consilience.registry import get_dataset
 
 NAME = "ccd-1k"
@@ -40,7 +40,7 @@ def test_schema() -> None:
     import datasets
 
     value, triple = datasets.Value, datasets.List(datasets.Value("float64"), length=3)
-    assert dict(get_dataset(NAME).load().features) == {
+    assert dict(table_of(get_dataset(NAME)).features) == {
         "id": value("string"),
         "smiles": value("string"),
         "numbers": datasets.List(value("uint8")),
@@ -115,7 +115,7 @@ def test_bonds_are_as_long_as_bonds(components: Items) -> None:
 
 
 def test_arrow_reading_equals_row_by_row_reading(components: Items) -> None:
-    table = get_dataset(NAME).load()
+    table = table_of(get_dataset(NAME))
     for i in range(0, 1000, 50):
         row, (atoms,) = table[i], components.view("atoms", [i])
         assert atoms.numbers.tolist() == row["numbers"]

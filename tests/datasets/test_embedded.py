@@ -16,7 +16,7 @@ from rdkit import Chem
 
 from consilience.building.build import build_dataset
 from consilience.datasets import Items, open_dataset
-from consilience.datasets.tables import DATA
+from consilience.datasets.tables import DATA, table_of
 from consilience.registry import get_dataset
 
 MOLECULES = ("qm9-1k", "qm9-isomers-1k")
@@ -59,7 +59,7 @@ def test_embedded_files_are_small() -> None:
 def test_schema(items: Items) -> None:
     import datasets
 
-    features = get_dataset(items.name).load().features
+    features = table_of(get_dataset(items.name)).features
     value, triple = datasets.Value, datasets.List(datasets.Value("float64"), length=3)
     expected = {
         "id": value("string"),
@@ -179,7 +179,7 @@ def test_palladium_is_face_centred_cubic(crystals: Items) -> None:
 
 
 def test_arrow_reading_equals_row_by_row_reading(items: Items) -> None:
-    table = get_dataset(items.name).load()
+    table = table_of(get_dataset(items.name))
     for i in range(0, 1000, 50):
         row, (atoms,) = table[i], items.view("atoms", [i])
         assert atoms.numbers.tolist() == row["numbers"]

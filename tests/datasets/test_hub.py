@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from consilience.building.build import BuildFailedError, build_dataset
+from consilience.building.built import Built
 from consilience.building.draft import choose
 from consilience.cache import cache_dir
 from consilience.datasets import open_dataset
-from consilience.datasets.built import Built
 from consilience.isolation.environments import Header, ensure
 from consilience.registry import DatasetEntry, get_dataset
 

@@ -15,7 +15,7 @@ from ase.formula import Formula
 from ase.neighborlist import neighbor_list
 
 from consilience.datasets import Items, open_dataset
-from consilience.datasets.tables import DATA
+from consilience.datasets.tables import DATA, table_of
 from consilience.registry import get_dataset
 
 NAME = "mof-500"
@@ -42,7 +42,7 @@ def test_schema() -> None:
     import datasets
 
     value, triple = datasets.Value, datasets.List(datasets.Value("float64"), length=3)
-    assert dict(get_dataset(NAME).load().features) == {
+    assert dict(table_of(get_dataset(NAME)).features) == {
         "id": value("string"),
         "numbers": datasets.List(value("uint8")),
         "positions": datasets.List(triple),
@@ -118,7 +118,7 @@ def test_no_two_frameworks_are_the_same(frameworks: Items) -> None:
 
 
 def test_arrow_reading_equals_row_by_row_reading(frameworks: Items) -> None:
-    table = get_dataset(NAME).load()
+    table = table_of(get_dataset(NAME))
     for i in range(0, 500, 50):
         row, (atoms,) = table[i], frameworks.view("atoms", [i])
         assert atoms.numbers.tolist() == row["numbers"]

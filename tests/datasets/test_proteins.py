@@ -13,7 +13,7 @@ import pytest
 
 from consilience.datasets import Items, open_dataset
 from consilience.datasets.layout import load_items
-from consilience.datasets.tables import DATA
+from consilience.datasets.tables import DATA, table_of
 from consilience.registry import get_dataset
 
 NAME = "proteins-500"
@@ -39,7 +39,7 @@ def test_schema() -> None:
     import datasets
 
     value, rows = datasets.Value, datasets.List
-    assert dict(get_dataset(NAME).load().features) == {
+    assert dict(table_of(get_dataset(NAME)).features) == {
         "id": value("string"),
         "sequence": value("string"),
         "backbone": rows(rows(rows(value("float32"), length=3), length=4)),
@@ -121,7 +121,7 @@ def test_composition_counts_residues(proteins: Items) -> None:
 
 
 def test_arrow_reading_equals_row_by_row_reading(proteins: Items) -> None:
-    table = get_dataset(NAME).load()
+    table = table_of(get_dataset(NAME))
     for i in range(0, 500, 50):
         row, (backbone,) = table[i], proteins.view("backbone", [i])
         assert backbone.sequence == row["sequence"]

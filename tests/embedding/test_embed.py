@@ -108,12 +108,12 @@ def test_a_killed_run_goes_on_behind_its_last_shard(
     log = tmp_path / "calls.txt"
     body = f"open({str(log)!r}, 'a').write(f'{{len(items)}} ')\nimport time; time.sleep(0.4)\n" + GOOD
     # One shard per batch, so that there is something to keep after a few seconds.
-    preamble = "import consilience.embedding.shards, sys\nsys.modules['__main__'].SHARD_ITEMS = 1\n"
+    preamble = "import consilience.embedding.target_job as job\njob.SHARD_ITEMS = 1\n"
     path = write_target(body, name="killed", card=", resources={'batch_size': 4}", preamble=preamble)
     code = textwrap.dedent(f"""
         from pathlib import Path
         from consilience.datasets.items import open_dataset
-        from consilience.embedding.process import embed
+        from consilience.embedding.embed import embed
         from consilience.embedding.store import Store
         from consilience.registry import load_target_file
         embed(load_target_file({str(path)!r})[0], open_dataset("qm9-1k").head(60),

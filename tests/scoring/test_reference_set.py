@@ -16,7 +16,7 @@ from consilience.metrics.inference.resampling import draw_halves
 from consilience.records.record import PresetScore
 from consilience.records.spec import SpecSettings
 from consilience.registry import get_target
-from consilience.scoring import panel as panel_module
+from consilience.scoring import reference_set as panel_module
 from consilience.scoring.reference_set import Panel
 
 N = 160

@@ -23,8 +23,7 @@ from consilience.records.migrations import read_record
 from consilience.records.record import RANKED, to_json
 from consilience.records.run import SavedRun
 from consilience.records.spec import read_spec
-from consilience.site import build, chart, vendor
-from consilience.site import drawings as structures
+from consilience.site import build, chart, drawings, vendor
 from consilience.site.closest import closest
 from consilience.site.pages import answers, number, safe_name
 from consilience.site.report_page import write_report
@@ -159,10 +158,10 @@ def test_answers_are_means_of_published_pairs(study: Study) -> None:
 )
 def test_items_are_drawn(dataset: str, drawn: str) -> None:
     items = open_dataset(dataset)
-    chosen = structures.choose(items, 4)
-    assert chosen == structures.choose(open_dataset(dataset), 4)
+    chosen = drawings.choose(items, 4)
+    assert chosen == drawings.choose(open_dataset(dataset), 4)
     for one in chosen:
-        svg = structures.draw(items, one)
+        svg = drawings.draw(items, one)
         assert drawn in svg
         assert len(svg) < 15_000
         points = re.findall(r'(?:[ML]|cx=")(-?\d+)(?:[ ,]|" cy=")(-?\d+)', svg)
@@ -172,7 +171,7 @@ def test_items_are_drawn(dataset: str, drawn: str) -> None:
 
 def test_structure_for_the_viewer_is_the_item() -> None:
     items = open_dataset("mp-1k")
-    found, atoms = structures.structure(items, 7), items.view("atoms", [7])[0]
+    found, atoms = drawings.structure(items, 7), items.view("atoms", [7])[0]
     assert found is not None
     assert found["z"].split() == atoms.get_chemical_symbols()
     np.testing.assert_allclose(np.reshape(found["p"], (-1, 3)) / 100, atoms.positions, atol=0.0051)
@@ -184,18 +183,18 @@ def test_neighbours_are_those_of_the_scored_space(own_cache: Path) -> None:
 
     study = Study(BOARD)
     items = study.items(SMALL)
-    queries = structures.choose(items, 3)
-    found = structures.neighbours(study, SMALL, queries)
-    assert structures.neighbours(study, SMALL, queries) == found  # from the cache
+    queries = drawings.choose(items, 3)
+    found = drawings.neighbours(study, SMALL, queries)
+    assert drawings.neighbours(study, SMALL, queries) == found  # from the cache
     kept = sorted((own_cache / "neighbours").iterdir())
     kept[0].write_text("half a li", "utf-8")
-    assert structures.neighbours(study, SMALL, queries) == found
-    assert structures.neighbours(study, SMALL, queries[1:]) == {name: near[1:] for name, near in found.items()}
+    assert drawings.neighbours(study, SMALL, queries) == found
+    assert drawings.neighbours(study, SMALL, queries[1:]) == {name: near[1:] for name, near in found.items()}
     embedding = study.embedding(SMALL, "chgnet-0.3.0")
     assert embedding is not None
     assert embedding.embedded.all()
     rows = prepare(embedding.features, scheme="standardized", controls=items.controls())
-    lists = neighbors(rows, structures.NEAREST).indices
+    lists = neighbors(rows, drawings.NEAREST).indices
     for query, near in zip(queries, found["chgnet-0.3.0"], strict=True):
         assert sorted(near) == sorted(lists[query].tolist())
         assert query not in near

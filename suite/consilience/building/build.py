@@ -11,12 +11,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from consilience.datasets.built import Built, find_built, folder_of, sources_folder
 from consilience.files import write_atomically
 from consilience.isolation.environments import EnvironmentBuildError, Header, ensure, packages_of
 from consilience.isolation.job import JobFailedError, Progress, run_job
 from consilience.registry import DatasetEntry
 from consilience.weights import sha256_of
+
+from .built import Built, find_built, folder_of, sources_folder
 
 
 class BuildFailedError(RuntimeError):
@@ -112,7 +113,7 @@ def _run_recipe(
             tell("preparing the recipe's environment")
         python = ensure(header)
         job = {
-            "task": "build",
+            "entry": "consilience.building.make:build",
             "recipe_file": str(entry.path),
             "dataset": entry.name,
             "sources": str(sources_folder()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from . import boards, catalogue, datasets, figures, pages, recommendation, scoring
+from . import boards, catalogue, datasets, figures, recommendation, scoring, site
 from ._common import Group
 
 #: In the order of the help.
@@ -23,8 +23,8 @@ COMMANDS = (
     boards.verify,
     boards.submit,
     boards.leaderboard,
-    pages.site_command,
-    pages.report_command,
+    site.site_command,
+    site.report_command,
     figures.figures_command,
     recommendation.recommend_command,
     catalogue.environments,

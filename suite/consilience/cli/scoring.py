@@ -177,7 +177,8 @@ def embed(
     DATASET is the name of a data set, or a file of your own structures, SMILES or sequences.
     """
     from consilience.datasets.items import open_dataset
-    from consilience.embedding import process
+    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
+    from consilience.embedding.embed import embed as embed_items
     from consilience.embedding.identity import identify
     from consilience.embedding.store import SHIPPED, Store, write_embedding
     from consilience.user_files import dataset_name
@@ -187,8 +188,8 @@ def embed(
     items = items if n is None else items.sample(n, seed=seed)
     store = Store(shipped=None if fresh else SHIPPED)
     try:
-        embedding = process.embed(chosen, items, store, device=device, time_limit=timeout)
-    except (process.EmbeddingFailedError, process.EmbeddingSkippedError) as error:
+        embedding = embed_items(chosen, items, store, device=device, time_limit=timeout)
+    except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
         sys.exit(1)
     write_embedding(output, identify(chosen, items), embedding)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from consilience.building.built import find_built
 from consilience.building.draft import ranked
 from consilience.cards import Card, DatasetCard
 from consilience.registry import get_dataset
 
-from .built import find_built
 from .columns import flat, strings
 from .layout import Chains, Structures, save_items
+from .tables import table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,7 @@ def open_dataset(name: str) -> Items:
     entry = get_dataset(name)
     # A set that no card pins is as old as its build, whose digest covers the commit of the hub that it was made of.
     built = find_built(name) if entry.recipe is not None and entry.card.revision is None else None
-    return Items.from_dataset(entry.card, entry.load(), None if built is None else str(built.manifest["sha256"]))
+    return Items.from_dataset(entry.card, table_of(entry), None if built is None else str(built.manifest["sha256"]))
 
 
 class Items:

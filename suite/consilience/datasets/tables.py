@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consilience.building.built import find_built, folder_of
 from consilience.cache import cache_dir
 from consilience.cards import DatasetCard
 
-from .built import find_built, folder_of
-
 if TYPE_CHECKING:
+    from consilience.registry import DatasetEntry
     from datasets import Dataset
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -26,6 +26,12 @@ def where_is(name: str) -> str:
     if (DATA / f"{name}.parquet").is_file():
         return "shipped"
     return "built" if (folder_of(name) / "manifest.json").is_file() else ""
+
+
+def table_of(entry: DatasetEntry) -> Dataset:
+    """Return the table of a registered data set (see :func:`load_table` for that of a recipe)."""
+    table: Dataset = load_table(entry.card) if entry.load is None else entry.load()
+    return table
 
 
 def load_table(card: DatasetCard) -> Dataset:

@@ -170,6 +170,7 @@ def run_worker(
         items_file = Path(scratch) / "items.npz"
         items.save(items_file, view=target.card.input_view)
         job = {
+            "entry": "consilience.embedding.target_job:use_target",
             "task": task,
             "target_file": str(target.path),
             "target": target.card.name,

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +27,19 @@ class JobFailedError(RuntimeError):
 
 @dataclass
 class Outcome:
-    """What a worker reported."""
+    """What a worker reported of one job."""
 
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Last message of each kind."""
     log: str = ""
+    """What the worker printed."""
+    failure: str | None = None
+    """Why the job did not finish; None where it did."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job ran to its end."""
+        return "done" in self.messages
 
     def of(self, event: str) -> dict[str, Any]:
         """Last message of a kind, empty where there was none."""
@@ -53,9 +62,46 @@ def run_job(
     JobFailedError
         With the worker's reason, or what ended it.
     """
+    (outcome,) = run_jobs(python, [job], log, time_limit=time_limit, progress=progress, tell=tell)
+    if outcome.failure is not None:
+        raise JobFailedError(outcome.failure)
+    return outcome
+
+
+def run_jobs(
+    python: Path,
+    jobs: Sequence[Mapping[str, Any]],
+    log: Path,
+    *,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> list[Outcome]:
+    """Run one worker on several jobs, one after another in one process, and wait for it.
+
+    Parameters
+    ----------
+    python
+        Interpreter of the environment.
+    jobs
+        Each names its ``entry``, ``module:function``; the rest is the function's.
+    log
+        File that receives what the worker prints.
+    time_limit
+        Seconds for all jobs together.
+    progress
+        Called with (items done, items in all) of the current job.
+    tell
+        Called with a line for people at each stage.
+
+    Returns
+    -------
+    list of Outcome
+        One per job. A job that failed, or that the worker did not reach, has its `failure`.
+    """
     with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        file = Path(scratch) / "job.json"
-        file.write_text(json.dumps(job), "utf-8")
+        file = Path(scratch) / "jobs.json"
+        file.write_text(json.dumps(list(jobs)), "utf-8")
         with log.open("w", encoding="utf-8") as errors:
             process = subprocess.Popen(
                 [str(python), "-I", str(WORKER), str(file)],
@@ -67,29 +113,34 @@ def run_job(
                 env=_variables(),
                 start_new_session=True,
             )
+            outcomes = [Outcome() for _ in jobs]
             with _time_limit(process, time_limit) as expired:
-                outcome = _listen(process, progress, tell)
-    outcome.log = log.read_text("utf-8", errors="replace")
-    if expired.is_set():
-        done = outcome.of("progress")
-        at = f" after {done['done']} of {done['total']} items" if done else " while loading"
-        raise JobFailedError(f"time limit of {time_limit:g} s reached{at}")
-    if outcome.of("error"):
-        raise JobFailedError(str(outcome.of("error")["reason"]))
-    if process.returncode != 0 or not outcome.of("done"):
-        raise JobFailedError(_how_it_ended(process.returncode, outcome.log))
-    return outcome
+                _listen(process, outcomes, progress, tell)
+    text = log.read_text("utf-8", errors="replace")
+    for outcome in outcomes:
+        outcome.log = text
+        if expired.is_set() and not outcome.finished:
+            done = outcome.of("progress")
+            at = f" after {done['done']} of {done['total']} items" if done else " while loading"
+            outcome.failure = f"time limit of {time_limit:g} s reached{at}"
+        elif outcome.of("error"):
+            outcome.failure = str(outcome.of("error")["reason"])
+        elif not outcome.finished:
+            outcome.failure = _how_it_ended(process.returncode, text)
+    return outcomes
 
 
 def _listen(
-    process: subprocess.Popen[str], progress: Progress | None, tell: Callable[[str], None] | None = None
-) -> Outcome:
-    outcome = Outcome()
+    process: subprocess.Popen[str],
+    outcomes: Sequence[Outcome],
+    progress: Progress | None,
+    tell: Callable[[str], None] | None,
+) -> None:
     assert process.stdout is not None
     try:
         for line in process.stdout:
             message = json.loads(line)
-            event = message.pop("event")
+            event, outcome = message.pop("event"), outcomes[message.pop("job")]
             if event == "progress":
                 message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
                 if progress is not None:
@@ -100,7 +151,6 @@ def _listen(
         process.wait()
     finally:
         _kill(process)
-    return outcome
 
 
 @contextmanager

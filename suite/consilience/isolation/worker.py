@@ -1,26 +1,24 @@
-"""The process that embeds, or builds a data set: runs inside a file's environment, reads a job, writes shards.
+"""The process that carries jobs out inside a file's environment: embedding, checking a target, building a data set.
 
-Started as ``python -I worker.py JOB.json``. It needs numpy, pydantic and safetensors beside the model's own
-packages, and takes `consilience` from the folder it stands in, without exposing that folder's neighbours.
-Messages to the parent are JSON lines on the original standard output; whatever the model prints goes to
+Started as ``python -I worker.py JOBS.json``; each job names its entry point. It needs numpy, pydantic and safetensors
+beside the model's own packages, and takes `consilience` from the folder it stands in, without exposing that folder's
+neighbours. Messages to the parent are JSON lines on the original standard output; whatever the model prints goes to
 standard error. When the parent dies, standard input closes and the worker ends at once.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
-
-#: A shard is written after so many items, or seconds, whichever comes first.
-SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
 
 
 def _adopt_package() -> None:
@@ -58,67 +56,10 @@ def _claim_stdout() -> TextIO:
     return channel
 
 
-def run(job: dict[str, Any], channel: TextIO) -> None:
-    """Carry a job out, sending messages to `channel`."""
-
-    def say(event: str, **content: Any) -> None:
-        print(json.dumps({"event": event, **content}), file=channel, flush=True)
-
-    say("start")
-    if job["task"] == "build":
-        from consilience.building.make import build
-
-        build(job, say)
-    else:
-        _use_target(job, say)
-    say("done", **_resources())
-
-
-def _use_target(job: dict[str, Any], say: Any) -> None:
-    from consilience.datasets.layout import load_items
-    from consilience.embedding.contract import examine
-    from consilience.registry import load_target_file
-    from consilience.weights import Weights
-
-    found = {target.card.name: target for target in load_target_file(job["target_file"])}
-    target = found[job["target"]]
-    options = dict(job["weights"])
-    if options["kind"] == "file":
-        target = target.from_checkpoint(options["path"])
-        options["path"] = Path(options["path"])
-    weights = Weights(**options)
-    items = load_items(Path(job["items_file"]))
-    began = time.perf_counter()
-    embed = target.load(target.card, weights, job["device"])
-    say("loaded", seconds=time.perf_counter() - began, weights_sha256=weights.sha256())
-    _embed_to_shards(embed, items, job, say)
-    if job["task"] == "examine":
-        save = getattr(embed, "save", None)
-        if job["save_to"] and save is not None:
-            written = save(Path(job["save_to"]))
-            say("saved", path=str(written) if isinstance(written, str | Path) else job["save_to"])
-        say("examined", checks=examine(embed, items, target.card, batch_size=job["batch_size"]))
-
-
-def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Any) -> None:
-    from consilience.embedding.batches import run_batches
-    from consilience.embedding.shards import finished_items, write_shard
-
-    folder = Path(job["folder"])
-    start, dimension = finished_items(folder)
-    declared = job["dimension"] or dimension
-    say("progress", done=start, total=len(items), seconds=0.0)
-    pending: list[Any] = []
-    first = done = start
-    last_write = began = time.perf_counter()
-    for batch in run_batches(embed, items[start:], batch_size=job["batch_size"], dimension=declared):
-        pending.append(batch)
-        done += len(batch.reasons)
-        now = time.perf_counter()
-        if done - first >= SHARD_ITEMS or now - last_write >= SHARD_SECONDS or done == len(items):
-            write_shard(folder, first, pending)
-            pending, first, last_write = [], done, now
-        say("progress", done=done, total=len(items), seconds=now - began)
+def run(job: dict[str, Any], say: Callable[..., None]) -> None:
+    """Carry a job out: call its entry point, ``module:function``, with the job and a function that sends messages."""
+    module, _, name = str(job["entry"]).partition(":")
+    getattr(importlib.import_module(module), name)(job, say)
 
 
 def _resources() -> dict[str, Any]:
@@ -136,22 +77,34 @@ def _resources() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the job named on the command line and carry it out."""
+    """Read the jobs of the file named on the command line and carry them out, one after another.
+
+    A job that fails says so, and the next one begins. Each message names its job by its place in the file.
+    """
     channel = _claim_stdout()
     _die_with_parent()
     _adopt_package()
-    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    try:
-        run(job, channel)
-    except BaseException as error:
-        traceback.print_exc(file=sys.stderr)
-        kind = type(error).__name__
-        text = " ".join(str(error).split())
-        reason = text if kind in ("ContractError", "SourceError") else f"{kind}: {text}"
-        print(json.dumps({"event": "error", "reason": reason[:1000]}), file=channel, flush=True)
-        os._exit(1)
-    sys.stderr.flush()
-    os._exit(0)  # some packages hang in their own exit handlers
+    jobs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    failed = False
+    for number, job in enumerate(jobs):
+
+        def say(event: str, *, job: int = number, **content: Any) -> None:
+            print(json.dumps({"event": event, "job": job, **content}), file=channel, flush=True)
+
+        say("start")
+        try:
+            run(job, say)
+        except BaseException as error:
+            failed = True
+            traceback.print_exc(file=sys.stderr)
+            kind = type(error).__name__
+            text = " ".join(str(error).split())
+            reason = text if kind in ("ContractError", "SourceError") else f"{kind}: {text}"
+            say("error", reason=reason[:1000])
+        else:
+            say("done", **_resources())
+        sys.stderr.flush()
+    os._exit(1 if failed else 0)  # some packages hang in their own exit handlers
 
 
 if __name__ == "__main__":

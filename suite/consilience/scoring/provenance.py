@@ -17,9 +17,9 @@ _STATED = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit",
 def scoring_digest() -> str:
     """Hash of the code that turns embeddings into scores: cached scores of other code are never used."""
     digest = hashlib.sha256()
-    files = [*(PACKAGE / "metrics").glob("*.py"), *(PACKAGE / "scoring").glob("*.py"), PACKAGE / "results.py"]
-    for path in sorted(files):
-        digest.update(path.name.encode() + path.read_bytes())
+    for folder in ("metrics", "scoring", "records"):
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from consilience import __version__
+from consilience.building.built import find_built
 from consilience.cache import cache_dir
-from consilience.datasets.built import find_built
 from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
 from consilience.embedding.identity import identify
 from consilience.embedding.store import SHIPPED, Embedding, Store

@@ -25,7 +25,7 @@ from consilience.study import Study, list_figures
 from consilience.study.claims import judge
 from consilience.study.study import kind_of
 
-from . import pages, structures
+from . import drawings, pages
 from .chart import WHOLE, Drawn, bundle_files, draw_figure, whole_bundle, write_data
 from .vendor import FOLDER as VENDORED
 
@@ -255,9 +255,9 @@ def _draw_part(study: Study, name: str, new: Path) -> _Part:
 
 def _write_items(study: Study, name: str, new: Path, part: _Part) -> None:
     items = study.items(name)
-    queries = structures.choose(items, structures.QUERIES)
-    spaces = structures.neighbours(study, name, queries)
-    sample = structures.choose(items, structures.SAMPLE)
+    queries = drawings.choose(items, drawings.QUERIES)
+    spaces = drawings.neighbours(study, name, queries)
+    sample = drawings.choose(items, drawings.SAMPLE)
     shown = sorted({*sample, *queries, *(one for space in spaces.values() for near in space for one in near)})
     part.spaces = list(spaces)
     part.sample = [_shown(items, one) for one in sample]
@@ -265,10 +265,10 @@ def _write_items(study: Study, name: str, new: Path, part: _Part) -> None:
     _write(new / f"data/items/{name}.js", f"items/{name}", {str(one): _shown(items, one) for one in shown})
     content = {"queries": queries, "spaces": spaces, "references": study.dataset(name).references}
     _write(new / f"data/neighbours/{name}.js", f"neighbours/{name}", content)
-    for start in range(0, len(items), structures.CHUNK):
-        chunk = f"structures/{name}-{start // structures.CHUNK}"
-        those = range(start, min(start + structures.CHUNK, len(items)))
-        _write(new / f"data/{chunk}.js", chunk, {str(one): structures.structure(items, one) for one in those})
+    for start in range(0, len(items), drawings.CHUNK):
+        chunk = f"structures/{name}-{start // drawings.CHUNK}"
+        those = range(start, min(start + drawings.CHUNK, len(items)))
+        _write(new / f"data/{chunk}.js", chunk, {str(one): drawings.structure(items, one) for one in those})
     _write(new / f"data/ids/{name}.js", f"ids/{name}", items.ids)
 
 
@@ -280,8 +280,8 @@ def _shown(items: Items, index: int) -> dict[str, Any]:
     return {
         "index": index,
         "id": items.ids[index],
-        "label": structures.label(items, index),
-        "svg": structures.draw(items, index),
+        "label": drawings.label(items, index),
+        "svg": drawings.draw(items, index),
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from consilience import metrics
 from consilience.metrics import alignment_matrices, neighbors
+from consilience.metrics._engine import tiles
 from consilience.metrics._engine.neighbors import search
 from consilience.metrics._engine.row_source import Source
 from consilience.metrics._engine.tiles import LARGEST_SIDE, run, sweep, thread_count
@@ -122,7 +123,7 @@ def test_memory_is_bounded_by_tiles(monkeypatch):
     monkeypatch.setattr("consilience.metrics._engine.row_source.BLOCK_BYTES", 2**14)
     shapes = set()
 
-    class Watch(metrics.tiles.Consumer):
+    class Watch(tiles.Consumer):
         def distances(self, model, tile, place, scratch):
             shapes.add(tile.shape)
 

@@ -1,0 +1,64 @@
+"""What a worker does with a target: load it, embed items to shards, examine its contract.
+
+Runs inside the target's own environment and needs numpy, pydantic and safetensors beside the model's packages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from consilience.datasets.layout import load_items
+from consilience.registry import load_target_file
+from consilience.weights import Weights
+
+from .batches import run_batches
+from .contract import examine
+from .shards import finished_items, write_shard
+
+#: Sends a message to the parent: an event, and what belongs to it.
+Say = Callable[..., None]
+#: A shard is written after so many items, or seconds, whichever comes first.
+SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
+
+
+def use_target(job: dict[str, Any], say: Say) -> None:
+    """Load a target and embed items to shards; the task ``"examine"`` also checks the contract."""
+    found = {target.card.name: target for target in load_target_file(job["target_file"])}
+    target = found[job["target"]]
+    options = dict(job["weights"])
+    if options["kind"] == "file":
+        target = target.from_checkpoint(options["path"])
+        options["path"] = Path(options["path"])
+    weights = Weights(**options)
+    items = load_items(Path(job["items_file"]))
+    began = time.perf_counter()
+    embed = target.load(target.card, weights, job["device"])
+    say("loaded", seconds=time.perf_counter() - began, weights_sha256=weights.sha256())
+    _embed_to_shards(embed, items, job, say)
+    if job["task"] == "examine":
+        save = getattr(embed, "save", None)
+        if job["save_to"] and save is not None:
+            written = save(Path(job["save_to"]))
+            say("saved", path=str(written) if isinstance(written, str | Path) else job["save_to"])
+        say("examined", checks=examine(embed, items, target.card, batch_size=job["batch_size"]))
+
+
+def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Say) -> None:
+    folder = Path(job["folder"])
+    start, dimension = finished_items(folder)
+    declared = job["dimension"] or dimension
+    say("progress", done=start, total=len(items), seconds=0.0)
+    pending: list[Any] = []
+    first = done = start
+    last_write = began = time.perf_counter()
+    for batch in run_batches(embed, items[start:], batch_size=job["batch_size"], dimension=declared):
+        pending.append(batch)
+        done += len(batch.reasons)
+        now = time.perf_counter()
+        if done - first >= SHARD_ITEMS or now - last_write >= SHARD_SECONDS or done == len(items):
+            write_shard(folder, first, pending)
+            pending, first, last_write = [], done, now
+        say("progress", done=done, total=len(items), seconds=now - began)

@@ -1,0 +1,1 @@
+"""Targets: one file per model family, in folders by what the models read."""

@@ -1,0 +1,1 @@
+"""Models of atoms and their positions: one file per family."""

@@ -1,0 +1,1 @@
+"""Baselines that no training made: one file per family."""

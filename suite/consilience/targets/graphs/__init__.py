@@ -1,0 +1,1 @@
+"""Models of molecular graphs: one file per family."""

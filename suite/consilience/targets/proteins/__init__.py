@@ -1,0 +1,1 @@
+"""Models of protein sequences and structures: one file per family."""

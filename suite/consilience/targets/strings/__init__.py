@@ -1,0 +1,1 @@
+"""Models of SMILES and SELFIES strings: one file per family."""

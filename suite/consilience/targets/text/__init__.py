@@ -1,0 +1,1 @@
+"""Language models that read prompts: one file per family."""
