@@ -44,8 +44,8 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/constraints-peers.txt
 	$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --constraint $(PEERS)/constraints.txt --editable ".[peers]"
 	@touch $@
 
-lint: setup  ## ruff and mypy --strict
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup  ## ruff, mypy --strict and the floors that imports keep to
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 format: setup  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -16,7 +16,7 @@ from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import identify
 from consilience.embedding.store import SHIPPED, Store, shipped_path, write_embedding
 from consilience.registry import get_target
-from consilience.scoring.scorer import Runner
+from consilience.session.runner import Runner
 
 
 def main() -> int:

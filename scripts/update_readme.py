@@ -11,8 +11,8 @@ from pathlib import Path
 from consilience.board.markdown import main_columns, modality_matrix, tabulated
 from consilience.datasets.tables import DATA
 from consilience.records.board import Board
-from consilience.records.record import PRESET_TITLES
 from consilience.registry import PACKAGE, Target, list_datasets, list_targets
+from consilience.scoring.presets import PRESET_TITLES
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS_PAGE = PACKAGE / "targets" / "README.md"

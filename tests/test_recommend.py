@@ -17,7 +17,8 @@ from consilience.embedding.store import Store
 from consilience.recommend import Candidate, Recommendation, choose_candidates, property_of
 from consilience.recommend.analysis import CandidatePair, ProbedProperty, _group, _rank, _sentence
 from consilience.records.migrations import read_record
-from consilience.records.record import RANKED, Interval
+from consilience.records.record import Interval
+from consilience.scoring.presets import RANKED
 from consilience.user_files import open_file
 
 V1 = Path(__file__).parents[1] / "leaderboard" / "v1"

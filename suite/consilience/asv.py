@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from consilience.records.record import PRESETS, RANKED, Record
+from consilience.records.record import Record
 from consilience.records.run import read_run
 
 
@@ -42,15 +42,15 @@ def misalignment(records: Iterable[Record]) -> type:
 
         def setup(self, dataset: str, target: str) -> None:
             record = cells.get((dataset, target))
-            if record is None or record.state != "ok":
+            if record is None or record.state != "ok" or record.ranking_score is None:
                 raise NotImplementedError  # ASV's way to skip a combination
-            self.record = record
+            self.record, self.score = record, record.ranking_score
 
         def track_misalignment_calibrated(self, dataset: str, target: str) -> float:
-            return float(1 - (self.record.scores[RANKED].alignment.value or 0.0))
+            return float(1 - (self.score.alignment.value or 0.0))
 
         def track_misalignment_paper(self, dataset: str, target: str) -> float:
-            return float(1 - (self.record.scores[PRESETS[0]].cknna or 0.0))
+            return float(1 - (self.record.scores["paper"].cknna or 0.0))
 
     tracked: Any
     for tracked in (Alignment.track_misalignment_calibrated, Alignment.track_misalignment_paper):

@@ -16,6 +16,9 @@ View = Literal["id", "smiles", "selfies", "atoms", "sequence", "backbone"]
 
 Access = Literal["package", "download", "gated", "file"]
 
+#: Suffix of the name of an untrained twin.
+UNTRAINED = "@untrained"
+
 #: A name is part of file names and of pytest ids, hence no path separators, brackets or spaces.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

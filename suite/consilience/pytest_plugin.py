@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from consilience.records.record import Record
     from consilience.records.run import Comparison, SavedRun
     from consilience.records.spec import Spec
-    from consilience.scoring.scorer import Cell, Runner
+    from consilience.scoring.scorer import Cell
+    from consilience.session.runner import Runner
 
     from .registry import Target
 
@@ -291,7 +292,7 @@ class Run:
     def runner(self) -> Runner:
         """The runner, made when first needed."""
         if self._runner is None:
-            from consilience.scoring.scorer import Runner
+            from consilience.session.runner import Runner
 
             option = self.config.getoption
             self._runner = Runner(
@@ -474,7 +475,8 @@ class Run:
         text = getattr(report, "consilience_record", None)
         if text is None or report.outcome != "passed":
             return None
-        from consilience.records.record import RANKED, Record
+        from consilience.records.record import Record
+        from consilience.scoring.presets import RANKED
 
         record = Record.model_validate_json(text)
         value = record.scores[RANKED].alignment.value if RANKED in record.scores else None
@@ -487,7 +489,7 @@ class Run:
             return
         from consilience.board.board import build_board
         from consilience.board.publish import publish
-        from consilience.records.record import to_json
+        from consilience.records.schema import to_json
 
         if self.publish_to is not None:
             self.board = publish(self.publish_to, self.records, all_pairs=self.runner.all_pairs)
@@ -504,7 +506,7 @@ class Run:
     def _compare(self, session: pytest.Session) -> None:
         """Save the run, compare it and write the reports; only then decide about the exit code."""
         from consilience.board.report import comparison_markdown, run_markdown
-        from consilience.records.record import to_json
+        from consilience.records.schema import to_json
 
         from .board import compare
         from .files import write_atomically
@@ -528,7 +530,7 @@ class Run:
             session.exitstatus = {"undecided": COULD_NOT_RUN, "regressed": 1}.get(verdict, 0)
 
     def _write_reports(self, pages: list[str]) -> None:
-        from consilience.records.record import to_json
+        from consilience.records.schema import to_json
 
         from .files import write_atomically
 

@@ -19,7 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .cards import Card, DatasetCard, MetricCard
+from .cards import UNTRAINED, Card, DatasetCard, MetricCard
 from .weights import Embedded, Weights
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 ENTRY_POINT_GROUP = "consilience"
-UNTRAINED = "@untrained"
 
 #: What a card says of the published weights alone.
 _OF_PUBLISHED_WEIGHTS = (
@@ -343,7 +342,13 @@ def _scan(folder: str, *, plugins: bool) -> None:
             parts = path.relative_to(PACKAGE).with_suffix("").parts
             if not any(part.startswith("_") for part in parts):  # helpers, and folders of them
                 importlib.import_module(".".join(("consilience", *parts)))
-    if plugins and "plugins" not in _scanned:
+    if plugins:
+        load_plugins()
+
+
+def load_plugins() -> None:
+    """Import the modules that installed packages name in the entry-point group ``consilience``, once."""
+    if "plugins" not in _scanned:
         _scanned.add("plugins")
         for entry in entry_points(group=ENTRY_POINT_GROUP):
             try:

@@ -11,7 +11,8 @@ import pytest
 from consilience.board.publish import publish
 from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import get_target
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.scorer import Cell
+from consilience.session.runner import Runner
 
 SMALL = """\
 board = "v1"

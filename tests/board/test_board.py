@@ -14,10 +14,12 @@ from consilience.board.publish import publish, read_board
 from consilience.board.remarks import read_remarks
 from consilience.board.schemas import json_schemas
 from consilience.records.migrations import read_record
-from consilience.records.record import Record, to_json
+from consilience.records.record import Record
+from consilience.records.schema import to_json
 from consilience.records.spec import DEFAULT_SPEC, Spec, read_spec
 from consilience.registry import get_target
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.scorer import Cell
+from consilience.session.runner import Runner
 
 SPEC = read_spec(DEFAULT_SPEC)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -99,13 +101,31 @@ def test_markdown_and_json_say_the_same(folder: Path) -> None:
 
 
 def test_everything_published_follows_the_published_schema(folder: Path, records: list[Record]) -> None:
-    schemas = json_schemas()
-    jsonschema.validate(json.loads((folder / "leaderboard.json").read_text()), schemas["board.v1.json"])
+    """A board whose spec is of schema 1 keeps files of schema 1."""
+    board, record_schema = (
+        json.loads((REPOSITORY / "leaderboard" / "schema" / name).read_text())
+        for name in ("board.v1.json", "record.v1.json")
+    )
+    jsonschema.validate(json.loads((folder / "leaderboard.json").read_text()), board)
     for record in records:
         content = json.loads(record_path(folder / "results", record).read_text())
-        jsonschema.validate(content, schemas["record.v1.json"])
+        jsonschema.validate(content, record_schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "extra": 1}, schemas["record.v1.json"])
+        jsonschema.validate({**content, "extra": 1}, record_schema)
+
+
+def test_a_board_of_schema_2_follows_the_schema_of_the_code(
+    folder: Path, records: list[Record], tmp_path: Path
+) -> None:
+    """Spec v2 names what it measures; its records, pairs and board are of schema 2."""
+    spec = read_spec(folder / "spec.toml")
+    newer = spec.model_copy(update={"schema_version": 2, "measurement": spec.measured})
+    schemas = json_schemas()
+    board = json.loads(to_json(build_board(newer, records)))
+    jsonschema.validate(board, schemas["board.v2.json"])
+    assert board["spec"]["measurement"]["ranked"] == "beyond_composition"
+    for record in records:
+        jsonschema.validate(json.loads(to_json(record)), schemas["record.v2.json"])
 
 
 def test_the_schema_in_the_repository_is_the_one_in_the_code() -> None:

@@ -22,11 +22,13 @@ from consilience.board.gates import read_gates
 from consilience.board.report import comparison_lines, comparison_markdown
 from consilience.board.schemas import json_schemas
 from consilience.embedding.store import SHIPPED, Store
-from consilience.records.record import Record, to_json
+from consilience.records.record import Record
 from consilience.records.run import ComparedFigure, Comparison, SavedRun, read_run
+from consilience.records.schema import to_json
 from consilience.records.spec import DEFAULT_SPEC, Spec, read_spec
 from consilience.registry import UnknownNameError, get_adapter, get_target
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.scorer import Cell
+from consilience.session.runner import Runner
 
 SPEC = read_spec(DEFAULT_SPEC)
 #: Of an unchanged checkpoint; each takes a process of its own, and fifty take minutes.
@@ -127,7 +129,8 @@ def noisy(features: NDArray[np.float32], level: float, seed: int) -> NDArray[np.
 @pytest.fixture(scope="module")
 def score() -> Callable[..., Record]:
     """Score SevenNet's shipped embedding of 300 molecules with noise added: real figures of a real loss."""
-    from consilience.scoring.reference_set import Panel
+    from consilience.scoring.protocol import Protocol
+    from consilience.scoring.reference_set import ReferenceSet
 
     items, embedding = shipped("sevennet-0", "qm9-1k")
     few = np.zeros(len(items), dtype=bool)
@@ -135,7 +138,7 @@ def score() -> Callable[..., Record]:
     references = {
         name: (get_target(name), shipped(name, "qm9-1k")[1].take(few)) for name in ("so3lr", "aimnet2-wb97m-d3")
     }
-    panel = Panel(items.select(few), SPEC.settings, references)
+    panel = ReferenceSet(items.select(few), Protocol.of(SPEC), references)
 
     def record(level: float, seed: int = 0) -> Record:
         rows = replace(embedding.take(few), features=noisy(embedding.take(few).features, level, seed))
@@ -152,10 +155,10 @@ def score() -> Callable[..., Record]:
 def test_the_interval_is_that_of_the_difference_on_the_same_halves(score: Any) -> None:
     from consilience.metrics._engine.neighbor_kernel import NeighborKernel
     from consilience.metrics.inference.subsampling import subsample_scores
-    from consilience.scoring.pairs import prepare_in
+    from consilience.scoring.presets import prepare_in
 
     panel = score.panel
-    halves = panel._halves
+    halves = panel._subsets
 
     def mean_of_halves(level: float) -> NDArray[np.float64]:
         mine = NeighborKernel(prepare_in("beyond_composition", noisy(score.rows, level, 0), panel.items), 25)

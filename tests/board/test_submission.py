@@ -24,10 +24,11 @@ from consilience.cli import main
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store, parse_embedding, write_embedding
 from consilience.records.migrations import parse_record, read_record
-from consilience.records.record import to_json
+from consilience.records.schema import to_json
 from consilience.records.spec import read_spec
 from consilience.registry import get_target, load_target_file
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.scorer import Cell
+from consilience.session.runner import Runner
 
 TARGET = '''\
 """A histogram of distances; where it is imported, it leaves a file behind."""

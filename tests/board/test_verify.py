@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from consilience.board.verify import Report, differences, target_of, verify_board
 from consilience.cli import main
 from consilience.records.migrations import read_record
-from consilience.records.record import PRESETS
 from consilience.registry import get_target
+from consilience.scoring.presets import PRESETS
 
 CELLS = 7
 

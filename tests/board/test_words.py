@@ -8,7 +8,8 @@ import pytest
 
 from consilience.board.words import in_words, published
 from consilience.records.migrations import read_record
-from consilience.records.record import RANKED, Record
+from consilience.records.record import Record
+from consilience.scoring.presets import RANKED
 
 RECORDS = Path(__file__).resolve().parents[2] / "leaderboard" / "v1" / "results" / "qm9-1k"
 

@@ -9,16 +9,23 @@ from typing import Any
 import pytest
 
 from consilience.board.verify import differences
-from consilience.records.migrations import RECORD_MIGRATIONS, read_record
-from consilience.records.record import RECORD_VERSION, to_json
+from consilience.records.migrations import RECORD_MIGRATIONS, as_version, read_record
+from consilience.records.record import RECORD_VERSION
+from consilience.records.schema import to_json
 
 GOLDEN = Path(__file__).parent / "golden"
+PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboard" / "v1"
 
 
 def altered(tmp_path: Path, **fields: Any) -> Path:
     path = tmp_path / "so3lr.json"
     path.write_text(json.dumps(json.loads((GOLDEN / "record.v1.json").read_text()) | fields))
     return path
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("results/qm9-1k/*.json")), ids=lambda path: path.stem)
+def test_a_record_of_schema_1_is_written_back_as_it_was(path: Path) -> None:
+    assert to_json(as_version(read_record(path), 1)) == path.read_text()
 
 
 @pytest.mark.parametrize("version", range(1, RECORD_VERSION + 1))
@@ -30,6 +37,12 @@ def test_a_published_record_of_each_version_is_read(version: int) -> None:
     assert record.scores["beyond_composition"].alignment.value == 0.484248
     assert record.card.weights_sha256 is not None
     assert len(record.scores["paper"].pairs) == 4
+    score = record.ranking_score
+    assert score == record.scores["beyond_composition"]
+    # What schema 1 cut off or left out is stated, or derived on the way in.
+    assert score.centre == pytest.approx(0.484248, abs=1e-6)
+    assert score.deviation == pytest.approx((score.alignment.high - score.centre) / 1.959964, rel=1e-4)
+    assert record.provenance.presets == {"paper": 1, "standardized": 1, "beyond_composition": 1}
 
 
 def test_the_newest_golden_record_loses_nothing() -> None:
@@ -49,7 +62,7 @@ def test_a_migration_is_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_newer_version_is_refused_with_its_reason(tmp_path: Path) -> None:
     path = altered(tmp_path, schema_version=RECORD_VERSION + 1, hitherto="unheard of")
-    with pytest.raises(ValueError, match=r"written by a newer consilience: its schema version is 2.*reads up to 1"):
+    with pytest.raises(ValueError, match=r"written by a newer consilience: its schema version is 3.*reads up to 2"):
         read_record(path)
 
 

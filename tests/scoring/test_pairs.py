@@ -13,12 +13,15 @@ from consilience.datasets.items import open_dataset
 from consilience.embedding.store import Embedding
 from consilience.metrics import calibrate, cka, distance_correlation, information_imbalance, prepare
 from consilience.records.pairs import AllPairs, Pair, PairFigures
-from consilience.records.record import PRESETS, Record
+from consilience.records.record import Record
 from consilience.records.spec import DEFAULT_SPEC, SpecSettings, read_spec
 from consilience.scoring.pairs import score_all_pairs
+from consilience.scoring.presets import PRESETS
+from consilience.scoring.protocol import Protocol
 
 N = 120
 SETTINGS = SpecSettings(**{**read_spec(DEFAULT_SPEC).settings.model_dump(), "k": 10, "permutations": 50})
+PROTOCOL = Protocol.of(read_spec(DEFAULT_SPEC).model_copy(update={"settings": SETTINGS}))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def embeddings(items: Any) -> dict[str, Embedding]:
 
 def test_every_pair_agrees_with_the_pair_scored_alone(items: Any) -> None:
     found = embeddings(items)
-    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL)}
     assert set(pairs) == set(combinations(["a", "b", "noise"], 2))  # rows that do not differ have no neighbours
     for (first, second), pair in pairs.items():
         assert pair.items == N
@@ -55,24 +58,24 @@ def test_every_pair_agrees_with_the_pair_scored_alone(items: Any) -> None:
 
 def test_items_that_a_target_lacks_are_missing_from_its_own_pairs_only(items: Any) -> None:
     found = embeddings(items)
-    before = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    before = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL)}
     for name, gone in (("b", slice(0, 7)), ("noise", slice(5, 9))):
         rows = found[name].features.copy()
         rows[gone] = np.nan
         found[name] = Embedding(rows, found[name].energies, found[name].ids)
     found["c"] = Embedding(found["a"].features + 1, found["a"].energies, found["a"].ids)
-    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL)}
     counts = {("a", "b"): N - 7, ("a", "noise"): N - 4, ("a", "c"): N, ("b", "noise"): N - 9}
     counts |= {("b", "c"): N - 7, ("noise", "c"): N - 4}
     assert {key: pair.items for key, pair in pairs.items()} == counts
     assert pairs["a", "b"] != before["a", "b"]
     kept = found["b"].embedded
-    alone = score_all_pairs(items.select(kept), {name: found[name].take(kept) for name in ("a", "b")}, SETTINGS)[0]
+    alone = score_all_pairs(items.select(kept), {name: found[name].take(kept) for name in ("a", "b")}, PROTOCOL)[0]
     assert pairs["a", "b"].scores == alone.scores
     # Two that lack the same items: one group, and all of their pairs.
     found["d"] = Embedding(found["c"].features.copy(), found["c"].energies, found["c"].ids)
     found["d"].features[~kept] = np.nan
-    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL)}
     assert set(pairs) == set(combinations(["a", "b", "noise", "c", "d"], 2))
     assert {name: pairs[name].items for name in (("b", "d"), ("a", "d"), ("noise", "d"))} == {
         ("b", "d"): N - 7, ("a", "d"): N - 7, ("noise", "d"): N - 9,
@@ -81,7 +84,7 @@ def test_items_that_a_target_lacks_are_missing_from_its_own_pairs_only(items: An
 
 def test_pairs_hold_the_other_metrics_and_an_interval_around_the_calibrated_score(items: Any) -> None:
     found = embeddings(items)
-    (pair,) = score_all_pairs(items, {name: found[name] for name in ("a", "b")}, SETTINGS)
+    (pair,) = score_all_pairs(items, {name: found[name] for name in ("a", "b")}, PROTOCOL)
     x, y = (prepare(found[name].features, scheme="standardized", controls=items.controls()) for name in ("a", "b"))
     got = pair.scores["beyond_composition"]
     assert got.metrics["distance_correlation"] == pytest.approx(distance_correlation(x, y), abs=1e-6)
@@ -128,7 +131,7 @@ def test_groups_leave_siblings_and_baselines_out() -> None:
         _pair("g@untrained", "s1", 0.1, 0.9),
         _pair("base", "s1", 0.9, 0.0),
     ]
-    found = {(g.first, g.second): g for g in agreement(pairs, records)}
+    found = {(g.first, g.second): g for g in agreement(pairs, records, PRESETS)}
     assert set(found) == {("string", "graph"), ("string", "untrained")}
     assert found["string", "graph"].pairs == 2
     assert found["string", "graph"].calibrated["paper"] == pytest.approx(0.3)
@@ -168,8 +171,8 @@ def test_pairs_with_strata_agree_with_the_pair_scored_alone() -> None:
     items = open_dataset("mp-polymorphs").sample(N, stratify="reduced_formula")
     found = embeddings(items)
     strata = items.strata("reduced_formula")
-    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS, "reduced_formula")}
-    free = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS)}
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL, "reduced_formula")}
+    free = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL)}
     for (first, second), pair in pairs.items():
         x, y = (prepare(found[name].features, scheme="standardized") for name in (first, second))
         alone = calibrate(
@@ -189,9 +192,9 @@ def test_strata_of_pairs_are_those_of_the_items_that_both_embed() -> None:
     rows = found["b"].features.copy()
     rows[:11] = np.nan
     found["b"] = Embedding(rows, found["b"].energies, found["b"].ids)
-    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, SETTINGS, "reduced_formula")}
+    pairs = {(p.first, p.second): p for p in score_all_pairs(items, found, PROTOCOL, "reduced_formula")}
     kept = found["b"].embedded
     few = {name: found[name].take(kept) for name in ("a", "b")}
-    (alone,) = score_all_pairs(items.select(kept), few, SETTINGS, "reduced_formula")
+    (alone,) = score_all_pairs(items.select(kept), few, PROTOCOL, "reduced_formula")
     assert pairs["a", "b"].items == N - 11
     assert pairs["a", "b"].scores == alone.scores

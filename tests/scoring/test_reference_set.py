@@ -14,13 +14,21 @@ from consilience.embedding.store import Embedding
 from consilience.metrics import cknna, prepare
 from consilience.metrics.inference.resampling import draw_halves
 from consilience.records.record import PresetScore
-from consilience.records.spec import SpecSettings
+from consilience.records.spec import DEFAULT_SPEC, SpecSettings, read_spec
 from consilience.registry import get_target
 from consilience.scoring import reference_set as panel_module
-from consilience.scoring.reference_set import Panel
+from consilience.scoring.protocol import Protocol
+from consilience.scoring.reference_set import ReferenceSet
 
 N = 160
 SETTINGS = SpecSettings(k=8, permutations=39, subsamples=20, seed=5)
+
+
+def of(settings: SpecSettings) -> Protocol:
+    return Protocol.of(read_spec(DEFAULT_SPEC).model_copy(update={"settings": settings}))
+
+
+PROTOCOL = of(SETTINGS)
 
 
 class NoItems:
@@ -62,13 +70,13 @@ def views() -> dict[str, Embedding]:
 
 
 @pytest.fixture(scope="module")
-def panel(views: dict[str, Embedding]) -> Panel:
+def panel(views: dict[str, Embedding]) -> ReferenceSet:
     references = {name: (target(name), views[name]) for name in ("first", "second")}
-    return Panel(NoItems(N), SETTINGS, references)  # type: ignore[arg-type]
+    return ReferenceSet(NoItems(N), PROTOCOL, references)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def scores(panel: Panel, views: dict[str, Embedding]) -> dict[str, PresetScore]:
+def scores(panel: ReferenceSet, views: dict[str, Embedding]) -> dict[str, PresetScore]:
     return {
         name: panel.score(target(name), views[name])["scores"]["paper"] for name in ("near", "far", "nothing", "first")
     }
@@ -108,7 +116,7 @@ def test_what_does_not_agree_has_an_interval_down_to_nothing(scores: dict[str, P
     assert 0 < alignment.high < 0.1
 
 
-def test_draws_are_joint_for_all_targets(panel: Panel, views: dict[str, Embedding]) -> None:
+def test_draws_are_joint_for_all_targets(panel: ReferenceSet, views: dict[str, Embedding]) -> None:
     """Two targets that differ by little move together, so that their order is told apart better than each value."""
     random = np.random.default_rng(1)
     near = views["near"].features
@@ -124,12 +132,14 @@ def test_draws_are_joint_for_all_targets(panel: Panel, views: dict[str, Embeddin
     assert rank_intervals({name: one.draws for name, one in drawn.items()}) == {"better": (1, 1), "worse": (2, 2)}
 
 
-def test_items_that_are_not_embedded_are_left_out_of_the_halves(panel: Panel, views: dict[str, Embedding]) -> None:
+def test_items_that_are_not_embedded_are_left_out_of_the_halves(
+    panel: ReferenceSet, views: dict[str, Embedding]
+) -> None:
     missing = views["near"].features.copy()
     missing[[3, 70, 71]] = np.nan
     usable = np.isfinite(missing).all(axis=1)
     references = {name: (one, view.take(usable)) for name, (one, view) in panel.references.items()}
-    alone = Panel(NoItems(N - 3), SETTINGS, references)  # type: ignore[arg-type]
+    alone = ReferenceSet(NoItems(N - 3), PROTOCOL, references)  # type: ignore[arg-type]
     found = panel.score(target("near"), embedding(missing))["scores"]["paper"]
     expected = alone.score(target("near"), embedding(missing[usable]))["scores"]["paper"]
     assert found.draws == expected.draws
@@ -137,11 +147,9 @@ def test_items_that_are_not_embedded_are_left_out_of_the_halves(panel: Panel, vi
 
 
 def test_an_undefined_half_leaves_the_ends_open(
-    panel: Panel, views: dict[str, Embedding], monkeypatch: pytest.MonkeyPatch
+    panel: ReferenceSet, views: dict[str, Embedding], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "consilience.scoring.reference_set.subsample_scores", lambda a, b, rows: np.full(len(rows), np.nan)
-    )
+    monkeypatch.setattr("consilience.scoring.alignment.subsample_scores", lambda a, b, rows: np.full(len(rows), np.nan))
     found = panel.score(target("far"), views["far"])["scores"]["paper"]
     assert found.alignment.value > 0
     assert found.alignment.low is None
@@ -170,11 +178,11 @@ def structural(items: Items) -> Embedding:
 
 def test_relabellings_stay_within_the_strata(polymorphs: Items) -> None:
     formulas = polymorphs.strata("reduced_formula")
-    within = Panel(polymorphs, SETTINGS, {}, strata="reduced_formula")._relabellings
+    within = ReferenceSet(polymorphs, PROTOCOL, {}, strata="reduced_formula")._relabellings
     assert within.shape == (39, 1068)
     assert (formulas[within] == formulas).all()
     assert (within != np.arange(1068)).any(axis=0).mean() > 0.99
-    free = Panel(polymorphs, SETTINGS, {})._relabellings
+    free = ReferenceSet(polymorphs, PROTOCOL, {})._relabellings
     assert (formulas[free] == formulas).mean() < 0.02
 
 
@@ -182,8 +190,8 @@ def test_relabelled_within_formulas_composition_is_no_merit(polymorphs: Items) -
     settings = SETTINGS.model_copy(update={"k": 25})
     references = {"reference": (target("reference"), structural(polymorphs))}
     baseline, better = composition(polymorphs), structural(polymorphs)
-    free = Panel(polymorphs, settings, references).score(target("composition"), baseline)["scores"]
-    panel = Panel(polymorphs, settings, references, strata="reduced_formula")
+    free = ReferenceSet(polymorphs, of(settings), references).score(target("composition"), baseline)["scores"]
+    panel = ReferenceSet(polymorphs, of(settings), references, strata="reduced_formula")
     within = panel.score(target("composition"), baseline)["scores"]
     for preset in ("paper", "standardized"):
         before, after = free[preset].pairs["reference"], within[preset].pairs["reference"]
@@ -204,9 +212,9 @@ def test_strata_of_a_panel_are_those_of_the_items_left(polymorphs: Items) -> Non
     some.features[::9] = np.nan
     kept = some.embedded
     assert 0 < kept.sum() < 1068
-    whole = Panel(polymorphs, settings, {"r": (target("r"), reference)}, strata="reduced_formula")
-    part = Panel(
-        polymorphs.select(kept), settings, {"r": (target("r"), reference.take(kept))}, strata="reduced_formula"
+    whole = ReferenceSet(polymorphs, of(settings), {"r": (target("r"), reference)}, strata="reduced_formula")
+    part = ReferenceSet(
+        polymorphs.select(kept), of(settings), {"r": (target("r"), reference.take(kept))}, strata="reduced_formula"
     )
     got, wanted = (
         one.score(target("c"), rows)["scores"]["standardized"] for one, rows in ((whole, some), (part, some.take(kept)))
@@ -219,7 +227,7 @@ def test_many_items_are_scored_in_tiles_and_score_the_same(
 ) -> None:
     monkeypatch.setattr(panel_module, "LARGEST_DENSE", N - 1)
     references = {name: (target(name), views[name]) for name in ("first", "second")}
-    tiled = Panel(NoItems(N), SETTINGS, references).score(target("near"), views["near"])["scores"]["paper"]  # type: ignore[arg-type]
+    tiled = ReferenceSet(NoItems(N), PROTOCOL, references).score(target("near"), views["near"])["scores"]["paper"]  # type: ignore[arg-type]
     assert tiled.alignment == scores["near"].alignment
     assert tiled.metrics.keys() == scores["near"].metrics.keys()
     for name, value in scores["near"].metrics.items():

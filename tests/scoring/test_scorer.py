@@ -8,11 +8,12 @@ import pytest
 
 from consilience.embedding.store import Store
 from consilience.records.migrations import read_record
-from consilience.records.record import RANKED
 from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import get_target, load_target_file
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.presets import RANKED
+from consilience.scoring.scorer import Cell
 from consilience.session.plan import plan
+from consilience.session.runner import Runner
 from consilience.session.session import run_all
 
 SPEC = read_spec(DEFAULT_SPEC)
@@ -147,17 +148,17 @@ def test_a_twin_of_another_seed_is_another_cell() -> None:
 def test_an_embedding_that_cannot_be_scored_fails_its_own_cell(
     write_target: Callable[..., Path], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from consilience.scoring.reference_set import Panel
+    from consilience.scoring.reference_set import ReferenceSet
 
     (toy,) = load_target_file(write_target(GOOD, name="unscorable"))
-    real = Panel.score
+    real = ReferenceSet.score
 
-    def score(self: Panel, target: object, *arguments: object) -> object:
+    def score(self: ReferenceSet, target: object, *arguments: object) -> object:
         if target is toy:
             raise FloatingPointError("a metric gave up")
         return real(self, target, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Panel, "score", score)
+    monkeypatch.setattr(ReferenceSet, "score", score)
     records = run_all(Runner(SPEC), [Cell("mp-1k", toy), Cell("mp-1k", get_target("size"))])
     assert [record.state for record in records] == ["failed", "ok"]
     assert records[0].reason == "scoring failed: FloatingPointError: a metric gave up"

@@ -18,8 +18,8 @@ import pytest
 from filelock import FileLock
 
 from consilience.records.migrations import read_record
-from consilience.records.record import to_json
 from consilience.records.run import SavedRun
+from consilience.records.schema import to_json
 from consilience.records.spec import read_spec
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from click.testing import CliRunner
 from consilience.cli.site import report_command, site_command
 from consilience.datasets.items import open_dataset
 from consilience.records.migrations import read_record
-from consilience.records.record import RANKED, to_json
 from consilience.records.run import SavedRun
+from consilience.records.schema import to_json
 from consilience.records.spec import read_spec
+from consilience.scoring.presets import RANKED
 from consilience.site import build, chart, drawings, vendor
 from consilience.site.closest import closest
 from consilience.site.pages import answers, number, safe_name

@@ -20,7 +20,7 @@ from scipy.stats import kstest, spearmanr
 
 from consilience.cards import MODALITIES
 from consilience.records.pairs import Pair
-from consilience.records.record import PRESETS, RANKED
+from consilience.scoring.presets import PRESETS, RANKED
 from consilience.study.figure import Drawing
 from consilience.study.figures import (
     energy_and_alignment,

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("plotly")
 from skbio import TreeNode
 
-from consilience.records.record import PRESETS, RANKED
 from consilience.registry import get_target
+from consilience.scoring.presets import PRESETS, RANKED
 from consilience.study import Drawing, Study, list_figures
 from consilience.study.figures import convergence, discrimination, embedding_map, evolutionary_tree, regimes, sweeps
 

@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from consilience import get_target
+from consilience.cards import UNTRAINED
 from consilience.datasets.items import open_dataset
-from consilience.registry import UNTRAINED, Target
+from consilience.registry import Target
 from consilience.testing import check_target
 
 from .test_checkpoints import WEIGHTS, embed, existing

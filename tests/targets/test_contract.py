@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from consilience import get_dataset, get_target, list_targets
+from consilience.cards import UNTRAINED
 from consilience.datasets.items import open_dataset
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.isolation.environments import Header, ensure
-from consilience.registry import PACKAGE, UNTRAINED, Target
+from consilience.registry import PACKAGE, Target
 from consilience.testing import check_target, sample_datasets
 
 

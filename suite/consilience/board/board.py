@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from consilience.records.board import Board, DatasetBoard, Row, Sanity
 from consilience.records.migrations import read_record
 from consilience.records.pairs import Pair
-from consilience.records.record import PRESETS, RANKED, Interval, Record
+from consilience.records.record import Interval, Record
 from consilience.records.spec import Spec, SpecDataset
 from consilience.registry import PACKAGE, get_dataset, get_target
 
@@ -67,7 +68,7 @@ def build_board(
     by_dataset: dict[str, dict[str, Record]] = {entry.name: {} for entry in spec.datasets}
     for record in records:
         if record.dataset in by_dataset:
-            _refuse_strangers(spec, record)
+            _check_belongs_to_spec(spec, record)
             by_dataset[record.dataset][record.target] = record
     known = pairs or {}
     tables = [
@@ -82,11 +83,19 @@ def build_board(
         references = {name for t in tables if t.name in alike for name in t.references}
         alike = {name: order for name, order in alike.items() if references <= set(order)}
         overall += [row.model_copy(update={"matter": matter}) for row in ranking.borda(alike)]
-    generality = ranking.generality({table.name: table.rows for table in tables})
-    return Board(board=spec.board, title=spec.title, spec=spec, datasets=tables, overall=overall, generality=generality)
+    generality = ranking.generality({table.name: table.rows for table in tables}, spec.ranked)
+    return Board(
+        schema_version=spec.schema_version,
+        board=spec.board,
+        title=spec.title,
+        spec=spec,
+        datasets=tables,
+        overall=overall,
+        generality=generality,
+    )
 
 
-def _refuse_strangers(spec: Spec, record: Record) -> None:
+def _check_belongs_to_spec(spec: Spec, record: Record) -> None:
     where = f"the record of {record.target} on {record.dataset}"
     if record.board != spec.board:
         raise ValueError(f"{where} belongs to board {record.board}, not {spec.board}")
@@ -108,22 +117,21 @@ def _table(
         for name, record in shown.items()
         if record.state == "ok" and record.trained and record.coverage >= spec.settings.least_coverage
     }
-    values = {
-        name: value for name, record in rankable.items() if (value := record.scores[RANKED].alignment.value) is not None
-    }
+    alignments = {name: record.scores[spec.ranked].alignment.value for name, record in rankable.items()}
+    values = {name: value for name, value in alignments.items() if value is not None}
     order = ranking.ranks(values)
-    intervals = ranking.rank_intervals({name: rankable[name].scores[RANKED].draws for name in values})
+    intervals = ranking.rank_intervals({name: rankable[name].scores[spec.ranked].draws for name in values})
     rows = [_row(record, spec, entry, order, intervals) for record in shown.values()]
-    rows.sort(key=_position)
+    rows.sort(key=partial(_position, spec.ranked))
     return DatasetBoard(
         name=entry.name,
         card=get_dataset(entry.name).card,
         revision=entry.revision,
         references=entry.references,
         rows=rows,
-        discrimination={preset: ranking.discrimination(list(records.values()), preset) for preset in PRESETS},
-        sanity=_sanity(records),
-        groups=agreement(pairs, records),
+        discrimination={preset: ranking.discrimination(list(records.values()), preset) for preset in spec.presets},
+        sanity=_sanity(records, spec.ranked),
+        groups=agreement(pairs, records, spec.presets),
     )
 
 
@@ -135,10 +143,10 @@ def _row(
     intervals: dict[str, tuple[int, int]],
 ) -> Row:
     card = record.card
-    best = record.scores.get(RANKED)
+    best = record.scores.get(spec.ranked)
     return Row(
         target=record.target,
-        title=(card.title or card.name) + (" (untrained)" if record.target.endswith("@untrained") else ""),
+        title=(card.title or card.name) + (" (untrained)" if record.untrained else ""),
         family=card.family,
         modality=card.modality,
         control=record.target in spec.controls or not record.trained,
@@ -155,8 +163,8 @@ def _row(
         alignment={preset: score.alignment for preset, score in record.scores.items()},
         cknna={preset: score.cknna for preset, score in record.scores.items()},
         metrics=best.metrics if best else {},
-        intrinsic_dimension=record.singles.get(RANKED, {}).get("intrinsic_dimension"),
-        twin_distance=record.twin[RANKED].distance if RANKED in record.twin else None,
+        intrinsic_dimension=record.singles.get(spec.ranked, {}).get("intrinsic_dimension"),
+        twin_distance=record.twin[spec.ranked].distance if spec.ranked in record.twin else None,
         energy_mae=record.energy.mae if record.energy else None,
         energy_mae_out_of_sample=record.energy.mae_out_of_sample if record.energy else None,
         probe_mae=record.probe.mae if record.probe else None,
@@ -165,10 +173,10 @@ def _row(
     )
 
 
-def _position(row: Row) -> tuple[int, float, str]:
+def _position(ranked: str, row: Row) -> tuple[int, float, str]:
     if row.rank is not None:
         return 0, row.rank, row.target
-    value = row.alignment[RANKED].value if RANKED in row.alignment else None
+    value = row.alignment[ranked].value if ranked in row.alignment else None
     group = 1 if not row.control else 2
     return group + (0 if row.state == "ok" else 2), -(value or 0.0), row.target
 
@@ -187,7 +195,7 @@ def _missing(spec: Spec, entry: SpecDataset, name: str) -> Record:
     )
 
 
-def _sanity(records: Mapping[str, Record]) -> Sanity:
+def _sanity(records: Mapping[str, Record], ranked: str) -> Sanity:
     selves = [
         score.self_alignment
         for record in records.values()
@@ -196,8 +204,8 @@ def _sanity(records: Mapping[str, Record]) -> Sanity:
     ]
     gaussian = records.get("random-gaussian")
     interval = None
-    if gaussian is not None and RANKED in gaussian.scores:
-        interval = gaussian.scores[RANKED].alignment
+    if gaussian is not None and ranked in gaussian.scores:
+        interval = gaussian.scores[ranked].alignment
     return Sanity(
         self_alignment=min(selves) if selves else None,
         random_gaussian=Interval.model_validate(interval.model_dump()) if interval else None,

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience import __version__
-from consilience.records.record import RANKED, Interval, PresetScore, Record, to_json
+from consilience.cards import UNTRAINED
+from consilience.records.record import Interval, PresetScore, Record
 from consilience.records.run import ComparedCell, ComparedFigure, Comparison, SavedRun, Verdict, read_run
+from consilience.records.schema import to_json
 from consilience.records.spec import Spec, read_spec
-from consilience.registry import UNTRAINED
 
 from .board import read_records
 from .gates import FigureKind, Gate, figure_kinds, gates_by_figure
@@ -250,20 +251,22 @@ def _compare_figure(name: str, kind: FigureKind, old: Record, new: Record, gate:
 def _reach(name: str, old: Record, new: Record) -> tuple[float | None, bool | None]:
     """Half the width of a difference's interval, and whether it is that of a paired difference.
 
-    The halves are the same on both sides where both embedded all items; else, or where the draws of a side were cut
-    off at 0 and so tell too little spread, the intervals of both sides are put together as if independent (wider).
+    The halves are the same on both sides where both embedded all items; else, or where a side's draws were cut off
+    at 0 and so tell too little spread, the intervals of both sides are put together as if independent (wider).
     """
-    if name not in ALWAYS:
+    first, second = old.ranking_score, new.ranking_score
+    if name not in ALWAYS or first is None or second is None:
         return None, None
-    first, second = old.scores[RANKED], new.scores[RANKED]
-    halves = [half for score in (first, second) if (half := _half_width(score, name)) is not None]
-    if len(halves) < 2:
+    if first.deviation is None or second.deviation is None:
         return None, None
-    apart = float(np.hypot(halves[0], halves[1]))
-    if old.coverage < 1 or new.coverage < 1 or not len(first.draws) == len(second.draws) > 0:
+    widths = [_Z * score.deviation * _scale(score, name) for score in (first, second) if score.deviation is not None]
+    apart = float(np.hypot(widths[0], widths[1]))
+    if old.coverage < 1 or new.coverage < 1:
         return apart, False
     draws = [_deviations(score, name) for score in (first, second)]
-    if any(_half(drawn) < 0.99 * half for drawn, half in zip(draws, halves, strict=True)):
+    if not len(draws[0]) == len(draws[1]) > 0:
+        return apart, False
+    if any(_half(drawn) < 0.99 * width for drawn, width in zip(draws, widths, strict=True)):
         return apart, False
     return _half(draws[1] - draws[0]), True
 
@@ -272,19 +275,12 @@ def _half(deviations: NDArray[np.float64]) -> float:
     return float(_Z * np.sqrt(np.mean(np.square(deviations))))
 
 
-def _half_width(score: PresetScore, name: str) -> float | None:
-    """Half the width of one side's interval, before anything is cut off at 0: its upper end never is."""
-    high = score.alignment.high
-    known = [(p.cknna, p.null_quantile) for p in score.pairs.values()]
-    if high is None or not all(c is not None and q is not None for c, q in known):
-        return None
-    centre = np.mean([(c - q) / (1 - q) for c, q in known if c is not None and q is not None])
-    return float(high - centre) * _scale(score, name)
-
-
 def _deviations(score: PresetScore, name: str) -> NDArray[np.float64]:
-    draws = np.array([score.alignment.value, *score.draws], dtype=np.float64)
-    deviations: NDArray[np.float64] = (draws[1:] - draws[0]) * _scale(score, name)
+    """Deviations in other draws of the items; of a record of schema 1 those of what was cut off at 0."""
+    uncut = len(score.uncut_draws) > 0
+    centre, draws = (score.centre, score.uncut_draws) if uncut else (score.alignment.value, score.draws)
+    values = np.array([centre, *draws], dtype=np.float64)
+    deviations: NDArray[np.float64] = (values[1:] - values[0]) * _scale(score, name)
     return deviations
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from consilience.records.record import RANKED, Record
+from consilience.records.record import PresetScore, Record
 from consilience.registry import UnknownNameError, list_metrics, near_names
 
 _GATE = re.compile(r"(?:(?P<dataset>[^/:]+)/)?(?P<figure>[^/:]+):(?P<number>\d+(?:\.\d*)?(?:e-?\d+)?)(?P<percent>%?)")
@@ -36,11 +36,11 @@ def figure_kinds() -> dict[str, FigureKind]:
     """All figures that can be compared, by name."""
 
     def measured(name: str) -> Callable[[Record], float | None]:
-        return lambda record: record.scores[RANKED].metrics.get(name)
+        return lambda record: _score(record).metrics.get(name)
 
     kinds = {
-        "alignment": FigureKind("alignment", True, lambda record: record.scores[RANKED].alignment.value),
-        "cknna": FigureKind("CKNNA", True, lambda record: record.scores[RANKED].cknna),
+        "alignment": FigureKind("alignment", True, lambda record: _score(record).alignment.value),
+        "cknna": FigureKind("CKNNA", True, lambda record: _score(record).cknna),
     }
     for name, entry in list_metrics().items():
         if entry.card.inputs == "pair" and name != "cknna":
@@ -54,6 +54,12 @@ def figure_kinds() -> dict[str, FigureKind]:
     )
     kinds["probe_mae"] = FigureKind("probe MAE", False, lambda record: record.probe.mae if record.probe else None)
     return kinds
+
+
+def _score(record: Record) -> PresetScore:
+    score = record.ranking_score
+    assert score is not None, "figures are read from scored records"
+    return score
 
 
 def read_gates(texts: Iterable[str]) -> list[Gate]:

@@ -12,10 +12,11 @@ import numpy as np
 
 from consilience.cards import MODALITIES
 from consilience.files import write_atomically
-from consilience.records.migrations import refuse_newer
 from consilience.records.pairs import AllPairs, GroupPair, Pair
-from consilience.records.record import PRESETS, Record, to_json
-from consilience.registry import UNTRAINED
+from consilience.records.record import Record
+from consilience.records.schema import refuse_newer, to_json
+
+from .tolerance import same_model
 
 #: Name of the group of untrained networks.
 UNTRAINED_GROUP = "untrained"
@@ -33,10 +34,10 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
         return None
     try:
         content = json.loads(path.read_bytes())
-        refuse_newer(content.get("schema_version"), 1)
+        refuse_newer(content.get("schema_version"), 2)
         return AllPairs.model_validate(content)
     except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} does not hold pairs of schema version 1: {error}") from error
+        raise ValueError(f"{path} does not hold pairs of schema version 1 or 2: {error}") from error
 
 
 def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collection[str] = ()) -> None:
@@ -55,16 +56,22 @@ def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collecti
     """
     pairs = {(pair.first, pair.second): pair for pair in new.pairs}
     old = read_pairs(folder, new.dataset)
+    path = pairs_path(folder, new.dataset)
     if old is not None and (old.board, old.revision) == (new.board, new.revision):
         for pair in old.pairs:
             names = {pair.first, pair.second}
-            if names <= scored.difference(renewed) and (pair.second, pair.first) not in pairs:
-                pairs.setdefault((pair.first, pair.second), pair)
+            if not names <= scored.difference(renewed) or (pair.second, pair.first) in pairs:
+                continue
+            key = (pair.first, pair.second)
+            if key not in pairs or same_model(pair, pairs[key]):
+                pairs[key] = pair  # as it was published, digit for digit
     ordered = sorted(pairs.values(), key=lambda pair: (pair.first, pair.second))
-    write_atomically(pairs_path(folder, new.dataset), to_json(new.model_copy(update={"pairs": ordered})))
+    text = to_json(new.model_copy(update={"pairs": ordered}))
+    if not path.is_file() or path.read_text("utf-8", errors="replace") != text:
+        write_atomically(path, text)
 
 
-def agreement(pairs: Sequence[Pair], records: Mapping[str, Record]) -> list[GroupPair]:
+def agreement(pairs: Sequence[Pair], records: Mapping[str, Record], presets: Sequence[str]) -> list[GroupPair]:
     """Condense pairs by modality; the untrained twins are a group of their own.
 
     Pairs within a family, and a network with its own twin, are left out: they share more than a view of matter.
@@ -80,8 +87,8 @@ def agreement(pairs: Sequence[Pair], records: Mapping[str, Record]) -> list[Grou
     condensed = []
     for key in combinations_with_replacement(_ORDER, 2):
         if members := found.get(key):
-            shares = {p: [m.scores[p].calibrated for m in members if p in m.scores] for p in PRESETS}
-            chances = {p: [m.scores[p].p_value for m in members if p in m.scores] for p in PRESETS}
+            shares = {p: [m.scores[p].calibrated for m in members if p in m.scores] for p in presets}
+            chances = {p: [m.scores[p].p_value for m in members if p in m.scores] for p in presets}
             condensed.append(
                 GroupPair(
                     first=key[0],
@@ -98,7 +105,7 @@ _ORDER = [*(name for name in MODALITIES if name != "baseline"), UNTRAINED_GROUP]
 
 
 def _group(record: Record) -> str | None:
-    if record.target.endswith(UNTRAINED):
+    if record.untrained:
         return UNTRAINED_GROUP
     return record.card.modality if record.trained else None
 

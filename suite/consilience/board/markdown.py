@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, Row
-from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, Interval, PresetName
+from consilience.records.record import Interval
 from consilience.registry import get_metric
+from consilience.scoring.presets import PRESET_TITLES, RANKED
 
 from .remarks import EVERY_TABLE, GENERAL
 
@@ -58,7 +59,7 @@ def render(board: Board, remarks: Mapping[str, str] | None = None) -> str:
     return "\n".join(parts)
 
 
-def discrimination_words(table: DatasetBoard, preset: PresetName) -> str:
+def discrimination_words(table: DatasetBoard, preset: str) -> str:
     """Put one preset's discrimination in plain words, or return an empty string where it can't be told."""
     found = table.discrimination[preset]
     if found.value is None:
@@ -202,7 +203,7 @@ def metric_title(name: str) -> str:
 
 
 def _discrimination(table: DatasetBoard) -> str:
-    words = [words for preset in PRESETS if (words := discrimination_words(table, preset))]
+    words = [words for preset in table.discrimination if (words := discrimination_words(table, preset))]
     if not words:
         return ""
     pairs = table.discrimination[RANKED]

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from consilience.files import write_atomically
 from consilience.records.board import Board
-from consilience.records.migrations import read_record
+from consilience.records.migrations import as_version, read_record
 from consilience.records.pairs import AllPairs
-from consilience.records.record import Record, to_json
+from consilience.records.record import Record
+from consilience.records.schema import to_json
 from consilience.records.spec import read_spec
 
 from .board import build_board, read_records, record_path
 from .groups import read_pairs, write_pairs
 from .markdown import render
 from .remarks import read_remarks
+from .tolerance import is_unchanged, same_content
 
 
 def publish(
@@ -27,6 +29,9 @@ def publish(
     all_pairs: Callable[[str, Iterable[str]], AllPairs] | None = None,
 ) -> Board:
     """Add records to a board's folder and rebuild ``leaderboard.json`` and ``leaderboard.md`` from all of them.
+
+    A record, a pair or a page whose figures are the same, measured in the same way from the same embeddings, stays as
+    it is, byte for byte: publishing again without a change of score changes no file.
 
     Parameters
     ----------
@@ -46,13 +51,15 @@ def publish(
     Board
         What was written.
     """
-    remarks = read_remarks(folder, read_spec(folder / "spec.toml"))
+    spec = read_spec(folder / "spec.toml")
+    remarks = read_remarks(folder, spec)
     results = folder / "results"
     renewed: dict[str, set[str]] = defaultdict(set)
     for record in records:
         path = record_path(results, record)
         renewed[record.dataset] |= {record.target} if _is_another(path, record) else set()
-        write_atomically(path, to_json(record))
+        if not _is_published(path, record, spec.schema_version):
+            write_atomically(path, to_json(as_version(record, spec.schema_version)))
     if all_pairs is not None and renewed:
         scored: dict[str, list[str]] = defaultdict(list)
         for record in read_records(results):
@@ -61,9 +68,26 @@ def publish(
         for dataset, targets in sorted(renewed.items()):
             write_pairs(folder, all_pairs(dataset, scored[dataset]), set(scored[dataset]), targets)
     board = read_board(folder, expected=expected)
-    write_atomically(folder / "leaderboard.json", to_json(board))
-    write_atomically(folder / "leaderboard.md", render(board, remarks))
+    path = folder / "leaderboard.json"
+    published = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    if same_content(published, to_json(board)):
+        board = Board.model_validate_json(published)  # the page is made of the figures that stay
+    else:
+        write_atomically(path, to_json(board))
+    page, path = render(board, remarks), folder / "leaderboard.md"
+    if not path.is_file() or path.read_text("utf-8", errors="replace") != page:
+        write_atomically(path, page)
     return board
+
+
+def _is_published(path: Path, record: Record, version: int) -> bool:
+    """Whether a record stands there already, with the same figures: it stays as it is, byte for byte."""
+    if not path.is_file():
+        return False
+    try:
+        return is_unchanged(read_record(path), record, version)
+    except ValueError:  # damaged
+        return False
 
 
 def _is_another(path: Path, record: Record) -> bool:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.records.board import Discrimination, Generality, OverallRow, Row
-from consilience.records.record import RANKED, PresetName, Record
-from consilience.registry import UNTRAINED
+from consilience.records.record import Record
+from consilience.scoring.presets import RANKED
 
 
 def ranks(scores: Mapping[str, float]) -> dict[str, int]:
@@ -62,7 +62,7 @@ def borda(tables: Mapping[str, Mapping[str, int]]) -> list[OverallRow]:
     return sorted(rows, key=lambda row: (row.rank, row.target))
 
 
-def generality(tables: Mapping[str, Sequence[Row]]) -> list[Generality]:
+def generality(tables: Mapping[str, Sequence[Row]], ranked: str = RANKED) -> list[Generality]:
     """Alignment out of distribution relative to in distribution, of the targets that were ranked on both.
 
     How far models agree at all depends on the data set, so that each figure is first divided by the highest of its
@@ -75,7 +75,7 @@ def generality(tables: Mapping[str, Sequence[Row]]) -> list[Generality]:
     """
     shares: dict[str, dict[str, dict[str, float]]] = {}
     for name, rows in tables.items():
-        values = {row.target: row.alignment[RANKED].value or 0.0 for row in rows if row.rank is not None}
+        values = {row.target: row.alignment[ranked].value or 0.0 for row in rows if row.rank is not None}
         best = max(values.values(), default=0.0)
         for row in rows:
             if best > 0 and row.target in values and row.distribution in ("in", "out"):
@@ -97,7 +97,7 @@ def generality(tables: Mapping[str, Sequence[Row]]) -> list[Generality]:
     return sorted(found, key=lambda row: (-row.out_of_distribution, row.target))
 
 
-def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Discrimination:
+def discrimination(records: Sequence[Record], preset: str = RANKED) -> Discrimination:
     """Probability that a trained-trained pair of different families outscores a trained-untrained one.
 
     The trained-trained pairs are those of a trained target with a reference outside its family, each counted
@@ -111,7 +111,7 @@ def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Di
     an untrained 3D network does; the figure over all modalities counts them too. (On board v1 the restriction
     was chosen after that figure had been seen to be 0.87 on the isomers.)
     """
-    twins = [record for record in records if record.target.endswith(UNTRAINED)]
+    twins = [record for record in records if record.untrained]
     modalities = {record.card.modality for record in twins}
     trained = [record for record in records if record.trained]
     alike = [record for record in trained if record.card.modality in modalities]
@@ -127,7 +127,7 @@ def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Di
     )
 
 
-def _pairs(records: Sequence[Record], preset: PresetName) -> dict[frozenset[str], float]:
+def _pairs(records: Sequence[Record], preset: str) -> dict[frozenset[str], float]:
     """CKNNA of each pair of a target and a reference, in whichever order it was scored."""
     return {
         frozenset((record.target, reference)): pair.cknna

@@ -26,20 +26,21 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from consilience import __version__
-from consilience.cards import Card, FrozenModel, Name, Sha256
+from consilience.cards import UNTRAINED, Card, FrozenModel, Name, Sha256
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import Identity, identify, source_files
 from consilience.embedding.store import Embedding, parse_embedding, write_embedding
 from consilience.files import write_atomically
-from consilience.records.migrations import parse_record, read_record, refuse_newer
+from consilience.records.migrations import parse_record, read_record
 from consilience.records.pairs import AllPairs
-from consilience.records.record import Record, to_json
-from consilience.registry import PACKAGE, UNTRAINED, Target
-from consilience.scoring.scorer import Cell, Runner
+from consilience.records.record import Record
+from consilience.records.schema import refuse_newer, to_json
+from consilience.registry import PACKAGE, Target
+from consilience.scoring.scorer import Cell, Scorer
 from consilience.weights import sha256_of
 
 from .publish import publish
-from .verify import Report, check_frame, compare_records, embedding_path, find_target, is_here, lacks_twin, rescore
+from .verify import Report, check_metadata, compare_records, embedding_path, find_target, is_here, lacks_twin, rescore
 
 SUBMISSION_VERSION: Literal[1] = 1
 #: All that an archive may hold, unpacked: it is read into memory.
@@ -135,7 +136,7 @@ def complete_card(target: Target, path: Path | None) -> Target:
 
 def pack(
     target: Target,
-    runner: Runner,
+    runner: Scorer,
     output: Path,
     *,
     datasets: Sequence[str] | None = None,
@@ -198,7 +199,7 @@ def pack(
     return checks
 
 
-def verify_submission(path: Path, runner: Runner, *, board: Path | None = None) -> tuple[Report, list[Verified]]:
+def verify_submission(path: Path, runner: Scorer, *, board: Path | None = None) -> tuple[Report, list[Verified]]:
     """Verify a submission: what it holds is whole and sound, and gives the scores that it states.
 
     Parameters
@@ -243,7 +244,7 @@ def verify_submission(path: Path, runner: Runner, *, board: Path | None = None) 
     return report, cells
 
 
-def add_submission(path: Path, folder: Path, runner: Runner) -> Report:
+def add_submission(path: Path, folder: Path, runner: Scorer) -> Report:
     """Verify a submission and, if nothing was found, add it to a board's folder with the scores computed here.
 
     The embeddings go to ``embeddings/`` in that folder, so that the board can be verified by anybody.
@@ -325,7 +326,7 @@ def _read_manifest(files: dict[str, bytes]) -> Manifest:
 
 
 def _verify_cell(
-    files: dict[str, bytes], manifest: Manifest, name: str, runner: Runner, board: Path | None, report: Report
+    files: dict[str, bytes], manifest: Manifest, name: str, runner: Scorer, board: Path | None, report: Report
 ) -> Verified | None:
     """Verify one data set of a submission; None where its record can't be used at all."""
     file = f"records/{name}.json"
@@ -341,7 +342,7 @@ def _verify_cell(
     report.compare(file, stated, {"dataset": name, "target": manifest.target})
     if record.dataset != name:
         return None
-    check_frame(report, file, record, runner.spec)
+    check_metadata(report, file, record, runner.spec)
     refused = [*card_checks(record.card), Check("a name for a board", _bad_name(target))]
     refused.append(Check("a name that is free", _taken(board, target, [name], record.card)))
     unfit = "" if record.state in ("ok", "skipped") else f"{record.state}: {record.reason}"
@@ -373,7 +374,7 @@ def _verify_cell(
     except ValueError as error:  # what the embedding says of itself does not fit a record
         report.find(file, "", error, "a record")
         return None
-    compare_records(report, file, record, again)
+    compare_records(report, file, record, again, runner.spec.schema_version)
     report.recomputed += 1
     if again.distribution == "in":
         seen = f"; it has seen {again.overlap:.1%} of the items" if again.overlap else ""
@@ -382,7 +383,7 @@ def _verify_cell(
 
 
 def _read_embedding(
-    files: dict[str, bytes], record: Record, target: Target, registered: bool, runner: Runner, report: Report
+    files: dict[str, bytes], record: Record, target: Target, registered: bool, runner: Scorer, report: Report
 ) -> tuple[Identity, Embedding]:
     """Embedding of a cell, sound and of the data set's items; raises `ValueError` where it can't be scored."""
     name = f"embeddings/{record.dataset}.safetensors"
@@ -430,7 +431,7 @@ def sound(embedding: Embedding, n: int) -> None:
         raise ValueError("reasons are given of items that there are not")
 
 
-def _find_copies(embedding: Embedding, record: Record, runner: Runner, board: Path | None, report: Report) -> None:
+def _find_copies(embedding: Embedding, record: Record, runner: Scorer, board: Path | None, report: Report) -> None:
     """Find embeddings of other targets that this one repeats, as they are or turned and scaled."""
     name = f"embeddings/{record.dataset}.safetensors"
     places = [folder for folder in (runner.store.shipped, board and board / "embeddings") if folder is not None]
@@ -475,7 +476,7 @@ def _taken(board: Path | None, target: Target, datasets: Sequence[str], card: Ca
     return ""
 
 
-def _score(runner: Runner, dataset: str, target: Target) -> tuple[Record, tuple[Identity, Embedding] | None]:
+def _score(runner: Scorer, dataset: str, target: Target) -> tuple[Record, tuple[Identity, Embedding] | None]:
     record = runner.run(Cell(dataset, target))
     if record.state not in ("ok", "skipped"):
         return record, None
@@ -488,7 +489,7 @@ def _score(runner: Runner, dataset: str, target: Target) -> tuple[Record, tuple[
 def _write(
     output: Path,
     target: Target,
-    runner: Runner,
+    runner: Scorer,
     records: dict[str, Record],
     embeddings: dict[str, tuple[Identity, Embedding]],
 ) -> None:

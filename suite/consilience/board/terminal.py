@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from consilience.records.board import Board, DatasetBoard
-from consilience.records.record import PRESETS, Record
+from consilience.records.record import Record
 
 from .markdown import detail_columns, discrimination_words, main_columns, tabulated
 from .words import in_words, published
@@ -64,7 +64,7 @@ def _table(table: DatasetBoard, names: Sequence[str], limit: int | None) -> Iter
     yield from tabulated(main_columns(rows, ranked=everything, narrow=True), "simple").splitlines()
     if everything:
         yield "c control, r reference; discrimination (trained against untrained, 0.5 is a coin toss):"
-        for preset in PRESETS:
+        for preset in table.discrimination:
             words = discrimination_words(table, preset)
             if words:
                 yield f"  {words}"

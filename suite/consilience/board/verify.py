@@ -15,17 +15,18 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from consilience.cards import Card
+from consilience.cards import UNTRAINED, Card
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import Embedding, Store, parse_embedding, shipped_path
 from consilience.records.board import BOARD_VERSION
-from consilience.records.migrations import read_record, refuse_newer
-from consilience.records.record import PRESETS, Record, to_json
+from consilience.records.migrations import read_record
+from consilience.records.record import Record
+from consilience.records.schema import refuse_newer, to_json
 from consilience.records.spec import Spec, SpecDataset, read_spec
-from consilience.registry import UNTRAINED, Target, UnknownNameError, get_target, list_metrics
+from consilience.registry import Target, UnknownNameError, get_target
 from consilience.scoring.lineage import SEEN
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.scorer import Cell, Scorer
 from consilience.weights import Weights
 
 from .board import record_path
@@ -34,9 +35,8 @@ from .markdown import render, tabulated
 from .publish import read_board
 from .remarks import FILE as REMARKS
 from .remarks import read_remarks
+from .tolerance import TOLERANCE, differences, record_differences
 
-#: Figures are published to 6 digits and come out alike on any machine to fewer: what differs by more is another figure.
-TOLERANCE = 1e-3
 #: Lines shown of one file; the report as JSON has all.
 _SHOWN = 5
 
@@ -107,28 +107,6 @@ class Report:
         yield f"{cells}, {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
 
 
-def differences(
-    published: Any, recomputed: Any, tolerance: float = TOLERANCE, at: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (field, published, recomputed) wherever two JSON values differ; numbers may, by `tolerance`.
-
-    The tolerance is absolute below 1 and relative above.
-    """
-    if isinstance(published, dict) and isinstance(recomputed, dict):
-        for key in [*published, *(key for key in recomputed if key not in published)]:
-            old, new = published.get(key, "(absent)"), recomputed.get(key, "(absent)")
-            yield from differences(old, new, tolerance, f"{at}.{key}" if at else str(key))
-    elif isinstance(published, list) and isinstance(recomputed, list):
-        for number, (old, new) in enumerate(zip_longest(published, recomputed, fillvalue="(absent)")):
-            yield from differences(old, new, tolerance, f"{at}[{number}]")
-    elif _number(published) and _number(recomputed):
-        # Written so that a NaN differs from everything.
-        if not abs(published - recomputed) <= tolerance * max(1.0, abs(recomputed)):
-            yield at, published, recomputed
-    elif published != recomputed:
-        yield at, published, recomputed
-
-
 def verify_board(folder: Path, *, store: Store | None = None, progress: Progress | None = None) -> Report:
     """Verify a board's folder.
 
@@ -147,19 +125,19 @@ def verify_board(folder: Path, *, store: Store | None = None, progress: Progress
         The spec can't be read.
     """
     spec = read_spec(folder / "spec.toml")
-    runner = Runner(spec, store=store)
+    scorer = Scorer(spec, store=store)
     report = Report()
     records = _read_records(folder, spec, report)
     total, done = sum(map(len, records.values())), 0
     for entry in spec.datasets:
-        known = is_here(runner, entry, report)
+        known = is_here(scorer, entry, report)
         for record in records[entry.name]:
             if progress is not None:
                 progress(done, total, f"{entry.name}::{record.target}")
             done += 1
-            _verify_record(folder, runner, entry, record, report, known)
+            _verify_record(folder, scorer, entry, record, report, known)
         if known:
-            _verify_pairs(folder, runner, entry, records[entry.name], report)
+            _verify_pairs(folder, scorer, entry, records[entry.name], report)
     for path in sorted((folder / "pairs").glob("*.json")):
         if path.stem not in records:
             report.find(f"pairs/{path.name}", "dataset", path.stem, f"not on board {spec.board}")
@@ -196,9 +174,9 @@ def find_target(record: Record) -> tuple[Target, bool]:
         return target_of(record), False
 
 
-def rescore(runner: Runner, record: Record, target: Target, embedding: Embedding | None) -> Record:
+def rescore(scorer: Scorer, record: Record, target: Target, embedding: Embedding | None) -> Record:
     """Score a record's cell again from its embedding; None for a cell that does not apply."""
-    again = runner.run(Cell(record.dataset, target), embedding=embedding)
+    again = scorer.score(Cell(record.dataset, target), embedding=embedding)
     again = again.model_copy(update={"card": record.card}) if target.load.__module__ == __name__ else again
     if record.card.training_ids and target.card.training_ids is None and (record.overlap or 0) > (again.overlap or 0):
         # The training items can't be counted here. Who says to have seen items is believed: it is no advantage.
@@ -207,26 +185,26 @@ def rescore(runner: Runner, record: Record, target: Target, embedding: Embedding
     return again
 
 
-def compare_records(report: Report, file: str, published: Record, recomputed: Record) -> None:
-    """Add what differs between a record and the same cell scored again; circumstances of the runs may differ."""
-    old, new = (json.loads(to_json(one)) for one in (published, recomputed))
-    told = [(one.pop("provenance") or {}).get("embedding", {}) for one in (old, new)]
-    if told[0].get("finished") != told[1].get("finished"):
-        # Embedded again, elsewhere or later: as fast as it was, only the record knows.
-        new["items_per_second"] = told[0].get("items_per_second")
-        told = [{key: one.get(key) for key in ("identity", "weights_sha256")} for one in told]
-    report.compare(file, old, new)
-    report.compare(file, told[0], told[1], at="provenance.embedding")
+def compare_records(report: Report, file: str, published: Record, recomputed: Record, version: int) -> None:
+    """Add what differs between a record and the same cell scored again; circumstances of the runs may differ.
+
+    Both are compared as the board's schema version states them.
+    """
+    for name, old, new in record_differences(published, recomputed, version):
+        report.find(file, name, old, new)
 
 
-def check_frame(report: Report, file: str, record: Record, spec: Spec) -> None:
+def check_metadata(report: Report, file: str, record: Record, spec: Spec) -> None:
     """Add what a record says otherwise than the board and the code at hand."""
     entry = spec.dataset(record.dataset)
     report.compare(file, {"board": record.board, "revision": record.revision}, _said(spec, entry))
     if record.provenance is not None:
-        wanted = {name: one.card.version for name, one in list_metrics().items()}
+        versions = {metric.label: metric.version for metric in spec.measured.metrics}
+        presets = {preset.name: preset.version for preset in spec.measured.presets}
         report.compare(file, record.provenance.settings, spec.settings.model_dump(), 0, "provenance.settings")
-        report.compare(file, record.provenance.metric_versions, wanted, 0, "provenance.metric_versions")
+        report.compare(file, record.provenance.metric_versions, versions, 0, "provenance.metric_versions")
+        if record.state == "ok":
+            report.compare(file, record.provenance.presets, presets, 0, "provenance.presets")
     elif record.state == "ok":
         report.find(file, "provenance", None, "where the numbers come from")
 
@@ -261,11 +239,11 @@ def _read_records(folder: Path, spec: Spec, report: Report) -> dict[str, list[Re
     return records
 
 
-def is_here(runner: Runner, entry: SpecDataset, report: Report) -> bool:
+def is_here(scorer: Scorer, entry: SpecDataset, report: Report) -> bool:
     """Whether a data set and all its references are here, so that its cells can be scored."""
     try:
-        runner.items(entry.name)
-        absent = [name for name in entry.references if not runner.at_hand(entry.name, get_target(name))]
+        scorer.items(entry.name)
+        absent = [name for name in entry.references if not scorer.is_available(entry.name, get_target(name))]
     except (UnknownNameError, ValueError) as error:  # no such data set or reference, or another revision
         report.find("spec.toml", f"datasets.{entry.name}", str(error), "a data set as this suite has it")
         return False
@@ -278,11 +256,11 @@ def is_here(runner: Runner, entry: SpecDataset, report: Report) -> bool:
 
 
 def _verify_record(
-    folder: Path, runner: Runner, entry: SpecDataset, record: Record, report: Report, known: bool
+    folder: Path, scorer: Scorer, entry: SpecDataset, record: Record, report: Report, known: bool
 ) -> None:
     file = record_path(folder / "results", record).relative_to(folder).as_posix()
-    check_frame(report, file, record, runner.spec)
-    _check_sums(report, file, record)
+    check_metadata(report, file, record, scorer.spec)
+    _check_sums(report, file, record, scorer.spec)
     try:
         target, registered = find_target(record)
     except ValueError as error:
@@ -294,42 +272,42 @@ def _verify_record(
         report.not_at_hand.append(f"{entry.name}::{record.target}")
         return
     if record.provenance is not None:
-        keys = runner.reference_keys(entry.name)
+        keys = scorer.reference_keys(entry.name)
         report.compare(file, record.provenance.references, keys, 0, "provenance.references")
-    embedding, applies = _look_up(folder, runner, record, target, registered)
+    embedding, applies = _look_up(folder, scorer, record, target, registered)
     if embedding is None and applies:
         if registered:
-            now = identify(target, runner.items(entry.name))
+            now = identify(target, scorer.items(entry.name))
             stale = "" if _stated(record) == now else " (made by other code, weights or packages than this suite's)"
             report.not_at_hand.append(f"{entry.name}::{record.target}{stale}")
         else:
             report.find(file, "target", record.target, "a target of this suite, or one with its embedding here")
         return
-    compare_records(report, file, record, rescore(runner, record, target, embedding))
+    compare_records(report, file, record, rescore(scorer, record, target, embedding), scorer.spec.schema_version)
     report.recomputed += 1
 
 
 def _look_up(
-    folder: Path, runner: Runner, record: Record, target: Target, registered: bool
+    folder: Path, scorer: Scorer, record: Record, target: Target, registered: bool
 ) -> tuple[Embedding | None, bool]:
     """Embedding of a cell, None where it is not at hand, and whether the target applies to the data set at all."""
-    items = runner.items(record.dataset)
+    items = scorer.items(record.dataset)
     try:
         covered_items(target, items)
     except EmbeddingSkippedError:
         return None, False
     identity = identify(target, items) if registered else _stated(record)
-    if identity is None or lacks_twin(runner, record.dataset, target):
+    if identity is None or lacks_twin(scorer, record.dataset, target):
         return None, True
-    found = runner.store.get(identity) if registered else None
+    found = scorer.store.get(identity) if registered else None
     return found or read_beside(folder, identity), True
 
 
-def lacks_twin(runner: Runner, dataset: str, target: Target) -> bool:
+def lacks_twin(scorer: Scorer, dataset: str, target: Target) -> bool:
     """Whether a target is compared with an untrained twin whose embedding is not at hand."""
     twin = target.card.name + UNTRAINED
-    compared = target.trained and target.weights.kind != "file" and twin in runner.spec.controls
-    return compared and not runner.at_hand(dataset, get_target(twin))
+    compared = target.trained and target.weights.kind != "file" and twin in scorer.spec.controls
+    return compared and not scorer.is_available(dataset, get_target(twin))
 
 
 def _stated(record: Record) -> Identity | None:
@@ -354,11 +332,11 @@ def read_beside(folder: Path, identity: Identity) -> Embedding | None:
         return None
 
 
-def _check_sums(report: Report, file: str, record: Record) -> None:
+def _check_sums(report: Report, file: str, record: Record, spec: Spec) -> None:
     """Check a record against itself: its means are those of its pairs, and pairs are calibrated as they say."""
     if record.state != "ok":
         return
-    report.compare(file, sorted(record.scores), sorted(PRESETS), at="scores")
+    report.compare(file, sorted(record.scores), sorted(spec.presets), at="scores")
     for preset, score in record.scores.items():
         means = {"cknna": score.cknna, "alignment.value": score.alignment.value}
         pairs = score.pairs.values()
@@ -375,7 +353,7 @@ def _mean(values: Iterator[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _verify_pairs(folder: Path, runner: Runner, entry: SpecDataset, records: Sequence[Record], report: Report) -> None:
+def _verify_pairs(folder: Path, scorer: Scorer, entry: SpecDataset, records: Sequence[Record], report: Report) -> None:
     file = pairs_path(folder, entry.name).relative_to(folder).as_posix()
     try:
         published = read_pairs(folder, entry.name)
@@ -383,12 +361,12 @@ def _verify_pairs(folder: Path, runner: Runner, entry: SpecDataset, records: Seq
         report.find(file, "", str(error), "pairs")
         return
     scored = [record.target for record in records if record.state == "ok"]
-    again = {(pair.first, pair.second): pair for pair in runner.all_pairs(entry.name, scored).pairs}
+    again = {(pair.first, pair.second): pair for pair in scorer.all_pairs(entry.name, scored).pairs}
     if published is None:
         if again:
             report.find(file, "", "missing", f"{len(again)} pairs")
         return
-    report.compare(file, {"board": published.board, "revision": published.revision}, _said(runner.spec, entry))
+    report.compare(file, {"board": published.board, "revision": published.revision}, _said(scorer.spec, entry))
     stated = {(pair.first, pair.second): pair for pair in published.pairs}
     for key, pair in stated.items():
         if not set(key) <= set(scored):
@@ -442,10 +420,6 @@ def _compare_lines(report: Report, name: str, found: str, wanted: str) -> None:
 def _json(model: Any) -> Mapping[str, Any]:
     content: Mapping[str, Any] = json.loads(to_json(model))
     return content
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(value: object) -> str:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
+from consilience.cards import UNTRAINED
 from consilience.records.board import Board, DatasetBoard, Row
-from consilience.records.record import RANKED, Interval, Record
-from consilience.registry import UNTRAINED
+from consilience.records.record import Interval, Record
+from consilience.scoring.presets import RANKED
 
 from .board import find_board
 
@@ -34,7 +35,7 @@ def in_words(record: Record, table: DatasetBoard | None) -> list[str]:
     table
         The published table of the data set; None where there is none to compare with.
     """
-    score = record.scores.get(RANKED)
+    score = record.ranking_score
     if record.state != "ok" or score is None or score.alignment.value is None:
         return []
     lines = [_nearest(record)]
@@ -45,7 +46,9 @@ def in_words(record: Record, table: DatasetBoard | None) -> list[str]:
 
 
 def _nearest(record: Record) -> str:
-    pairs = {name: pair.calibrated for name, pair in record.scores[RANKED].pairs.items() if pair.calibrated is not None}
+    score = record.ranking_score
+    scored = {} if score is None else score.pairs
+    pairs = {name: pair.calibrated for name, pair in scored.items() if pair.calibrated is not None}
     if not pairs:
         return ""
     ordered = sorted(pairs, key=lambda name: -pairs[name])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from consilience.board.verify import Report
     from consilience.registry import Target
-    from consilience.scoring.scorer import Runner
+    from consilience.session.runner import Runner
 
 
 COULD_NOT_RUN = 2
@@ -63,7 +63,7 @@ def names_in(text: str | None) -> list[str] | None:
 def board_runner(board: Path | None, **options: Any) -> Runner:
     """Runner of a board's spec; of the one shipped with the package where no folder is named."""
     from consilience.records.spec import DEFAULT_SPEC, read_spec
-    from consilience.scoring.scorer import Runner
+    from consilience.session.runner import Runner
 
     return Runner(read_spec(board / "spec.toml" if board else DEFAULT_SPEC), **options)
 

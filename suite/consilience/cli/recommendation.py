@@ -60,7 +60,7 @@ def recommend_command(
     from consilience.files import write_atomically
     from consilience.recommend.analysis import LeftOut, choose_candidates, recommend
     from consilience.recommend.values import property_of
-    from consilience.records.record import to_json
+    from consilience.records.schema import to_json
     from consilience.user_files import dataset_name, is_path
 
     if per_atom and column is None:
@@ -218,7 +218,7 @@ def _notes(found: Recommendation) -> Iterator[str]:
 def _as_file(found: Recommendation, suffix: str) -> str:
     from tabulate import tabulate
 
-    from consilience.records.record import to_json
+    from consilience.records.schema import to_json
 
     if suffix == ".json":
         return to_json(found)

@@ -80,11 +80,13 @@ def run(
     from consilience.board.remarks import read_remarks
     from consilience.board.terminal import summarize
     from consilience.files import write_atomically
-    from consilience.records.record import Record, to_json
+    from consilience.records.record import Record
+    from consilience.records.schema import to_json
     from consilience.records.spec import DEFAULT_SPEC, read_spec
     from consilience.registry import load_target_file
-    from consilience.scoring.scorer import Cell, Runner
+    from consilience.scoring.scorer import Cell
     from consilience.session.plan import extend, plan
+    from consilience.session.runner import Runner
     from consilience.session.session import run_all
     from consilience.user_files import dataset_name
 
@@ -139,7 +141,7 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
     from consilience.board.gates import read_gates
     from consilience.board.report import comparison_lines, comparison_markdown
     from consilience.files import write_atomically
-    from consilience.records.record import to_json
+    from consilience.records.schema import to_json
 
     gates = read_gates(limits)
     old, new = (load_run(find_run(name, Path.cwd())) for name in (baseline, run))

@@ -1,1 +1,1 @@
-"""Where tasks are run."""
+"""Where tasks are run: the executor protocol, and one module per back end."""

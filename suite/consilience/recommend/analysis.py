@@ -18,12 +18,13 @@ from consilience.isolation.environments import Header, python_of
 from consilience.metrics import NeighborKernel, calibration_matrices, interval_from
 from consilience.metrics.inference.resampling import draw_halves
 from consilience.metrics.inference.subsampling import Interval as ScoreInterval
-from consilience.records.record import RANKED, Figure, Interval, SchemaModel
+from consilience.records.record import Interval
+from consilience.records.schema import SchemaModel, Value
 from consilience.records.spec import SpecSettings
 from consilience.registry import PACKAGE, list_targets
 from consilience.scoring.energy import ridge_out_of_fold
 from consilience.scoring.lineage import distribution
-from consilience.scoring.pairs import prepare_in
+from consilience.scoring.presets import RANKED, prepare_in
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
@@ -95,9 +96,9 @@ class Candidate(SchemaModel):
     """By how much that is below the error without any embedding, on the same resamples."""
     behind: Interval | None = None
     """By how much it is above the lowest error of all, on the same resamples."""
-    items_per_second: Figure = None
+    items_per_second: Value = None
     """Throughput when it was embedded, loading excluded."""
-    seconds_per_1000: Figure = None
+    seconds_per_1000: Value = None
     """What a thousand items cost at that throughput."""
     device: str | None = None
     """Where that was: a torch device, and the processor's or graphics card's name."""
@@ -114,13 +115,13 @@ class CandidatePair(SchemaModel):
     """A candidate."""
     second: str
     """Another."""
-    calibrated: Figure
+    calibrated: Value
     """Calibrated CKNNA."""
-    low: Figure
+    low: Value
     """Lower end of its 95 % interval."""
-    high: Figure
+    high: Value
     """Upper end."""
-    p_value: Figure
+    p_value: Value
     """Permutation p."""
     same_group: bool
     """Whether the two are in one group."""

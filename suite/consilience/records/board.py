@@ -7,10 +7,11 @@ from typing import Literal
 from consilience.cards import DatasetCard, Name, Sha256
 
 from .pairs import GroupPair
-from .record import Figure, Interval, PresetName, SchemaModel, State
+from .record import Interval, State
+from .schema import SchemaModel, Value
 from .spec import Spec
 
-BOARD_VERSION: Literal[1] = 1
+BOARD_VERSION: Literal[2] = 2
 
 
 class Row(SchemaModel):
@@ -46,38 +47,38 @@ class Row(SchemaModel):
     """Share of the items that the target was trained on, where its training items are known."""
     coverage: float
     """Share of the items embedded."""
-    alignment: dict[PresetName, Interval] = {}
+    alignment: dict[str, Interval] = {}
     """Mean calibrated CKNNA by preset."""
-    cknna: dict[PresetName, Figure] = {}
+    cknna: dict[str, Value] = {}
     """Mean CKNNA as measured, by preset."""
-    metrics: dict[str, Figure] = {}
+    metrics: dict[str, Value] = {}
     """Mean of the other pair metrics, beyond composition."""
-    intrinsic_dimension: Figure = None
+    intrinsic_dimension: Value = None
     """TwoNN, beyond composition."""
-    twin_distance: Figure = None
+    twin_distance: Value = None
     """Distance to the untrained twin, beyond composition."""
-    energy_mae: Figure = None
+    energy_mae: Value = None
     """Composition-corrected MAE, eV (the paper's)."""
-    energy_mae_out_of_sample: Figure = None
+    energy_mae_out_of_sample: Value = None
     """The same, fits made on other items, eV."""
-    probe_mae: Figure = None
+    probe_mae: Value = None
     """Probe, eV per atom."""
-    probe_baseline: Figure = None
+    probe_baseline: Value = None
     """The same without any embedding; one figure per data set."""
-    items_per_second: Figure = None
+    items_per_second: Value = None
     """Throughput."""
 
 
 class Discrimination(SchemaModel):
     """Probability that a trained-trained pair of different families outscores a trained-untrained one."""
 
-    value: Figure
+    value: Value
     """Probability among pairs of one modality, that of the untrained twins (ties count one half)."""
     trained_pairs: int
     """Trained-trained pairs compared."""
     untrained_pairs: int
     """Trained-untrained pairs compared."""
-    across_modalities: Figure
+    across_modalities: Value
     """The same with trained-trained pairs of any two modalities."""
     pairs_across: int
     """Trained-trained pairs of any two modalities."""
@@ -86,7 +87,7 @@ class Discrimination(SchemaModel):
 class Sanity(SchemaModel):
     """What must hold on any board that can be trusted."""
 
-    self_alignment: Figure
+    self_alignment: Value
     """Smallest CKNNA of a target with itself; has to be 1."""
     random_gaussian: Interval | None
     """Calibrated alignment of random rows before it is cut off at 0; the interval has to hold no positive signal."""
@@ -105,7 +106,7 @@ class DatasetBoard(SchemaModel):
     """What targets are compared with."""
     rows: list[Row]
     """Ranked targets, then the rest, then controls."""
-    discrimination: dict[PresetName, Discrimination]
+    discrimination: dict[str, Discrimination]
     """Of each preset, over pairs of ranked kinds."""
     sanity: Sanity
     """Checks on the board itself."""
@@ -137,7 +138,7 @@ class Generality(SchemaModel):
     """Its alignment as a share of the data set's highest, mean over the data sets in distribution for it."""
     out_of_distribution: float
     """The same over those out of distribution."""
-    generality: Figure
+    generality: Value
     """Out of distribution relative to in distribution; 1: it keeps its place among the others."""
     datasets_in: tuple[Name, ...]
     """Data sets in distribution for it."""
@@ -148,7 +149,7 @@ class Generality(SchemaModel):
 class Board(SchemaModel):
     """A published board."""
 
-    schema_version: Literal[1] = BOARD_VERSION
+    schema_version: Literal[1, 2] = BOARD_VERSION
     """Version of this schema."""
     board: Name
     """Version of the board."""

@@ -1,17 +1,48 @@
-"""Reading records of any schema version: older ones are migrated, newer ones are refused."""
+"""Reading records of any schema version, and writing those of an older one: all in this place.
+
+Older records are migrated on the way in. A board whose spec is of schema 1 keeps records of schema 1 on disk
+(:func:`as_version`); a file of a newer schema is refused in one line.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from .record import RECORD_VERSION, Record
+from .schema import refuse_newer
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
+#: Normal quantile of the 95 % intervals.
+_Z = NormalDist().inv_cdf(0.975)
+
+
+def _from_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 had one set of presets, all of version 1, and ranked by the last."""
+    new = {**content, "schema_version": 2, "ranked": "beyond_composition"}
+    new["scores"] = {preset: _with_centre(score) for preset, score in (content.get("scores") or {}).items()}
+    if content.get("provenance") is not None:
+        new["provenance"] = {**content["provenance"], "presets": dict.fromkeys(new["scores"], 1)}
+    return new
+
+
+def _with_centre(score: dict[str, Any]) -> dict[str, Any]:
+    """Derive what schema 2 states: the mean before anything was cut off at 0, and its deviation from the upper end."""
+    terms = [(pair["cknna"], pair["null_quantile"]) for pair in score["pairs"].values()]
+    if not terms or any(c is None or q is None or not q < 1 for c, q in terms):
+        return score
+    centre = sum((c - q) / (1 - q) for c, q in terms) / len(terms)
+    high = score["alignment"].get("high")
+    deviation = None if high is None or not isfinite(high) else (high - centre) / _Z
+    return {**score, "centre": centre, "deviation": deviation}
+
+
 #: By version: turns a record of that version into one of the next.
-RECORD_MIGRATIONS: dict[int, Migration] = {}
+RECORD_MIGRATIONS: dict[int, Migration] = {1: _from_1}
 
 
 def read_record(path: Path) -> Record:
@@ -23,22 +54,10 @@ def parse_record(text: bytes, name: str) -> Record:
     """Record of a text, migrated; raises `ValueError` that begins with `name` when it is not one."""
     try:
         content = json.loads(text)
-        version = content.get("schema_version")
-        while version in RECORD_MIGRATIONS:
-            content = RECORD_MIGRATIONS[version](content)
-            version = content["schema_version"]
-        refuse_newer(version, RECORD_VERSION)
-        return Record.model_validate(content)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f"{name} is not a record of schema version {RECORD_VERSION}: {error}") from error
-
-
-def refuse_newer(version: Any, known: int) -> None:
-    """Raise `ValueError` where a schema version is one that only a later suite can read."""
-    if isinstance(version, int) and version > known:
-        raise ValueError(
-            f"written by a newer consilience: its schema version is {version}, this one reads up to {known}; update it"
-        )
+        refuse_newer(content.get("schema_version"), RECORD_VERSION)
+        return Record.model_validate(migrated(content))
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{name} is not a record of schema version 1 to {RECORD_VERSION}: {error}") from error
 
 
 def migrated(content: dict[str, Any]) -> dict[str, Any]:
@@ -48,3 +67,19 @@ def migrated(content: dict[str, Any]) -> dict[str, Any]:
         content = RECORD_MIGRATIONS[version](content)
         version = content["schema_version"]
     return content
+
+
+def as_version(record: Record, version: int) -> Record:
+    """Return a record as it is written in a schema version: what that version does not have is left out."""
+    if version == RECORD_VERSION:
+        return record
+    scores = {
+        preset: score.model_copy(update={"centre": None, "deviation": None, "uncut_draws": []})
+        for preset, score in record.scores.items()
+    }
+    provenance = record.provenance
+    if provenance is not None:
+        provenance = provenance.model_copy(update={"presets": {}, "controls_sha256": {}})
+    return record.model_copy(
+        update={"schema_version": version, "ranked": None, "scores": scores, "provenance": provenance}
+    )

@@ -6,23 +6,23 @@ from typing import Literal
 
 from consilience.cards import Name, Sha256
 
-from .record import Figure, PresetName, SchemaModel
+from .schema import SchemaModel, Value
 
 
 class PairFigures(SchemaModel):
     """Agreement of two targets in one preset."""
 
-    cknna: Figure
+    cknna: Value
     """CKNNA as measured."""
-    calibrated: Figure
+    calibrated: Value
     """max(0, (cknna - threshold) / (1 - threshold)), the threshold being the 95 % quantile of a permutation null."""
-    p_value: Figure
+    p_value: Value
     """Permutation p."""
-    low: Figure = None
+    low: Value = None
     """Lower end of the 95 % interval of `calibrated`, from halves of the items; in the preset that is ranked by."""
-    high: Figure = None
+    high: Value = None
     """Its upper end."""
-    metrics: dict[str, Figure] = {}
+    metrics: dict[str, Value] = {}
     """Every other pair metric, as measured; a directed one as ``_to`` (first to second) and ``_from``. None in the
     preset ``standardized``."""
 
@@ -36,14 +36,14 @@ class Pair(SchemaModel):
     """Another."""
     items: int
     """Items that the figures rest on."""
-    scores: dict[PresetName, PairFigures]
+    scores: dict[str, PairFigures]
     """By preset."""
 
 
 class AllPairs(SchemaModel):
     """All pairs of targets of one data set, as published beside the records."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     """Version of this schema."""
     board: Name
     """Version of the board."""
@@ -64,8 +64,8 @@ class GroupPair(SchemaModel):
     """Another, or the same."""
     pairs: int
     """Pairs of targets of different families."""
-    calibrated: dict[PresetName, Figure]
+    calibrated: dict[str, Value]
     """Mean calibrated CKNNA by preset."""
-    p_value: dict[PresetName, Figure]
+    p_value: dict[str, Value]
     """Twice the mean p of the pairs: valid however the pairs depend on each other (Vovk and Wang 2020,
     doi:10.1093/biomet/asaa027)."""

@@ -1,71 +1,48 @@
-"""Records and boards: the schema of everything the suite publishes, versioned and validated.
+"""Records: one scored cell (target x data set) each, and the source of truth of a board.
 
-A record is one scored cell (target x data set) and the source of truth; a board is built from records and from
-nothing else. Both carry an integer schema version; a reader migrates older versions on the way in.
+A record carries an integer schema version; a reader migrates older versions on the way in (:mod:`.migrations`).
 """
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-from consilience.cards import Card, Name, Sha256
+from consilience.cards import UNTRAINED, Card, Name, Sha256
 
-RECORD_VERSION: Literal[1] = 1
+from .schema import SchemaModel, Value, is_empty
+
+#: Schema of what new boards write; a board whose spec is of schema 1 keeps records of schema 1.
+RECORD_VERSION: Literal[2] = 2
 State = Literal["ok", "failed", "skipped", "missing"]
-PresetName = Literal["paper", "standardized", "beyond_composition"]
-PRESETS: tuple[PresetName, ...] = ("paper", "standardized", "beyond_composition")
-#: The preset that a board ranks by.
-RANKED: PresetName = "beyond_composition"
-PRESET_TITLES: dict[PresetName, str] = {
-    "paper": "paper (rows L2)",
-    "standardized": "standardized",
-    "beyond_composition": "beyond composition",
-}
-
-
-def _no_nan(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-#: A figure that may be undefined; NaN is written as null, since JSON has no NaN.
-Figure = Annotated[float | None, BeforeValidator(_no_nan)]
-
-
-class SchemaModel(BaseModel):
-    """What is published or handed on as JSON: unknown fields are refused, docstrings of fields are descriptions."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Interval(SchemaModel):
     """A value with its interval."""
 
-    value: Figure
+    value: Value
     """Estimate."""
-    low: Figure = None
+    low: Value = None
     """Lower end, 95 %."""
-    high: Figure = None
+    high: Value = None
     """Upper end, 95 %."""
 
 
 class PairScore(SchemaModel):
     """A target against one reference, in one preset."""
 
-    cknna: Figure
+    cknna: Value
     """CKNNA as measured."""
-    null_mean: Figure
+    null_mean: Value
     """Mean of CKNNA when items are paired at random."""
-    null_quantile: Figure
+    null_quantile: Value
     """The calibration's threshold: 95 % quantile of that null."""
-    p_value: Figure
+    p_value: Value
     """Permutation p."""
-    calibrated: Figure
+    calibrated: Value
     """max(0, (cknna - threshold) / (1 - threshold))."""
-    metrics: dict[str, Figure] = {}
+    metrics: dict[str, Value] = {}
     """Every other pair metric by name, as measured."""
 
 
@@ -74,26 +51,32 @@ class PresetScore(SchemaModel):
 
     alignment: Interval
     """Mean calibrated CKNNA over the references."""
-    cknna: Figure
+    cknna: Value
     """Mean CKNNA as measured."""
-    metrics: dict[str, Figure] = {}
+    metrics: dict[str, Value] = {}
     """Mean over the references of every other pair metric."""
     pairs: dict[str, PairScore]
     """By reference."""
-    draws: list[Figure] = []
+    draws: list[Value] = []
     """Alignment in other draws of the items, from their halves; joint for all targets that embed the same items."""
-    self_alignment: Figure
+    centre: Value = Field(default=None, exclude_if=is_empty)
+    """The alignment before anything is cut off at 0."""
+    deviation: Value = Field(default=None, exclude_if=is_empty)
+    """Standard deviation of `centre` over draws of the items."""
+    uncut_draws: list[Value] = Field(default=[], exclude_if=is_empty)
+    """`centre` in the same draws as `draws`; in the preset that the board ranks by."""
+    self_alignment: Value
     """CKNNA of the target with itself: 1 unless something is broken."""
 
 
 class EnergyError(SchemaModel):
     """Error of the model's own energies once composition is fitted away from both sides."""
 
-    mae: Figure
+    mae: Value
     """Mean absolute error, eV per item, fit on the same items (the paper's figure, eqs 1-4)."""
-    mae_out_of_sample: Figure
+    mae_out_of_sample: Value
     """The same with the composition fits made on other items."""
-    mae_per_atom: Figure
+    mae_per_atom: Value
     """Out-of-sample error, eV per atom."""
     items: int
     """Items with an energy."""
@@ -102,20 +85,20 @@ class EnergyError(SchemaModel):
 class Probe(SchemaModel):
     """Ridge regression from the embedding to the energy per atom beyond composition, out of fold."""
 
-    mae: Figure
+    mae: Value
     """eV per atom."""
-    baseline: Figure
+    baseline: Value
     """The same without any embedding (composition and size only)."""
 
 
 class Twin(SchemaModel):
     """A target against its own architecture with random weights, in one preset."""
 
-    cknna: Figure
+    cknna: Value
     """CKNNA as measured."""
-    calibrated: Figure
+    calibrated: Value
     """Calibrated CKNNA."""
-    distance: Figure
+    distance: Value
     """1 - calibrated: what training changed."""
 
 
@@ -143,6 +126,10 @@ class Provenance(SchemaModel):
     """Every resolved setting of the scoring (spec, seeds, k, permutations...)."""
     metric_versions: dict[str, int]
     """Version of every metric used."""
+    presets: dict[str, int] = Field(default={}, exclude_if=is_empty)
+    """Version of every preset used."""
+    controls_sha256: dict[str, Sha256] = Field(default={}, exclude_if=is_empty)
+    """SHA-256 of the matrix that each set of controls was for these items."""
     packages: dict[str, str]
     """Package versions of the scoring environment."""
     embedding: dict[str, Any]
@@ -156,7 +143,7 @@ class Provenance(SchemaModel):
 class Record(SchemaModel):
     """One cell of a board: a target scored on a data set, or the reason why it is not."""
 
-    schema_version: Literal[1] = RECORD_VERSION
+    schema_version: Literal[1, 2] = RECORD_VERSION
     """Version of this schema."""
     board: Name
     """Board version the cell belongs to."""
@@ -186,32 +173,29 @@ class Record(SchemaModel):
     """What the model did not read of items that are too long for it; None where it read all of all."""
     dimension: int | None = None
     """Columns of the embedding."""
-    scores: dict[PresetName, PresetScore] = {}
+    ranked: str | None = Field(default=None, exclude_if=is_empty)
+    """Preset that the board ranks by."""
+    scores: dict[str, PresetScore] = {}
     """By preset."""
-    singles: dict[str, dict[str, Figure]] = {}
+    singles: dict[str, dict[str, Value]] = {}
     """Metrics of the embedding alone (intrinsic dimension...), by preset."""
-    twin: dict[PresetName, Twin] = {}
+    twin: dict[str, Twin] = {}
     """Against the untrained twin, by preset; empty where there is none."""
     energy: EnergyError | None = None
     """Error of the model's energies."""
     probe: Probe | None = None
     """What a linear probe reads from the embedding."""
-    items_per_second: Figure = None
+    items_per_second: Value = None
     """Embedding throughput, loading excluded."""
     provenance: Provenance | None = None
     """Where the numbers come from."""
 
+    @property
+    def untrained(self) -> bool:
+        """Whether the target is an untrained twin (a baseline is not)."""
+        return self.target.endswith(UNTRAINED)
 
-def to_json(model: BaseModel) -> str:
-    """Text of a record or board as it is published: indented, keys in schema order, figures to 6 digits."""
-    return json.dumps(_rounded(model.model_dump(mode="json")), indent=1, ensure_ascii=False) + "\n"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return value
+    @property
+    def ranking_score(self) -> PresetScore | None:
+        """Score in the preset that the board ranks by; None where the cell has none."""
+        return self.scores.get(self.ranked) if self.ranked is not None else None

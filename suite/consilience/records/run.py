@@ -9,14 +9,17 @@ from typing import Literal
 from consilience.cards import Name
 
 from .migrations import migrated
-from .record import Figure, Interval, Record, SchemaModel, State
+from .record import Interval, Record, State
+from .schema import SchemaModel, Value, refuse_newer
 from .spec import Spec
+
+RUN_VERSION: Literal[2] = 2
 
 
 class SavedRun(SchemaModel):
     """A run kept to be compared with: its records, and what they were measured by."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = RUN_VERSION
     """Version of this schema."""
     created: str
     """UTC time of saving."""
@@ -38,15 +41,15 @@ class ComparedFigure(SchemaModel):
 
     name: str
     """``alignment``, ``cknna``, a pair metric (of a directed one ``_to`` or ``_from`` the references), or an error."""
-    old: Figure
+    old: Value
     """In the baseline."""
-    new: Figure
+    new: Value
     """In the run compared with it."""
     difference: Interval
     """New - old; the ends are null where the figure has no interval."""
     paired: bool | None = None
     """Whether the interval is that of the difference on the same halves, and not two intervals put together."""
-    allowed: Figure = None
+    allowed: Value = None
     """Largest worsening that passes, in the figure's own unit; null where nothing was asked."""
     verdict: Verdict
     """``noise``: another value, within the interval; ``worse``: beyond it, but allowed or not gated."""
@@ -102,6 +105,8 @@ def read_run(path: Path) -> SavedRun:
         content = json.loads(path.read_text("utf-8"))
         if isinstance(content, dict) and {"board", "datasets"} <= set(content):
             raise ValueError("it is a board; what --align-save (consilience run --save) keeps can be compared")
-        return SavedRun.model_validate({**content, "records": [migrated(record) for record in content["records"]]})
+        refuse_newer(content.get("schema_version"), RUN_VERSION)
+        records = [migrated(record) for record in content["records"]]
+        return SavedRun.model_validate({**content, "schema_version": RUN_VERSION, "records": records})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not a saved run of schema version 1: {error}") from error
+        raise ValueError(f"{path} is not a saved run of schema version 1 or {RUN_VERSION}: {error}") from error

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from consilience.cards import FrozenModel, Name, Sha256
+
+from .schema import refuse_newer
 
 #: The spec that the package ships: what targets are scored against when no board is named.
 DEFAULT_SPEC = Path(__file__).resolve().parents[1] / "data" / "spec.toml"
@@ -32,7 +36,8 @@ class SpecDataset(FrozenModel):
     references: tuple[str, ...]
     """Targets that every other is compared with."""
     strata: str | None = None
-    """Column within whose groups alone the null's relabellings shuffle: what the groups share is then no merit."""
+    """Column of the items; relabellings of the null shuffle items within its groups only, so that agreement
+    explained by the groups is not credited."""
 
 
 class SpecSettings(FrozenModel):
@@ -54,9 +59,90 @@ class SpecSettings(FrozenModel):
     """A target covering less of the items gets no rank."""
 
 
+class Choice(FrozenModel):
+    """Something that the suite offers under a name, in one version of its definition."""
+
+    name: Name
+    """Name."""
+    version: int = Field(default=1, ge=1)
+    """Version; values of two versions never share a column."""
+
+
+class MetricChoice(Choice):
+    """A metric with its parameters."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    """Name."""
+    variant: str | None = None
+    """A variant of the metric, such as ``platonic-rep`` of CKNNA."""
+    k: int | None = Field(default=None, ge=1)
+    """Neighbours; the metric's own number by default (of CKNNA: that of the settings)."""
+
+    @property
+    def label(self) -> str:
+        """Name with its variant, as :mod:`consilience.metrics` takes it."""
+        return self.name if self.variant is None else f"{self.name}:{self.variant}"
+
+
+class Measurement(FrozenModel):
+    """What a board measures, by name and version. The registry offers; a board's measurement decides."""
+
+    presets: tuple[Choice, ...]
+    """Preparations of the embeddings, in the order of the board."""
+    ranked: str
+    """The preset that the board ranks by."""
+    metrics: tuple[MetricChoice, ...]
+    """Metrics, CKNNA among them, in the order of the record."""
+    metrics_of_pairs: tuple[str, ...]
+    """Presets in which the pairs of all targets carry every metric; in the others they carry CKNNA alone."""
+    calibration: Choice
+    """How a score is set against its null."""
+    interval: Choice
+    """How the interval of an alignment is made."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        names = [preset.name for preset in self.presets]
+        labels = [metric.label for metric in self.metrics]
+        for what, given in (("presets", names), ("metrics", labels)):
+            if len(set(given)) != len(given):
+                raise ValueError(f"{what}: each is named once, found {', '.join(given)}")
+        for what, one in (("ranked", self.ranked), *(("metrics_of_pairs", name) for name in self.metrics_of_pairs)):
+            if one not in names:
+                raise ValueError(f"{what}: {one!r} is none of the presets {', '.join(names)}")
+        if "cknna" not in labels:
+            raise ValueError("metrics: cknna is what an alignment is made of, it has to be among them")
+        return self
+
+
+#: What specs of schema 1 measure: they name none of it.
+MEASUREMENT_1 = Measurement(
+    presets=(Choice(name="paper"), Choice(name="standardized"), Choice(name="beyond_composition")),
+    ranked="beyond_composition",
+    metrics=tuple(
+        MetricChoice(name=name)
+        for name in (
+            "cka",
+            "cknna",
+            "distance_correlation",
+            "information_imbalance",
+            "intrinsic_dimension",
+            "intrinsic_dimension_correlation",
+            "mutual_knn",
+        )
+    ),
+    metrics_of_pairs=("paper", "beyond_composition"),
+    calibration=Choice(name="threshold"),
+    interval=Choice(name="halves"),
+)
+SPEC_VERSION = 2
+
+
 class Spec(FrozenModel):
     """What a board measures: frozen, one file per board version."""
 
+    schema_version: Literal[1, 2] = Field(default=1, exclude_if=lambda version: version == 1)
+    """Version of this schema. The files of a board of schema 1 keep schema 1."""
     board: Name
     """Version, such as ``v1``."""
     title: str
@@ -67,6 +153,39 @@ class Spec(FrozenModel):
     """Targets that are always shown and never ranked: baselines and untrained twins."""
     settings: SpecSettings = SpecSettings()
     """Parameters of the metrics."""
+    measurement: Measurement | None = Field(default=None, exclude_if=lambda given: given is None)
+    """What is measured; schema 1 states none, and measures what board v1 measured."""
+
+    @model_validator(mode="after")
+    def _measurement_by_schema(self) -> Self:
+        if self.schema_version == 1 and self.measurement is not None:
+            raise ValueError("measurement: only from schema_version = 2 on")
+        if self.schema_version > 1 and self.measurement is None:
+            raise ValueError("measurement: a spec of schema 2 names its presets, metrics, calibration and interval")
+        return self
+
+    @property
+    def measured(self) -> Measurement:
+        """What the board measures, whichever schema its spec is of."""
+        return MEASUREMENT_1 if self.measurement is None else self.measurement
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """Names of the presets."""
+        return tuple(preset.name for preset in self.measured.presets)
+
+    @property
+    def ranked(self) -> str:
+        """Name of the preset that the board ranks by."""
+        return self.measured.ranked
+
+    def with_metrics(self, metrics: Iterable[MetricChoice]) -> Spec:
+        """Return this spec with some metrics more, for a run that is not published."""
+        more = [one for one in metrics if one.label not in {own.label for own in self.measured.metrics}]
+        if not more:
+            return self
+        measured = self.measured.model_copy(update={"metrics": (*self.measured.metrics, *more)})
+        return self.model_copy(update={"schema_version": 2, "measurement": measured})
 
     def dataset(self, name: str) -> SpecDataset:
         """Entry of one data set; raises `LookupError` naming those there are."""
@@ -83,6 +202,8 @@ class Spec(FrozenModel):
 def read_spec(path: Path) -> Spec:
     """Read a board's ``spec.toml``; raises `ValueError` naming the file and the field."""
     try:
-        return Spec.model_validate(tomllib.loads(path.read_text("utf-8")))
+        content = tomllib.loads(path.read_text("utf-8"))
+        refuse_newer(content.get("schema_version"), SPEC_VERSION)
+        return Spec.model_validate(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

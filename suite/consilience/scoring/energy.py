@@ -16,6 +16,8 @@ from consilience.records.record import EnergyError, Probe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Raised when the error of the same energies changes, and when that of the same probe does.
+VERSION, PROBE_VERSION = 1, 1
 FOLDS = 5
 _RIDGE = np.logspace(-3, 5, 17)
 

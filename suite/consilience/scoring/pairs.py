@@ -9,29 +9,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.metrics import (
-    DegenerateInputWarning,
-    NeighborKernel,
-    alignment_matrices,
-    calibration_matrices,
-    interval_from,
-    prepare,
-)
-from consilience.metrics.inference.resampling import draw_halves
+from consilience.metrics import DegenerateInputWarning, NeighborKernel, calibration_matrices
 from consilience.records.pairs import Pair, PairFigures
-from consilience.records.record import PRESETS, RANKED, PresetName
-from consilience.registry import get_metric, list_metrics
+from consilience.registry import get_metric
+
+from .alignment import PairAlignment, mean_alignment
+from .presets import prepare_in
+from .reference_set import matrices_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from consilience.datasets.items import Items
     from consilience.embedding.store import Embedding
-    from consilience.records.spec import SpecSettings
+
+    from .protocol import Protocol
 
 
 def score_all_pairs(
-    items: Items, embeddings: Mapping[str, Embedding], settings: SpecSettings, strata: str | None = None
+    items: Items, embeddings: Mapping[str, Embedding], protocol: Protocol, strata: str | None = None
 ) -> list[Pair]:
     """CKNNA of every pair, calibrated, in every preset, over the items that both embed.
 
@@ -43,8 +39,8 @@ def score_all_pairs(
         The data set.
     embeddings
         Embeddings of its items by name; those whose rows do not differ are left out.
-    settings
-        Parameters of the board; the relabellings are those that targets are scored with.
+    protocol
+        What the board measures; the relabellings are those that targets are scored with.
     strata
         Column of the items within whose groups relabellings shuffle; all items by default.
 
@@ -59,11 +55,11 @@ def score_all_pairs(
     for name, one in embeddings.items():
         groups.setdefault(one.embedded.tobytes(), []).append(name)
     (_, whole), *partial = [(np.frombuffer(mask, np.bool_), names) for mask, names in groups.items()]
-    found = _score(items, embeddings, whole, whole, np.ones(len(items), np.bool_), settings, strata)
+    found = _score(items, embeddings, whole, whole, np.ones(len(items), np.bool_), protocol, strata)
     for number, (mask, names) in enumerate(partial):
-        found += _score(items, embeddings, names, [*whole, *names], mask, settings, strata)
+        found += _score(items, embeddings, names, [*whole, *names], mask, protocol, strata)
         for other_mask, others in partial[:number]:
-            found += _score(items, embeddings, names, others, mask & other_mask, settings, strata)
+            found += _score(items, embeddings, names, others, mask & other_mask, protocol, strata)
     order = {name: place for place, name in enumerate(embeddings)}
     return sorted(found, key=lambda pair: (order[pair.first], order[pair.second]))
 
@@ -74,10 +70,11 @@ def _score(
     some: Sequence[str],
     others: Sequence[str],
     common: NDArray[np.bool_],
-    settings: SpecSettings,
+    protocol: Protocol,
     strata: str | None,
 ) -> list[Pair]:
     """All pairs of one of some targets and one of the others, over the items of a mask."""
+    settings = protocol.spec.settings
     # The second's items are relabelled: the order decides the null.
     rows = {name: one.features[common] for name, one in embeddings.items() if name in {*some, *others}}
     rows = {name: one for name, one in rows.items() if len(np.unique(one, axis=0)) > 1}
@@ -90,28 +87,33 @@ def _score(
         for i, j in combinations(range(len(names)), 2)
         if (names[i] in some and names[j] in others) or (names[j] in some and names[i] in others)
     ]
-    scores: dict[tuple[int, int], dict[PresetName, PairFigures]] = {pair: {} for pair in asked}
-    halves = draw_halves(len(shared), settings.subsamples // 2, seed=settings.seed)
-    for preset in PRESETS:
+    scores: dict[tuple[int, int], dict[str, PairFigures]] = {pair: {} for pair in asked}
+    subsets = protocol.interval.subsets(len(shared), settings)
+    for preset in protocol.names:
         prepared = {name: prepare_in(preset, one, shared) for name, one in rows.items()}
-        found = calibration_matrices(
+        calibrated = calibration_matrices(
             prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
             alpha=settings.alpha, strata=None if strata is None else shared.strata(strata),
         )["cknna"]  # fmt: skip
-        further = {} if preset == "standardized" else _other_metrics(prepared)
-        kernels = [NeighborKernel(prepared[name], settings.k) for name in names] if preset == RANKED else []
+        further = _other_metrics(prepared, protocol) if preset in protocol.spec.measured.metrics_of_pairs else {}
+        ranked = preset == protocol.ranked
+        kernels = [NeighborKernel(prepared[name], settings.k) for name in names] if ranked else []
         for i, j in asked:
-            low, high = (
-                _interval(kernels[i], kernels[j], halves, found.null_quantile[i, j]) if kernels else (None, None)
-            )
+            low = high = None
+            if kernels and calibrated.null_quantile[i, j] < 1:
+                score, threshold = calibrated.score[i, j], calibrated.null_quantile[i, j]
+                draws = protocol.interval.draws(kernels[i], kernels[j], score, subsets)
+                pair = PairAlignment.of(calibrated.calibrated[i, j], score, threshold, draws)
+                mean = mean_alignment([pair], protocol.interval)
+                low, high = mean.low, mean.high
             metrics = {}
             for metric, values in further.items():
-                if get_metric(metric).card.symmetric:
+                if get_metric(metric.partition(":")[0]).card.symmetric:
                     metrics[metric] = values[i, j]
                 else:
                     metrics[f"{metric}_to"], metrics[f"{metric}_from"] = values[i, j], values[j, i]
             scores[i, j][preset] = PairFigures(
-                cknna=found.score[i, j], calibrated=found.calibrated[i, j], p_value=found.p_value[i, j],
+                cknna=calibrated.score[i, j], calibrated=calibrated.calibrated[i, j], p_value=calibrated.p_value[i, j],
                 low=low, high=high, metrics=metrics,
             )  # fmt: skip
     return [
@@ -120,32 +122,8 @@ def _score(
     ]
 
 
-def other_pair_metrics() -> list[str]:
-    """Every registered pair metric but CKNNA, which is calibrated."""
-    return [name for name, entry in list_metrics().items() if entry.card.inputs == "pair" and name != "cknna"]
-
-
-def _other_metrics(prepared: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def _other_metrics(prepared: Mapping[str, NDArray[np.float64]], protocol: Protocol) -> dict[str, NDArray[np.float64]]:
     with warnings.catch_warnings():
         # A control such as size leaves some metrics undefined; the pair says so with a null.
         warnings.simplefilter("ignore", DegenerateInputWarning)
-        return alignment_matrices(prepared, metrics=other_pair_metrics()).matrices
-
-
-def _interval(
-    a: NeighborKernel, b: NeighborKernel, halves: NDArray[np.intp], threshold: float
-) -> tuple[float | None, float | None]:
-    """Interval of a pair's calibrated score: that of CKNNA, put on the calibrated scale."""
-    if not threshold < 1:
-        return None, None
-    found = interval_from(a, b, halves=halves)
-    low, high = (max(0.0, (end - threshold) / (1 - threshold)) for end in (found.low, found.high))
-    return low, high
-
-
-def prepare_in(preset: PresetName, features: NDArray[np.float32], items: Items) -> NDArray[np.float64]:
-    """Prepare an embedding as a preset asks for."""
-    if preset == "paper":
-        return prepare(features, scheme="unit")
-    controls = None if preset == "standardized" else items.controls()
-    return prepare(features, scheme="standardized", controls=controls)
+        return matrices_of(prepared, protocol.pair_metrics) if protocol.pair_metrics else {}

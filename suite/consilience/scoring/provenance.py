@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from consilience.registry import PACKAGE
+
 #: Packages whose versions a record states.
 _STATED = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit", "ase", "torch")
-
-
-@lru_cache(maxsize=1)
-def scoring_digest() -> str:
-    """Hash of the code that turns embeddings into scores: cached scores of other code are never used."""
-    digest = hashlib.sha256()
-    for folder in ("metrics", "scoring", "records"):
-        for path in sorted((PACKAGE / folder).rglob("*.py")):
-            digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)

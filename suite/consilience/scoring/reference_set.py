@@ -1,9 +1,9 @@
-"""The panel: the references of a data set, prepared once, against which every target is scored."""
+"""The reference set: the references of a data set, prepared once, against which every target is scored."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,17 @@ from consilience.metrics._engine.neighbor_kernel import NeighborKernel
 from consilience.metrics._engine.tiles import run
 from consilience.metrics.cknna import cknna_from
 from consilience.metrics.inference.calibration import Calibration, calibrate_from
-from consilience.metrics.inference.resampling import draw_halves, draw_permutations
-from consilience.metrics.inference.subsampling import Interval as ScoreInterval
-from consilience.metrics.inference.subsampling import draws_around, subsample_scores
+from consilience.metrics.inference.resampling import draw_permutations
 from consilience.metrics.matrices import LARGEST_DENSE
 from consilience.metrics.pairs import parts_of
-from consilience.records.record import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
-from consilience.records.spec import SpecSettings
-from consilience.registry import get_metric, list_metrics
+from consilience.records.record import Interval, PairScore, PresetScore, Twin
+from consilience.records.spec import MetricChoice, SpecSettings
+from consilience.registry import get_metric
 
+from .alignment import PairAlignment, mean_alignment
 from .energy import energy_error, probe
-from .pairs import other_pair_metrics, prepare_in
+from .presets import prepare_in
+from .protocol import Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 class Prepared:
     """One embedding in one preset, with what each metric keeps of it, made when first needed."""
 
-    def __init__(self, rows: Rows, k: int) -> None:
+    def __init__(
+        self, rows: Rows, k: int, pair_metrics: Sequence[MetricChoice], singles: Sequence[MetricChoice]
+    ) -> None:
         self.rows = rows
         self.k = k
+        self._pair_metrics, self._single_metrics = pair_metrics, singles
         self._states: dict[str, Any] = {}
 
     @cached_property
@@ -49,36 +52,37 @@ class Prepared:
         """Neighbour lists of CKNNA."""
         return NeighborKernel(self.rows, self.k)
 
-    def state(self, metric: str) -> Any:
+    def state(self, metric: MetricChoice) -> Any:
         """What `metric` keeps of the embedding."""
-        if metric not in self._states:
-            parts = parts_of(metric)
-            self._states[metric] = parts.describe(self.rows, parts.neighbors)
-        return self._states[metric]
+        if metric.label not in self._states:
+            parts = parts_of(metric.label)
+            k = parts.neighbors if parts.neighbors is None or metric.k is None else metric.k
+            self._states[metric.label] = parts.describe(self.rows, k)
+        return self._states[metric.label]
 
     @cached_property
     def singles(self) -> dict[str, float]:
         """Metrics of the embedding alone."""
-        return _singles(self.rows)
+        return _singles(self.rows, self._single_metrics)
 
     def complete(self, halves: NDArray[np.intp], *, singles: bool) -> None:
         """Make whatever scoring will ask for."""
         self.kernel.subsampled(halves)
         _ = self.singles if singles else None
         if len(self.rows) <= LARGEST_DENSE:
-            for metric in other_pair_metrics():
+            for metric in self._pair_metrics:
                 self.state(metric)
 
 
-class Panel:
+class ReferenceSet:
     """References of one data set and everything drawn once for it (relabellings, halves, controls).
 
     Parameters
     ----------
     items
         The data set.
-    settings
-        Parameters of the board.
+    protocol
+        What the board measures.
     references
         Target and embedding of each reference.
     strata
@@ -88,19 +92,24 @@ class Panel:
     def __init__(
         self,
         items: Items,
-        settings: SpecSettings,
+        protocol: Protocol,
         references: Mapping[str, tuple[Target, Embedding]],
         strata: str | None = None,
     ) -> None:
         self.items = items
-        self.settings = settings
+        self.protocol = protocol
         self.strata = strata
         self.references = dict(references)
         self._common = np.ones(len(items), dtype=bool)
         for _, embedding in self.references.values():
             self._common &= embedding.embedded
-        self._prepared: dict[tuple[str, PresetName], Prepared] = {}
-        self._restricted: dict[bytes, Panel] = {}
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._restricted: dict[bytes, ReferenceSet] = {}
+
+    @property
+    def settings(self) -> SpecSettings:
+        """Parameters of the board."""
+        return self.protocol.spec.settings
 
     def constant(self, embedding: Embedding) -> str | None:
         """Why an embedding can't be scored at all: its rows do not differ. None where they do."""
@@ -117,7 +126,7 @@ class Panel:
         Parameters
         ----------
         target, embedding
-            The target and its embedding of the panel's items.
+            The target and its embedding of the reference set's items.
         twin
             Embedding of its untrained twin.
 
@@ -132,69 +141,65 @@ class Panel:
             usable &= twin.embedded
         if not usable.all():
             return self._restrict(usable).score(target, embedding.take(usable), twin and twin.take(usable))
-        _ = self._halves  # drawn once, before threads ask for it
-        features = embedding.features
-        prepared = {preset: self._prepare(features, preset) for preset in PRESETS}
-        others = [self._reference(name, preset) for name in self._outside(target) for preset in PRESETS]
+        _ = self._subsets  # drawn once, before threads ask for them
+        features, presets = embedding.features, self.protocol.names
+        prepared = {preset: self._prepare(features, preset) for preset in presets}
+        others = [self._reference(name, preset) for name in self._outside(target) for preset in presets]
         # Each is on its own: as many at a time as there are cores.
         tasks = [(one, True) for one in prepared.values()] + [(one, False) for one in others]
-        run(lambda task, _: task[0].complete(self._halves, singles=task[1]), tasks)
-        scores = {preset: self._against_references(target, prepared[preset], preset) for preset in PRESETS}
+        run(lambda task, _: task[0].complete(self._subsets, singles=task[1]), tasks)
+        scores = {preset: self._against_references(target, prepared[preset], preset) for preset in presets}
         return {
             "scores": scores,
-            "singles": {preset: prepared[preset].singles for preset in PRESETS},
-            "twin": {} if twin is None else {p: self._against_twin(prepared[p], twin, p) for p in PRESETS},
+            "singles": {preset: prepared[preset].singles for preset in presets},
+            "twin": {} if twin is None else {p: self._against_twin(prepared[p], twin, p) for p in presets},
             "energy": self._energy(embedding) if target.trained else None,  # a twin only echoes fitted atom energies
             "probe": self._probe(features),
         }
 
-    def _against_references(self, target: Target, prepared: Prepared, preset: PresetName) -> PresetScore:
+    def _against_references(self, target: Target, prepared: Prepared, preset: str) -> PresetScore:
         pairs: dict[str, PairScore] = {}
-        calibrations: list[Calibration] = []
-        draws: list[Rows] = []
+        aligned: list[PairAlignment] = []
         others = {name: self._reference(name, preset) for name in self._outside(target)}
-        metrics = _other_metrics(prepared, others)
+        metrics = _other_metrics(prepared, others, self.protocol.pair_metrics)
         for name, other in others.items():
             calibration = self._calibrate(prepared, other)
-            calibrations.append(calibration)
-            halves = subsample_scores(prepared.kernel, other.kernel, self._halves)
-            draws.append(_scale(draws_around(calibration.score, halves), calibration))
+            cknna, threshold = calibration.score, calibration.null_quantile
+            draws = self.protocol.interval.draws(prepared.kernel, other.kernel, cknna, self._subsets)
+            aligned.append(PairAlignment.of(calibration.calibrated, cknna, threshold, draws))
             pairs[name] = PairScore(
-                cknna=calibration.score,
+                cknna=cknna,
                 null_mean=calibration.null_mean,
-                null_quantile=calibration.null_quantile,
+                null_quantile=threshold,
                 p_value=calibration.p_value,
                 calibrated=calibration.calibrated,
                 metrics=metrics[name],
             )
-        alignment = Interval(value=None)
-        kept: list[float | None] = []
-        if pairs:
-            value = float(np.mean([calibration.calibrated for calibration in calibrations]))
-            # The mean over references keeps its joint distribution: the halves are the same for all of them. The
-            # interval is around the mean before anything is cut off at 0; its ends are cut off afterwards.
-            centre = float(np.mean([_scale(np.array([c.score]), c)[0] for c in calibrations]))
-            spread = ScoreInterval.from_draws(centre, np.mean(draws, axis=0))
-            alignment = Interval(value=value)
-            if np.isfinite([spread.low, spread.high, value]).all():
-                alignment = Interval(value=value, low=max(0.0, min(spread.low, value)), high=max(spread.high, value))
-            # Draws are cut off reference by reference, as the value is: they are what ranks are drawn from.
-            kept = [float(mean) for mean in np.mean(np.maximum(draws, 0), axis=0)]
         names = sorted({name for pair in pairs.values() for name in pair.metrics})
-        return PresetScore(
-            alignment=alignment,
+        score = PresetScore(
+            alignment=Interval(value=None),
             cknna=_mean([pair.cknna for pair in pairs.values()]),
             metrics={name: _mean([pair.metrics.get(name) for pair in pairs.values()]) for name in names},
             pairs=pairs,
-            draws=kept,
             self_alignment=cknna_from(prepared.kernel, prepared.kernel),
         )
+        if not aligned:
+            return score
+        mean = mean_alignment(aligned, self.protocol.interval)
+        update = {
+            "alignment": mean.interval,
+            "draws": mean.draws.tolist(),
+            "centre": mean.centre,
+            "deviation": mean.deviation,
+            "uncut_draws": mean.uncut_draws.tolist() if preset == self.protocol.ranked else [],
+        }
+        return PresetScore.model_validate({**dict(score), **update})
 
     def _outside(self, target: Target) -> list[str]:
         """Names of the references outside the target's own family."""
         return [name for name, (other, _) in self.references.items() if other.card.family != target.card.family]
 
-    def _against_twin(self, prepared: Prepared, twin: Embedding, preset: PresetName) -> Twin:
+    def _against_twin(self, prepared: Prepared, twin: Embedding, preset: str) -> Twin:
         other = self._prepare(twin.features, preset)
         calibration = self._calibrate(prepared, other)
         return Twin(cknna=calibration.score, calibrated=calibration.calibrated, distance=1 - calibration.calibrated)
@@ -216,20 +221,21 @@ class Panel:
     def _calibrate(self, a: Prepared, b: Prepared) -> Calibration:
         return calibrate_from(a.kernel, b.kernel, permutations=self._relabellings, alpha=self.settings.alpha)
 
-    def _reference(self, name: str, preset: PresetName) -> Prepared:
+    def _reference(self, name: str, preset: str) -> Prepared:
         if (name, preset) not in self._prepared:
             self._prepared[name, preset] = self._prepare(self.references[name][1].features, preset)
         return self._prepared[name, preset]
 
-    def _prepare(self, features: NDArray[np.float32], preset: PresetName) -> Prepared:
-        return Prepared(prepare_in(preset, features, self.items), self.settings.k)
+    def _prepare(self, features: NDArray[np.float32], preset: str) -> Prepared:
+        rows = prepare_in(preset, features, self.items)
+        return Prepared(rows, self.settings.k, self.protocol.pair_metrics, self.protocol.single_metrics)
 
-    def _restrict(self, usable: NDArray[np.bool_]) -> Panel:
-        """Return the panel of the items that this target, too, could embed."""
+    def _restrict(self, usable: NDArray[np.bool_]) -> ReferenceSet:
+        """Return the reference set of the items that this target, too, could embed."""
         key = usable.tobytes()
         if key not in self._restricted:
             references = {name: (target, e.take(usable)) for name, (target, e) in self.references.items()}
-            self._restricted = {key: Panel(self.items.select(usable), self.settings, references, self.strata)}
+            self._restricted = {key: ReferenceSet(self.items.select(usable), self.protocol, references, self.strata)}
         return self._restricted[key]
 
     @cached_property
@@ -239,33 +245,28 @@ class Panel:
         return draw_permutations(len(self.items), settings.permutations, seed=settings.seed, strata=strata)
 
     @cached_property
-    def _halves(self) -> NDArray[np.intp]:
-        return draw_halves(len(self.items), self.settings.subsamples // 2, seed=self.settings.seed)
+    def _subsets(self) -> NDArray[np.intp]:
+        return self.protocol.interval.subsets(len(self.items), self.settings)
 
 
-def _scale(scores: Rows, calibration: Calibration) -> Rows:
-    """Put CKNNA values on the calibrated scale of a pair, not cut off at 0 as calibrated scores are."""
-    room = 1 - calibration.null_quantile
-    return (scores - calibration.null_quantile) / room if room > 0 else np.zeros_like(scores)
-
-
-def _other_metrics(prepared: Prepared, others: Mapping[str, Prepared]) -> dict[str, dict[str, float | None]]:
-    """The metrics against each of the others; a directed one gives two figures, to and from the reference."""
-    found: dict[str, dict[str, float | None]] = {name: {} for name in others}
-    names = other_pair_metrics()
+def _other_metrics(
+    prepared: Prepared, others: Mapping[str, Prepared], metrics: Sequence[MetricChoice]
+) -> dict[str, dict[str, float | None]]:
+    """Score against each of the others; a directed metric gives two numbers, to and from the reference."""
+    scores: dict[str, dict[str, float | None]] = {name: {} for name in others}
     with warnings.catch_warnings():
         # A control such as size leaves some metrics undefined; the record says so with a null.
         warnings.simplefilter("ignore", DegenerateInputWarning)
         # Beyond some thousand items no (n, n) matrix is held: one pass over tiles serves all of them.
-        large = len(prepared.rows) > LARGEST_DENSE and len(others) > 0
+        large = len(prepared.rows) > LARGEST_DENSE and len(others) > 0 and len(metrics) > 0
         rows = [prepared.rows, *(other.rows for other in others.values())] if large else []
-        tiled = alignment_matrices({str(i): one for i, one in enumerate(rows)}, metrics=names) if large else None
-        for number, (other, values) in enumerate(zip(others.values(), found.values(), strict=True), start=1):
-            for name in names:
-                value: Any
+        tiled = matrices_of({str(i): one for i, one in enumerate(rows)}, metrics) if large else None
+        for number, (other, values) in enumerate(zip(others.values(), scores.values(), strict=True), start=1):
+            for metric in metrics:
+                name, value = metric.label, None
                 if tiled is None:
-                    value = parts_of(name).score(prepared.state(name), other.state(name))
-                elif get_metric(name).card.symmetric:
+                    value = parts_of(name).score(prepared.state(metric), other.state(metric))
+                elif get_metric(metric.name).card.symmetric:
                     value = tiled[name][0, number]
                 else:
                     value = tiled[name][0, number], tiled[name][number, 0]
@@ -273,18 +274,29 @@ def _other_metrics(prepared: Prepared, others: Mapping[str, Prepared]) -> dict[s
                     values[f"{name}_to"], values[f"{name}_from"] = (float(part) for part in value)
                 else:
                     values[name] = float(value)
-    return found
+    return scores
 
 
-def _singles(rows: Rows) -> dict[str, float]:
-    found = {}
-    for name, entry in list_metrics().items():
-        if entry.card.inputs == "single":
-            try:
-                found[name] = float(entry.function(rows))
-            except ValueError:  # too few distinct distances: undefined here, not a failure of the target
-                found[name] = float("nan")
-    return found
+def matrices_of(prepared: Mapping[str, Rows], metrics: Sequence[MetricChoice]) -> dict[str, Rows]:
+    """(M, M) matrices of some metrics, each with its number of neighbours."""
+    neighbors = {metric.label: metric.k for metric in metrics if metric.k is not None}
+    names = [metric.label for metric in metrics]
+    return alignment_matrices(prepared, metrics=names, neighbors=neighbors).matrices
+
+
+def _singles(rows: Rows, metrics: Sequence[MetricChoice]) -> dict[str, float]:
+    values = {}
+    for metric in metrics:
+        try:
+            if metric.variant is None and metric.k is None:
+                values[metric.label] = float(get_metric(metric.name).function(rows))
+            else:
+                neighbors = {} if metric.k is None else {metric.label: metric.k}
+                found = alignment_matrices({"x": rows}, metrics=[metric.label], neighbors=neighbors)
+                values[metric.label] = float(found[metric.label][0])
+        except ValueError:  # too few distinct distances: undefined here, not a failure of the target
+            values[metric.label] = float("nan")
+    return values
 
 
 def _mean(values: list[float | None]) -> float | None:

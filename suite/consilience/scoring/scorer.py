@@ -1,16 +1,14 @@
-"""Plan, embed, score: from a spec and a selection to records, one cell at a time.
+"""Scoring: from embeddings in the store to records, one cell at a time.
 
-A cell is a target on a data set. Whatever happens to one cell, the others go on; what happened is its record's
-state. Nothing that is already done is done again: embeddings come from the store, scores from the record cache.
+A cell is a target on a data set. The scorer asks the store only; it starts no model. What could not be embedded, and
+why, is told to it, and becomes the record's state.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,24 +19,27 @@ import numpy as np
 from consilience import __version__
 from consilience.building.built import find_built
 from consilience.cache import cache_dir
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
-from consilience.embedding.identity import identify
+from consilience.cards import UNTRAINED
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items
+from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.files import write_atomically
-from consilience.isolation.job import Progress
 from consilience.records.migrations import read_record
 from consilience.records.pairs import AllPairs
-from consilience.records.record import Provenance, Record, Truncation, to_json
-from consilience.records.spec import DEFAULT_SPEC, Spec, read_spec
-from consilience.registry import UNTRAINED, Target, get_target, list_metrics
+from consilience.records.record import Provenance, Record, Truncation
+from consilience.records.schema import to_json
+from consilience.records.spec import DEFAULT_SPEC, MetricChoice, Spec, read_spec
+from consilience.registry import Target, get_metric, get_target
 
 from .lineage import distribution
-from .provenance import package_versions, repository_state, scoring_digest
+from .protocol import Protocol
+from .provenance import package_versions, repository_state
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
+    from consilience.execution.executor import Progress
 
-    from .reference_set import Panel
+    from .reference_set import ReferenceSet
 
 
 @dataclass(frozen=True)
@@ -54,45 +55,45 @@ class Cell:
         return f"{self.dataset}::{self.target.name}"
 
 
-class Runner:
-    """Runs the cells of a board.
+class Scorer:
+    """Scores the cells of a board from the embeddings in a store.
 
     Parameters
     ----------
     spec
         The board; the one shipped with the package by default.
-    fresh
-        Ignore the reference embeddings shipped with the package: every target embeds itself.
-    device
-        Torch device string.
-    time_limit
-        Seconds that one cell's embedding may take.
     store
-        Where embeddings are kept; the suite's cache folder by default.
+        Where embeddings are looked up; the suite's cache folder and the shipped ones by default.
     limit
         Only a seeded sample of so many items of each data set (:meth:`Items.sample`); never published.
+    metrics
+        Names of metrics beyond those of the board; never published either.
+
+    Raises
+    ------
+    LookupError, ValueError
+        The board measures something that this suite does not have, or has in another version.
     """
 
     def __init__(
         self,
         spec: Spec | None = None,
         *,
-        fresh: bool = False,
-        device: str = "cpu",
-        time_limit: float = 1800.0,
         store: Store | None = None,
         limit: int | None = None,
+        metrics: Sequence[str] = (),
     ) -> None:
-        self.spec = spec or read_spec(DEFAULT_SPEC)
-        self.device = device
-        self.time_limit = time_limit
+        self.spec = (spec or read_spec(DEFAULT_SPEC)).with_metrics(map(_choice, metrics))
+        self.protocol = Protocol.of(self.spec)
         self.limit = limit
-        self.store = store or Store(shipped=None if fresh else SHIPPED)
+        self.store = store or Store(shipped=SHIPPED)
+        self.failures: dict[str, str] = {}
+        """Why an embedding could not be made in this run, by its key."""
         self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
-        self._panels: dict[str, Panel] = {}
+        self._reference_sets: dict[str, ReferenceSet] = {}
         self._broken_references: dict[str, list[str]] = {}
-        self._failures: dict[str, str] = {}
+        self._recent: dict[str, Embedding] = {}
 
     def items(self, dataset: str) -> Items:
         """Items of a data set, checked against the spec's revision.
@@ -100,26 +101,60 @@ class Runner:
         Raises
         ------
         ValueError
-            The data at hand are of another revision than the board's.
+            The data on this machine are of another revision than the board's.
         """
         if dataset not in self._items:
             from consilience.datasets.items import open_dataset
 
             items = open_dataset(dataset)
-            wanted = self.spec.dataset(dataset).revision
-            if items.revision != wanted:
+            revision = self.spec.dataset(dataset).revision
+            if items.revision != revision:
                 raise ValueError(
-                    f"{dataset}: board {self.spec.board} is about revision {wanted[:12]}, "
+                    f"{dataset}: board {self.spec.board} is about revision {revision[:12]}, "
                     f"the data here are {items.revision[:12]}"
                 )
             self._whole[dataset] = items
             self._items[dataset] = items.sample(self.limit, seed=self.spec.settings.seed) if self.limit else items
         return self._items[dataset]
 
-    def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
-        """Score one cell. Failures of the target become the record's state; they are never raised.
+    def embedding(self, dataset: str, target: Target) -> Embedding | None:
+        """Embedding of a data set by a target, from the store; None where there is none."""
+        items = self.items(dataset)
+        if self.limit:
+            # The rows of a whole embedding (a shipped reference, above all) are those of its sample.
+            whole = self.store.get(identify(target, self._whole[dataset]))
+            if whole is not None:
+                place = {one: i for i, one in enumerate(whole.ids)}
+                return whole.take(np.array([place[one] for one in items.ids]))
+        identity = identify(target, items)
+        if identity.key not in self._recent:
+            embedding = self.store.get(identity)
+            if embedding is None:
+                return None
+            self._recent = {**dict(list(self._recent.items())[-1:]), identity.key: embedding}  # a target and its twin
+        return self._recent[identity.key]
 
-        An `embedding` handed in is scored as it is, and anew: neither the target nor the record cache is asked.
+    def is_available(self, dataset: str, target: Target) -> bool:
+        """Whether scoring a target takes no run of its model: it is stored, shipped, or does not apply."""
+        items = self.items(dataset)
+        try:
+            covered_items(target, items)
+        except EmbeddingSkippedError:
+            return True
+        return self.store.get(identify(target, items)) is not None
+
+    at_hand = is_available  # its name until board v1's third publication
+
+    def needed(self, cell: Cell) -> list[Target]:
+        """List the targets whose embeddings scoring a cell asks for: the references, the target, and its twin."""
+        references = [get_target(name) for name in self.spec.dataset(cell.dataset).references]
+        twin = self._twin_of(cell.target)
+        return [*references, cell.target, *([] if twin is None else [twin])]
+
+    def score(self, cell: Cell, *, embedding: Embedding | None = None) -> Record:
+        """Score one cell. Whatever is wrong with the target becomes the record's state; it is never raised.
+
+        An `embedding` handed in is scored as it is, and anew: neither the store nor the cached record is asked.
         """
         target, items = cell.target, self.items(cell.dataset)
         place = distribution(target, items)
@@ -133,22 +168,27 @@ class Runner:
             state="missing",
             distribution=place.label,
             overlap=place.overlap,
+            ranked=self.protocol.ranked,
         )
         try:
-            self._panel(cell.dataset, progress)
+            covered_items(target, items)
             if embedding is not None:
-                covered_items(target, items)
                 return self._score(cell, record, embedding)
             cached = self._cache_path(cell)
             if cached.is_file():
                 try:
-                    known = read_record(cached)
+                    stored = read_record(cached)
                 except ValueError:
                     cached.unlink()  # written by another version, or damaged: score again
                 else:
                     now = {"card": target.card, "distribution": place.label, "overlap": place.overlap}
-                    return known.model_copy(update=now)
-            embedding = self._embed(target, items, progress)
+                    return stored.model_copy(update=now)
+            embedding = self.embedding(cell.dataset, target)
+            if embedding is None:
+                reason = self.failures.get(identify(target, items).key)
+                if reason is not None:
+                    raise EmbeddingFailedError(reason)
+                return record.model_copy(update={"reason": "its embedding is not on this machine"})
             record = self._score(cell, record, embedding)
         except EmbeddingSkippedError as skip:
             return record.model_copy(update={"state": "skipped", "reason": str(skip)})
@@ -162,26 +202,21 @@ class Runner:
             write_atomically(cached, to_json(record))
         return record
 
-    def at_hand(self, dataset: str, target: Target) -> bool:
-        """Whether scoring a target takes no run of its model: it is stored, shipped, or does not apply."""
-        items = self.items(dataset)
-        try:
-            covered_items(target, items)
-        except EmbeddingSkippedError:
-            return True
-        return self.store.get(identify(target, items)) is not None
+    def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
+        """Score one cell from the store; a `Runner` embeds what is missing first, calling `progress`."""
+        return self.score(cell, embedding=embedding)
 
     def all_pairs(
         self, dataset: str, targets: Iterable[str], *, submitted: Mapping[str, Embedding] | None = None
     ) -> AllPairs:
-        """Score all pairs of those of the targets whose embeddings are at hand; nothing is embedded for it.
+        """Score all pairs of those of the targets whose embeddings are available; nothing is embedded for it.
 
         What was `submitted` comes with its embedding: no target here has to be able to make it.
         """
         from .pairs import score_all_pairs
 
         items = self.items(dataset)
-        found = {}
+        embeddings = {}
         handed = submitted or {}
         for name in targets:
             try:
@@ -189,29 +224,20 @@ class Runner:
             except LookupError:  # a user's checkpoint: its file is elsewhere
                 continue
             if embedding is not None and embedding.embedded.mean() >= self.spec.settings.least_coverage:
-                found[name] = embedding
-        pairs = score_all_pairs(items, found, self.spec.settings, self.spec.dataset(dataset).strata)
-        return AllPairs(board=self.spec.board, dataset=dataset, revision=items.revision, pairs=pairs)
-
-    def _embed(self, target: Target, items: Items, progress: Progress | None = None) -> Embedding:
-        if self.limit:
-            # The rows of a whole embedding (a shipped reference, above all) are as good as made.
-            whole = self.store.get(identify(target, self._whole[items.name]))
-            if whole is not None:
-                place = {one: i for i, one in enumerate(whole.ids)}
-                return whole.take(np.array([place[one] for one in items.ids]))
-        key = identify(target, items).key
-        if key in self._failures:  # a reference or a twin that failed is not tried again within a run
-            raise EmbeddingFailedError(self._failures[key])
-        try:
-            return embed(target, items, self.store, device=self.device, time_limit=self.time_limit, progress=progress)
-        except EmbeddingFailedError as error:
-            self._failures[key] = str(error)
-            raise
+                embeddings[name] = embedding
+        pairs = score_all_pairs(items, embeddings, self.protocol, self.spec.dataset(dataset).strata)
+        return AllPairs(
+            schema_version=self.spec.schema_version,
+            board=self.spec.board,
+            dataset=dataset,
+            revision=items.revision,
+            pairs=pairs,
+        )
 
     def _score(self, cell: Cell, record: Record, embedding: Embedding) -> Record:
-        target, items = cell.target, self.items(cell.dataset)
-        twin = self._twin(target, items)
+        target = cell.target
+        twin_target = self._twin_of(target)
+        twin = None if twin_target is None else self._covered_embedding(cell.dataset, twin_target)
         embedded = embedding.embedded
         record = record.model_copy(
             update={
@@ -222,83 +248,97 @@ class Runner:
                 "items_per_second": embedding.provenance.get("items_per_second"),
             }
         )
-        panel = self._panel(cell.dataset)
-        constant = panel.constant(embedding)
+        references = self._reference_set(cell.dataset)
+        constant = references.constant(embedding)
         if constant is not None:
             state = "failed" if target.card.distinct else "skipped"
             return record.model_copy(update={"state": state, "reason": constant})
-        scored = panel.score(target, embedding, twin)
+        scored = references.score(target, embedding, twin)
         broken = self._broken_references.get(cell.dataset)
         remark = f"scored without references that failed: {', '.join(broken)}" if broken else None
         provenance = self._provenance(cell, embedding)
         return record.model_copy(update={"state": "ok", "reason": remark, **scored, "provenance": provenance})
 
-    def _twin(self, target: Target, items: Items) -> Embedding | None:
-        """Embedding of the untrained twin where the board shows that twin anyway; None elsewhere."""
+    def _twin_of(self, target: Target) -> Target | None:
+        """Return the untrained twin where the board shows that twin anyway; None elsewhere."""
         name = target.card.name + UNTRAINED
         if not target.trained or target.weights.kind == "file" or name not in self.spec.controls:
             return None
-        try:
-            return self._embed(target.untrained(), items)
-        except (EmbeddingFailedError, EmbeddingSkippedError):
-            return None
+        return target.untrained()
 
-    def _panel(self, dataset: str, progress: Progress | None = None) -> Panel:
-        """References of a data set, embedded and prepared. A reference that fails is left out, with its reason."""
-        if dataset not in self._panels:
-            from .reference_set import Panel
+    def _covered_embedding(self, dataset: str, target: Target) -> Embedding | None:
+        try:
+            covered_items(target, self.items(dataset))
+        except EmbeddingSkippedError:
+            return None
+        return self.embedding(dataset, target)
+
+    def _reference_set(self, dataset: str) -> ReferenceSet:
+        """References of a data set, prepared. One that has no embedding is left out; its own cell says why."""
+        if dataset not in self._reference_sets:
+            from .reference_set import ReferenceSet
 
             items = self.items(dataset)
             references: dict[str, tuple[Target, Embedding]] = {}
             broken = self._broken_references[dataset] = []
             for name in self.spec.dataset(dataset).references:
                 target = get_target(name)
-                try:
-                    references[name] = (target, self._embed(target, items, progress))
-                except (EmbeddingFailedError, EmbeddingSkippedError):
-                    broken.append(name)  # its own cell says why
-            # One panel at a time: cells come data set by data set, and a panel holds all pairwise distances.
-            self._panels = {dataset: Panel(items, self.spec.settings, references, self.spec.dataset(dataset).strata)}
-        return self._panels[dataset]
+                embedding = self._covered_embedding(dataset, target)
+                if embedding is None:
+                    broken.append(name)
+                else:
+                    references[name] = (target, embedding)
+            # One set at a time: cells come data set by data set, and a set holds all pairwise distances.
+            strata = self.spec.dataset(dataset).strata
+            self._reference_sets = {dataset: ReferenceSet(items, self.protocol, references, strata)}
+        return self._reference_sets[dataset]
 
     def _cache_path(self, cell: Cell) -> Path:
-        items = self.items(cell.dataset)
-        covered_items(cell.target, items)  # a skipped cell has no score to look up
-        twin = cell.target.card.name + UNTRAINED
-        parts = {
+        items, twin = self.items(cell.dataset), cell.target.card.name + UNTRAINED
+        inputs = {
             "target": identify(cell.target, items).key,
             "family": cell.target.card.family,  # decides which references are left out
             "references": self.reference_keys(cell.dataset),
             "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
-            "board": self.spec.board,
-            "settings": self.spec.settings.model_dump(),
-            "strata": self.spec.dataset(cell.dataset).strata,
-            "code": scoring_digest(),
         }
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return cache_dir() / "records" / digest[:2] / f"{digest}.json"
+        key = self.protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
+        return cache_dir() / "records" / key[:2] / f"{key}.json"
 
     def reference_keys(self, dataset: str) -> dict[str, str]:
         """Key of each reference's embedding."""
         items = self.items(dataset)
-        return {name: identify(target, items).key for name, (target, _) in self._panel(dataset).references.items()}
+        references = self._reference_set(dataset).references
+        return {name: identify(target, items).key for name, (target, _) in references.items()}
+
+    def identity(self, dataset: str, target: Target) -> Identity:
+        """Identity of the embedding that a cell asks for."""
+        return identify(target, self.items(dataset))
 
     def _provenance(self, cell: Cell, embedding: Embedding) -> Provenance:
         commit, dirty = repository_state()
+        items = self.items(cell.dataset)
         # Of a data set that its card pins, the card names the sources.
-        built = find_built(cell.dataset) if self.items(cell.dataset).card.revision is None else None
+        built = find_built(cell.dataset) if items.card.revision is None else None
         return Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             suite_version=__version__,
             commit=commit,
             dirty=dirty,
             settings=self.spec.settings.model_dump(),
-            metric_versions={name: entry.card.version for name, entry in list_metrics().items()},
+            metric_versions=self.protocol.metric_versions,
+            presets=self.protocol.preset_versions,
+            controls_sha256=self.protocol.controls_of(items),
             packages=package_versions(),
             embedding=embedding.provenance,
             references=self.reference_keys(cell.dataset),
             sources=built.manifest["sources"] if built is not None else [],
         )
+
+
+def _choice(metric: str) -> MetricChoice:
+    """Return a metric, asked for by name, in the version that the suite has; raises `LookupError` if unknown."""
+    name, _, variant = metric.partition(":")
+    return MetricChoice(name=name, variant=variant or None, version=get_metric(name).card.version)
 
 
 def _truncation(embedding: Embedding) -> Truncation | None:

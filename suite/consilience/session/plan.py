@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consilience.records.spec import DEFAULT_REFERENCES, Spec, SpecDataset
-from consilience.registry import Target, get_target, list_targets
-from consilience.scoring.provenance import PACKAGE
+from consilience.registry import PACKAGE, Target, get_target, list_targets
 from consilience.scoring.scorer import Cell
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from consilience.records.record import Record
-from consilience.scoring.scorer import Cell, Runner
+from consilience.scoring.scorer import Cell
+
+from .runner import Runner
 
 
 def run_all(

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.board.markdown import discrimination_words, modality_matrix
-from consilience.records.record import PRESETS, to_json
-from consilience.registry import UNTRAINED
+from consilience.cards import UNTRAINED
+from consilience.records.schema import to_json
+from consilience.scoring.presets import PRESETS
 from consilience.study import Study, list_figures
 from consilience.study.claims import judge
 from consilience.study.study import kind_of

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from consilience.records.record import RANKED
+from consilience.scoring.presets import RANKED
 from consilience.study.study import kind_of
 
 if TYPE_CHECKING:
     from consilience.records.pairs import Pair, PairFigures
-    from consilience.records.record import PresetName, Record
+    from consilience.records.record import Record
     from consilience.study import Study
 
 #: Controls that hold what composition and size say, and nothing else.
@@ -27,7 +27,7 @@ class Neighbour:
     target: str
     kind: str
     family: str
-    figures: Mapping[PresetName, PairFigures]
+    figures: Mapping[str, PairFigures]
 
     @property
     def ranked(self) -> PairFigures:

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from consilience.records.record import PRESET_TITLES, PRESETS, RANKED
+from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.study import kind_of
 
 from .chart import interval_svg
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from consilience.records.board import DatasetBoard, Discrimination, Row
-    from consilience.records.record import Interval, PresetName, Record
+    from consilience.records.record import Interval, Record
     from consilience.study import Study
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -199,7 +199,7 @@ class Answer:
     trained_pairs: int
     untrained: float | None
     untrained_pairs: int
-    discrimination: Mapping[PresetName, Discrimination]
+    discrimination: Mapping[str, Discrimination]
 
 
 def answers(study: Study) -> list[Answer]:

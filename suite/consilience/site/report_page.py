@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.board.words import in_words
 from consilience.files import write_atomically
-from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, to_json
 from consilience.records.run import SavedRun, read_run
+from consilience.records.schema import to_json
+from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.study import Study, kind_of
 
 from . import chart, pages
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from consilience.records.board import DatasetBoard
-    from consilience.records.record import Figure, Record
+    from consilience.records.record import Record
+    from consilience.records.schema import Value
 
 STATIC = Path(__file__).parent / "static"
 
@@ -241,7 +243,7 @@ def reference_plot(record: Record) -> go.Figure:
     )
     for preset, colour in zip(PRESETS, ("#b9862b", "#6d7fbf", "#1b7f5f"), strict=True):
         if preset in record.scores:
-            values: Sequence[Figure] = [
+            values: Sequence[Value] = [
                 pair.calibrated if (pair := record.scores[preset].pairs.get(name)) else None for name in order
             ]
             plot.add_scatter(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from consilience.records.pairs import Pair, PairFigures
-from consilience.records.record import RANKED, PresetName, Record
-from consilience.registry import UNTRAINED
+from consilience.records.record import Record
+from consilience.scoring.presets import RANKED
 
 from .statistics import Clustered, rank_correlation
 from .variance import complete, main_modality, mantel, same, trained_names
@@ -397,7 +397,7 @@ def _trend(
     return vote, f"{dataset}: rank correlation {found.value:+.2f} ({chance}, {found.models} models)"
 
 
-def _shifted(study: Study, preset: PresetName, wanted: dict[str, int]) -> Findings:
+def _shifted(study: Study, preset: str, wanted: dict[str, int]) -> Findings:
     from .figures.regimes import METRICS, shifts
 
     by_dataset: dict[str, dict[str, float]] = {}
@@ -436,7 +436,7 @@ def _clustered_by(study: Study, distribution: str, *, training: bool) -> Finding
 
 
 def _cross_modal(
-    study: Study, dataset: str, modalities: tuple[str, str], preset: PresetName, *, untrained: bool = False
+    study: Study, dataset: str, modalities: tuple[str, str], preset: str, *, untrained: bool = False
 ) -> list[tuple[Pair, PairFigures]]:
     """Pairs of trained models of two modalities and different families; or with those of the second untrained."""
     records = study.records(dataset)
@@ -446,7 +446,7 @@ def _cross_modal(
         if len(both) < 2 or preset not in pair.scores or both[0].card.family == both[1].card.family:
             continue
         both.sort(key=lambda record: record.card.modality != modalities[0])
-        kinds = (both[0].trained, both[1].target.endswith(UNTRAINED) if untrained else both[1].trained)
+        kinds = (both[0].trained, both[1].untrained if untrained else both[1].trained)
         if (both[0].card.modality, both[1].card.modality) == modalities and all(kinds):
             found.append((pair, pair.scores[preset]))
     return found
@@ -461,7 +461,7 @@ def _dimensions(study: Study, dataset: str, wanted: Callable[[Record], bool]) ->
     return [value for value in values if value is not None]
 
 
-def _discriminations(study: Study, preset: PresetName) -> dict[str, float]:
+def _discriminations(study: Study, preset: str) -> dict[str, float]:
     return {
         dataset.name: value
         for dataset in study.board.datasets

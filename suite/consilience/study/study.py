@@ -17,9 +17,10 @@ from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.records.board import Board
 from consilience.records.pairs import Pair
-from consilience.records.record import PRESETS, RANKED, PresetName, Record
+from consilience.records.record import Record
 from consilience.records.run import SavedRun
-from consilience.registry import UNTRAINED, get_target
+from consilience.registry import get_target
+from consilience.scoring.presets import PRESETS, RANKED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class Study:
         dataset: str,
         figure: PairFigure = "calibrated",
         *,
-        preset: PresetName = RANKED,
+        preset: str = RANKED,
         targets: Sequence[str] | None = None,
     ) -> tuple[list[str], NDArray[np.float64]]:
         """Return one figure of all pairs.
@@ -168,7 +169,7 @@ class Study:
 
 def is_untrained(record: Record) -> bool:
     """Whether a record is of a network with random weights (a baseline is not)."""
-    return record.target.endswith(UNTRAINED)
+    return record.untrained
 
 
 def kind_of(record: Record) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consilience.records.pairs import PairFigures
-from consilience.records.record import RANKED, PresetName
+from consilience.scoring.presets import RANKED
 from consilience.study.palette import COLOURS
 from consilience.study.study import kind_of
 
@@ -58,11 +58,11 @@ class View:
         """Both names, as hover texts give them."""
         return f"<b>{self.pair.first}</b> and <b>{self.pair.second}</b>"
 
-    def scores(self, preset: PresetName = RANKED) -> PairFigures | None:
+    def scores(self, preset: str = RANKED) -> PairFigures | None:
         """Figures in a preset, where it was scored."""
         return self.pair.scores.get(preset)
 
-    def metric(self, name: str, preset: PresetName = RANKED) -> float | None:
+    def metric(self, name: str, preset: str = RANKED) -> float | None:
         """Another metric than CKNNA, by its name in a record."""
         scores = self.scores(preset)
         return scores.metrics.get(name) if scores else None

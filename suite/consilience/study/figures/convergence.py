@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from consilience.records.board import Row
-from consilience.records.record import RANKED
+from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import MODALITY_TITLES, OUTLINE, colour_of, layout
 from consilience.study.statistics import p_in_words, rank_correlation

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, PresetName, Record
-from consilience.registry import UNTRAINED
+from consilience.cards import UNTRAINED
+from consilience.records.record import Record
+from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import NEUTRAL, colour_of, layout
 
@@ -27,7 +28,7 @@ CARD = FigureCard(
 TRAINED, MIXED = "both trained", "one untrained"
 
 
-def pairs_compared(records: Iterable[Record], preset: PresetName) -> dict[str, dict[tuple[str, str], float]]:
+def pairs_compared(records: Iterable[Record], preset: str) -> dict[str, dict[tuple[str, str], float]]:
     """Pairs that the board's discrimination compares, with their CKNNA as measured.
 
     Parameters
@@ -43,7 +44,7 @@ def pairs_compared(records: Iterable[Record], preset: PresetName) -> dict[str, d
         Pairs and values, by "both trained" and "one untrained"; every pair once.
     """
     records = list(records)
-    twins = [record for record in records if record.target.endswith(UNTRAINED)]
+    twins = [record for record in records if record.untrained]
     modalities = {record.card.modality for record in twins}
     alike = [record for record in records if record.trained and record.card.modality in modalities]
     mixed = _with_references(twins, preset)
@@ -54,7 +55,7 @@ def pairs_compared(records: Iterable[Record], preset: PresetName) -> dict[str, d
     return {TRAINED: _with_references(alike, preset), MIXED: mixed}
 
 
-def _with_references(records: Iterable[Record], preset: PresetName) -> dict[tuple[str, str], float]:
+def _with_references(records: Iterable[Record], preset: str) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for record in records:
         score = record.scores.get(preset)
@@ -120,7 +121,7 @@ def _sentence(study: Study) -> str:
     return f"Probability that a trained pair outscores a mixed one, over {len(values)} data sets: {', '.join(told)}."
 
 
-def _words(preset: PresetName) -> str:
+def _words(preset: str) -> str:
     return {"paper": "as the paper prepares", "standardized": "standardized"}.get(preset, "beyond composition")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.records.record import RANKED
+from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import MODALITY_TITLES, NEUTRAL, colour_of, layout, symbol_of
 from consilience.study.statistics import (

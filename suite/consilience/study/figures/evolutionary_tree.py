@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.records.record import PRESET_TITLES, RANKED, PresetName
+from consilience.scoring.presets import PRESET_TITLES, RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import FONT, MODALITY_TITLES, NEUTRAL, OUTLINE, colour_of
 from consilience.study.palette import layout as figure_layout
@@ -29,7 +29,7 @@ CARD = FigureCard(
     paper="Fig. 1F",
     order=80,
 )
-PREPARATIONS: tuple[PresetName, ...] = (RANKED, "paper")
+PREPARATIONS: tuple[str, ...] = (RANKED, "paper")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def kinship(nearest: dict[str, str], labels: dict[str, str]) -> Kinship | None:
     return Kinship(near, len(able), chance)
 
 
-def tree_of(study: Study, dataset: str, preset: PresetName) -> tuple[Any, dict[str, str]] | None:
+def tree_of(study: Study, dataset: str, preset: str) -> tuple[Any, dict[str, str]] | None:
     """Tree of the trained models of a data set, and the nearest leaf of each.
 
     Returns
@@ -124,11 +124,11 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     )
 
 
-def _cknna(study: Study, dataset: str, preset: PresetName, first: str, second: str) -> float:
+def _cknna(study: Study, dataset: str, preset: str, first: str, second: str) -> float:
     return float(study.matrix(dataset, "cknna", preset=preset, targets=[first, second])[1][0, 1])
 
 
-def _sentence(nearest: dict[str, str], records: dict[str, Record], preset: PresetName) -> str:
+def _sentence(nearest: dict[str, str], records: dict[str, Record], preset: str) -> str:
     parts = []
     for word, labels in (
         ("family", {name: records[name].card.family for name in nearest}),

@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from consilience.records.record import RANKED, PresetName
-from consilience.registry import UNTRAINED
+from consilience.cards import UNTRAINED
+from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import SCALE, layout
 from consilience.study.study import is_untrained
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from consilience.study.study import Study
 
 #: Tabs of CKNNA: label, preparation, and its name in the title of the scale.
-_CKNNA: tuple[tuple[str, PresetName, str], ...] = (
+_CKNNA: tuple[tuple[str, str, str], ...] = (
     ("CKNNA", RANKED, "beyond composition"),
     ("CKNNA, paper's preparation", "paper", "rows L2"),
 )

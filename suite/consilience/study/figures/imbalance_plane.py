@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.records.record import RANKED, PresetName
+from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import COLOURS, NEUTRAL, OUTLINE, SCALE, layout
 from consilience.study.statistics import spearman
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TO, _FROM = "information_imbalance_to", "information_imbalance_from"
 
 #: Tabs: label, preparation, and the figure that colours the points.
-_COLOURED: tuple[tuple[str, PresetName, str, Callable[[View, PresetName], float | None]], ...] = (
+_COLOURED: tuple[tuple[str, str, str, Callable[[View, str], float | None]], ...] = (
     (
         "CKNNA",
         RANKED,
@@ -92,7 +92,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     )
 
 
-def _known(view: View, preset: PresetName) -> bool:
+def _known(view: View, preset: str) -> bool:
     return view.metric(_TO, preset) is not None and view.metric(_FROM, preset) is not None
 
 
@@ -111,7 +111,7 @@ def regime(view: View) -> str:
 _TEMPLATE = "<b>%{text}</b><br>imbalance to %{x:.3f}, from %{y:.3f}"
 
 
-def _points(found: Sequence[View], preset: PresetName, name: str) -> go.Scatter:
+def _points(found: Sequence[View], preset: str, name: str) -> go.Scatter:
     return go.Scatter(
         x=[view.metric(_TO, preset) for view in found],
         y=[view.metric(_FROM, preset) for view in found],
@@ -124,9 +124,9 @@ def _points(found: Sequence[View], preset: PresetName, name: str) -> go.Scatter:
 
 def _coloured(
     found: Sequence[View],
-    preset: PresetName,
+    preset: str,
     title: str,
-    colour: Callable[[View, PresetName], float | None],
+    colour: Callable[[View, str], float | None],
 ) -> go.Figure:
     plot = go.Figure()
     label = title.replace("<br>", " ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from consilience.records.record import PRESET_TITLES, RANKED
+from consilience.scoring.presets import PRESET_TITLES, RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import FAINT, MODALITY_TITLES, OUTLINE, colour_of, layout, symbol_of
 from consilience.study.study import kind_of
@@ -15,10 +15,10 @@ from consilience.study.study import kind_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consilience.records.record import PresetName, Record
+    from consilience.records.record import Record
     from consilience.study.study import Study
 
-_TABS: tuple[PresetName, ...] = (RANKED, "standardized", "paper")
+_TABS: tuple[str, ...] = (RANKED, "standardized", "paper")
 #: Fewer points than this are not summed up by a box.
 _LEAST = 4
 _KINDS = ("trained", "untrained", "baseline")
@@ -58,7 +58,7 @@ def draw(study: Study, dataset: str = "") -> Drawing | None:
     )
 
 
-def _value(record: Record, preset: PresetName) -> float | None:
+def _value(record: Record, preset: str) -> float | None:
     return record.singles.get(preset, {}).get(_COLUMN)
 
 

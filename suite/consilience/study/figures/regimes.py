@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from consilience.records.pairs import PairFigures
-from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, PresetName, Record
+from consilience.records.record import Record
+from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import FAINT, MODALITY_TITLES, NEUTRAL, colour_of, layout
 from consilience.study.study import kind_of
@@ -87,7 +88,7 @@ class Measured:
     values: dict[str, float]
 
 
-def measured(study: Study, preset: PresetName) -> Iterator[Measured]:
+def measured(study: Study, preset: str) -> Iterator[Measured]:
     """Pairs of targets of different families that read the same input (or are baselines), on every data set."""
     for dataset in study.datasets:
         records = study.records(dataset)
@@ -166,7 +167,7 @@ class Shift:
         return self.mean_out - self.mean_in
 
 
-def shifts(study: Study, preset: PresetName) -> list[Shift]:
+def shifts(study: Study, preset: str) -> list[Shift]:
     """Shift of each metric to each data set that is out of distribution, for the same pairs of models."""
     inside: dict[tuple[frozenset[str], str], dict[str, float]] = {}
     outside: dict[tuple[str, str], dict[frozenset[str], float]] = {}
@@ -226,7 +227,7 @@ class Decided:
     architecture_matrix: MatrixCorrelation | None
 
 
-def decided(study: Study, preset: PresetName = RANKED) -> list[Decided]:
+def decided(study: Study, preset: str = RANKED) -> list[Decided]:
     """Set the agreement of the models of the most common modality against training data and architecture."""
     found = []
     for dataset in study.datasets:
@@ -255,7 +256,7 @@ def decided(study: Study, preset: PresetName = RANKED) -> list[Decided]:
     return found
 
 
-def consistency(study: Study, preset: PresetName = RANKED) -> dict[tuple[str, str], MatrixCorrelation]:
+def consistency(study: Study, preset: str = RANKED) -> dict[tuple[str, str], MatrixCorrelation]:
     """Whether who agrees with whom is the same on two data sets: Mantel over the trained models of both."""
     found = {}
     for first, second in combinations(study.datasets, 2):
@@ -341,7 +342,7 @@ def _summaries(pairs: Sequence[Measured], metric: str) -> Iterator[tuple[str, st
         yield dataset, group, np.array(values)
 
 
-def _group_lines(pairs: dict[PresetName, list[Measured]]) -> Iterator[dict[str, Cell]]:
+def _group_lines(pairs: dict[str, list[Measured]]) -> Iterator[dict[str, Cell]]:
     for preset, own in pairs.items():
         for metric in METRICS:
             for dataset, group, values in _summaries(own, metric):
@@ -351,7 +352,7 @@ def _group_lines(pairs: dict[PresetName, list[Measured]]) -> Iterator[dict[str, 
                 )  # fmt: skip
 
 
-def _shift_lines(moved: dict[PresetName, list[Shift]]) -> Iterator[dict[str, Cell]]:
+def _shift_lines(moved: dict[str, list[Shift]]) -> Iterator[dict[str, Cell]]:
     for preset, own in moved.items():
         for one in own:
             yield _line(
@@ -387,8 +388,8 @@ def _consistency_lines(alike: dict[tuple[str, str], MatrixCorrelation]) -> Itera
         )  # fmt: skip
 
 
-def _groups_plot(study: Study, pairs: dict[PresetName, list[Measured]], metric: str) -> go.Figure:
-    shown: tuple[PresetName, ...] = ("paper", RANKED)
+def _groups_plot(study: Study, pairs: dict[str, list[Measured]], metric: str) -> go.Figure:
+    shown: tuple[str, ...] = ("paper", RANKED)
     plot = make_subplots(
         rows=2,
         cols=1,

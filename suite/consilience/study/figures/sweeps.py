@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from consilience.cards import UNTRAINED
 from consilience.metrics import DegenerateInputWarning, k_sweep, n_sweep
 from consilience.metrics.inference.calibration_matrices import calibration_matrices
-from consilience.records.record import RANKED
-from consilience.registry import UNTRAINED
-from consilience.scoring.pairs import prepare_in
+from consilience.scoring.presets import RANKED, prepare_in
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import NEUTRAL, colour_of, layout
 

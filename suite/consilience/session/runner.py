@@ -1,0 +1,113 @@
+"""Embedding what is missing, then scoring: one cell, or many through an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.store import SHIPPED, Store
+from consilience.execution.executor import Executor, Progress
+from consilience.scoring.scorer import Cell, Scorer
+
+from .tasks import embed_task
+
+if TYPE_CHECKING:
+    from consilience.embedding.store import Embedding
+    from consilience.records.record import Record
+    from consilience.records.spec import Spec
+    from consilience.registry import Target
+
+
+class Runner(Scorer):
+    """Runs the cells of a board: embeds what the store lacks, and scores.
+
+    Parameters
+    ----------
+    spec, store, limit, metrics
+        See :class:`~consilience.scoring.scorer.Scorer`.
+    fresh
+        Ignore the reference embeddings shipped with the package: every target embeds itself.
+    device
+        Torch device string.
+    time_limit
+        Seconds that one cell's embedding may take.
+    """
+
+    def __init__(
+        self,
+        spec: Spec | None = None,
+        *,
+        fresh: bool = False,
+        device: str = "cpu",
+        time_limit: float = 1800.0,
+        store: Store | None = None,
+        limit: int | None = None,
+        metrics: Sequence[str] = (),
+    ) -> None:
+        store = store or Store(shipped=None if fresh else SHIPPED)
+        super().__init__(spec, store=store, limit=limit, metrics=metrics)
+        self.device = device
+        self.time_limit = time_limit
+        self._stored: set[str] = set()
+
+    def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
+        """Score one cell, embedding what it needs. Failures of the target become the record's state."""
+        for target in self._missing(cell):
+            if embedding is None or target != cell.target:
+                self._embed(cell.dataset, target, progress)
+            if target == cell.target and embedding is None and self.embedding(cell.dataset, target) is None:
+                break  # it failed: its twin would be embedded for nothing
+        return self.score(cell, embedding=embedding)
+
+    def embed_all(
+        self, cells: Iterable[Cell], executor: Executor, progress: Callable[[str], Progress | None] | None = None
+    ) -> None:
+        """Embed what some cells need and the store lacks, as many at a time as the executor runs.
+
+        Parameters
+        ----------
+        cells
+            Of any data sets.
+        executor
+            Where it is done.
+        progress
+            Returns the callback for a task of this title, ``<dataset>::<target>``.
+        """
+        waiting: dict[str, None] = {}
+        for cell in cells:
+            for target in self._missing(cell):
+                task = embed_task(self, cell.dataset, target, device=self.device, time_limit=self.time_limit)
+                if task.id not in waiting:
+                    waiting[task.id] = None
+                    show = None if progress is None else progress(f"{cell.dataset}::{target.name}")
+                    executor.submit(task, progress=show)
+        for result in executor.as_completed():
+            failed = result.error if result.error is not None else result.value["failed"]
+            if failed is not None:
+                self.failures[result.task.id] = failed
+
+    def _missing(self, cell: Cell) -> Iterator[Target]:
+        """Targets whose embeddings a cell needs, that apply, and that are neither stored nor known to fail."""
+        items = self.items(cell.dataset)
+        for target in self.needed(cell):
+            try:
+                covered_items(target, items)
+            except EmbeddingSkippedError:
+                continue
+            key = self.identity(cell.dataset, target).key
+            if key in self.failures or key in self._stored:
+                continue
+            if self.embedding(cell.dataset, target) is None:
+                yield target
+            else:
+                self._stored.add(key)
+
+    def _embed(self, dataset: str, target: Target, progress: Progress | None) -> None:
+        items = self.items(dataset)
+        try:
+            embed(target, items, self.store, device=self.device, time_limit=self.time_limit, progress=progress)
+        except EmbeddingSkippedError:
+            pass
+        except EmbeddingFailedError as error:  # a reference or a twin that failed is not tried again within a run
+            self.failures[self.identity(dataset, target).key] = str(error)
