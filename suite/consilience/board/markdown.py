@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from consilience.metrics import get_metric
 from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, Row
 from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, Interval, PresetName
-from consilience.registry import get_metric
 
 _HEAD = """\
 # Consilience leaderboard {board}

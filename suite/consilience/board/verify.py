@@ -19,11 +19,12 @@ from consilience.cards import Card
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import Embedding, Store, parse_embedding, shipped_path
+from consilience.metrics import list_metrics
 from consilience.records.board import BOARD_VERSION
 from consilience.records.migrations import read_record, refuse_newer
 from consilience.records.record import PRESETS, Record, to_json
 from consilience.records.spec import Spec, SpecDataset, read_spec
-from consilience.registry import UNTRAINED, Target, UnknownNameError, get_target, list_metrics
+from consilience.registry import UNTRAINED, Target, UnknownNameError, get_target
 from consilience.scoring.lineage import SEEN
 from consilience.scoring.scorer import Cell, Runner
 from consilience.weights import Weights

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
 from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
 from ._engine.collection import Collection
 from ._engine.correlations import relabelled_correlations
+from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
 

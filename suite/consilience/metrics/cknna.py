@@ -9,12 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, check_choice, check_same_length, warn_undefined
 from ._engine.collection import Collection
 from ._engine.neighbor_kernel import NeighborKernel
+from .card import MetricCard, metric
 from .pairs import Null, Pairwise, pairwise
 
 Variant = Literal["paper", "platonic-rep"]

@@ -10,15 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, as_pair, check_choice, symmetric_distances, undefined
 from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
 from ._engine.collection import Collection
 from ._engine.correlations import MatrixCorrelation, relabelled_correlations
 from ._engine.row_source import Source
 from ._engine.tiles import Place, Tile
+from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
 

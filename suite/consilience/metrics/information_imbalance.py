@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import (
     TIE_TOLERANCE,
     FloatArray,
@@ -27,6 +24,7 @@ from ._engine.collection import Collection
 from ._engine.neighbors import Neighbors
 from ._engine.row_source import Source
 from ._engine.tiles import Consumer, Place, Tile, run
+from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, check_dense, pairwise
 

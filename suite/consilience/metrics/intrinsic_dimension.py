@@ -7,13 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, check_choice, check_k
 from ._engine.collection import Collection
 from ._engine.neighbors import search
 from ._engine.row_source import Source
+from .card import MetricCard, metric
 from .pairs import Single, single
 
 Estimator = Literal["two_nn", "mle"]

@@ -10,9 +10,6 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import (
     FloatArray,
     IntArray,
@@ -27,6 +24,7 @@ from ._engine.collection import Collection
 from ._engine.engine import Array
 from ._engine.row_source import Source
 from ._engine.tiles import row_reader, run, thread_count
+from .card import MetricCard, metric
 from .intrinsic_dimension import two_nn, two_nn_fit
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.registry import get_metric, list_metrics
-
 from ._engine.arrays import FloatArray, check_k, check_same_length, warn_undefined
 from ._engine.collection import Collection, Progress
 from ._engine.engine import PROCESSOR, Loops, loops_for
 from ._engine.tiles import Consumer, sweep
+from .card import get_metric, list_metrics
 from .pairs import Pairwise, Score, Single, parts_of, single_of
 
 if TYPE_CHECKING:
     import torch
 
 #: Up to this many items the functions of one pair use dense (n, n) matrices in float64, beyond it tiles.
-LARGEST_DENSE = 2048
+MAX_DENSE_ITEMS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +100,7 @@ def alignment_matrices(
     ValueError
         There are no embeddings, one of them is refused (the message names it), lengths differ, n is not
         above the number of neighbours, or `device` is not there.
-    UnknownNameError
+    UnknownMetricError
         No metric has one of the names.
 
     Notes
@@ -131,7 +130,7 @@ def wanted_numbers(metrics: Iterable[str], k: int, neighbors: Mapping[str, int] 
 
     Raises
     ------
-    UnknownNameError
+    UnknownMetricError
         No metric has one of the names.
     ValueError
         No variant has one of the names.
@@ -166,7 +165,7 @@ def checked_collection(
 
 def is_large(x: npt.ArrayLike, y: npt.ArrayLike) -> bool:
     """Whether a pair has too many items for dense (n, n) matrices in float64; both must be arrays of rows."""
-    lengths = {len(shape) == 2 and shape[0] > LARGEST_DENSE for shape in (np.shape(x), np.shape(y))}
+    lengths = {len(shape) == 2 and shape[0] > MAX_DENSE_ITEMS for shape in (np.shape(x), np.shape(y))}
     return lengths == {True}
 
 

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, as_embedding, check_same_length, undefined
 from ._engine.collection import Collection
 from ._engine.neighbor_kernel import NeighborKernel
 from ._engine.neighbors import Neighbors, neighbors
+from .card import MetricCard, metric
 from .cknna import shared_edges, undefined_kernels
 from .pairs import Null, Pairwise, pairwise
 

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from consilience.registry import get_metric
-
 from ._engine.arrays import FloatArray, IntArray
 from ._engine.collection import Collection
 from ._engine.tiles import Consumer
+from .card import get_metric
 
 #: What the (n, n) matrices behind a permutation null may take, in bytes.
 LARGEST_NULL = 2**33
@@ -138,7 +137,7 @@ def parts_of(name: str) -> Pairwise:
 
     Raises
     ------
-    UnknownNameError
+    UnknownMetricError
         No metric has this name.
     ValueError
         The metric describes a single embedding.

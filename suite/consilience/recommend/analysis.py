@@ -15,9 +15,8 @@ from consilience.cards import Sha256
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import identify
 from consilience.isolation.environments import Header, python_of
-from consilience.metrics import NeighborKernel, calibration_matrices, interval_from
-from consilience.metrics.inference.resampling import draw_halves
-from consilience.metrics.inference.subsampling import Interval as ScoreInterval
+from consilience.metrics import Interval as ScoreInterval
+from consilience.metrics import NeighborKernel, calibration_matrices, draw_halves, interval_from
 from consilience.records.record import RANKED, Figure, Interval, SchemaModel
 from consilience.records.spec import SpecSettings
 from consilience.registry import PACKAGE, list_targets

@@ -14,13 +14,14 @@ from consilience.metrics import (
     NeighborKernel,
     alignment_matrices,
     calibration_matrices,
+    draw_halves,
+    get_metric,
     interval_from,
+    list_metrics,
     prepare,
 )
-from consilience.metrics.inference.resampling import draw_halves
 from consilience.records.pairs import Pair, PairFigures
 from consilience.records.record import PRESETS, RANKED, PresetName
-from consilience.registry import get_metric, list_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

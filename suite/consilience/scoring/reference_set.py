@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.metrics import DegenerateInputWarning, alignment_matrices
-from consilience.metrics._engine.neighbor_kernel import NeighborKernel
-from consilience.metrics._engine.tiles import run
-from consilience.metrics.cknna import cknna_from
-from consilience.metrics.inference.calibration import Calibration, calibrate_from
-from consilience.metrics.inference.resampling import draw_halves, draw_permutations
-from consilience.metrics.inference.subsampling import Interval as ScoreInterval
-from consilience.metrics.inference.subsampling import draws_around, subsample_scores
-from consilience.metrics.matrices import LARGEST_DENSE
-from consilience.metrics.pairs import parts_of
+from consilience.metrics import (
+    MAX_DENSE_ITEMS,
+    Calibration,
+    DegenerateInputWarning,
+    NeighborKernel,
+    alignment_matrices,
+    calibrate_from,
+    cknna_from,
+    draw_halves,
+    draw_permutations,
+    draws_around,
+    get_metric,
+    list_metrics,
+    parts_of,
+    subsample_scores,
+)
+from consilience.metrics import Interval as ScoreInterval
+from consilience.metrics.parallel import run
 from consilience.records.record import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
 from consilience.records.spec import SpecSettings
-from consilience.registry import get_metric, list_metrics
 
 from .energy import energy_error, probe
 from .pairs import other_pair_metrics, prepare_in
@@ -65,7 +72,7 @@ class Prepared:
         """Make whatever scoring will ask for."""
         self.kernel.subsampled(halves)
         _ = self.singles if singles else None
-        if len(self.rows) <= LARGEST_DENSE:
+        if len(self.rows) <= MAX_DENSE_ITEMS:
             for metric in other_pair_metrics():
                 self.state(metric)
 
@@ -257,7 +264,7 @@ def _other_metrics(prepared: Prepared, others: Mapping[str, Prepared]) -> dict[s
         # A control such as size leaves some metrics undefined; the record says so with a null.
         warnings.simplefilter("ignore", DegenerateInputWarning)
         # Beyond some thousand items no (n, n) matrix is held: one pass over tiles serves all of them.
-        large = len(prepared.rows) > LARGEST_DENSE and len(others) > 0
+        large = len(prepared.rows) > MAX_DENSE_ITEMS and len(others) > 0
         rows = [prepared.rows, *(other.rows for other in others.values())] if large else []
         tiled = alignment_matrices({str(i): one for i, one in enumerate(rows)}, metrics=names) if large else None
         for number, (other, values) in enumerate(zip(others.values(), found.values(), strict=True), start=1):

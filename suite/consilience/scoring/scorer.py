@@ -26,11 +26,12 @@ from consilience.embedding.identity import identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.files import write_atomically
 from consilience.isolation.job import Progress
+from consilience.metrics import list_metrics
 from consilience.records.migrations import read_record
 from consilience.records.pairs import AllPairs
 from consilience.records.record import Provenance, Record, Truncation, to_json
 from consilience.records.spec import DEFAULT_SPEC, Spec, read_spec
-from consilience.registry import UNTRAINED, Target, get_target, list_metrics
+from consilience.registry import UNTRAINED, Target, get_target
 
 from .lineage import distribution
 from .provenance import package_versions, repository_state, scoring_digest

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from consilience.metrics.pairs import Null, check_dense
-
+from ..pairs import Null, check_dense
 from .arrays import FloatArray, IntArray
 from .collection import Collection
 from .engine import PROCESSOR, Loops

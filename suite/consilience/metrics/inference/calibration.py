@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.metrics._engine.arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, warn_undefined
-from consilience.metrics._engine.neighbor_kernel import NeighborKernel
-from consilience.metrics.pairs import forward, neighbors_for, parts_of
-from consilience.registry import get_metric
-
+from .._engine.arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, warn_undefined
+from .._engine.neighbor_kernel import NeighborKernel
+from ..card import get_metric
+from ..pairs import forward, neighbors_for, parts_of
 from .resampling import check_items, draw_permutations
 from .subsampling import Interval, interval, interval_from, subsample_scores
 
@@ -156,7 +155,7 @@ def calibrate(
     ------
     ValueError
         An argument is no embedding, lengths differ, n <= k, or an option is out of range.
-    UnknownNameError
+    UnknownMetricError
         No metric has this name.
     """
     first, second = as_pair(x, y)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.metrics._engine.arrays import FloatArray, IntArray
-from consilience.metrics._engine.collection import Collection, Progress
-from consilience.metrics._engine.engine import loops_for
-from consilience.metrics.matrices import checked_collection, pair_metrics, score_all, wanted_numbers
-from consilience.metrics.pairs import Null, Pairwise, parts_of
-from consilience.registry import get_metric
-
+from .._engine.arrays import FloatArray, IntArray
+from .._engine.collection import Collection, Progress
+from .._engine.engine import loops_for
+from ..card import get_metric
+from ..matrices import checked_collection, pair_metrics, score_all, wanted_numbers
+from ..pairs import Null, Pairwise, parts_of
 from .calibration import Calibration
 from .resampling import draw_permutations
 
@@ -110,7 +109,7 @@ def calibration_matrices(
     ValueError
         As :func:`alignment_matrices`; an option is out of range; or a metric whose null needs the (n, n)
         matrices of all embeddings (information imbalance, CKA) would take more than 8 GiB for them.
-    UnknownNameError
+    UnknownMetricError
         No metric has one of the names.
 
     Notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from consilience.metrics._engine.arrays import IntArray
+from .._engine.arrays import IntArray
 
 
 def draw_permutations(

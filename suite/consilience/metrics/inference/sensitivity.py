@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.metrics._engine.arrays import (
+from .._engine.arrays import (
     TIE_TOLERANCE,
     BoolArray,
     FloatArray,
@@ -26,11 +26,10 @@ from consilience.metrics._engine.arrays import (
     check_k,
     warn_undefined,
 )
-from consilience.metrics._engine.collection import Collection
-from consilience.metrics._engine.neighbors import LONG, smallest
-from consilience.metrics._engine.row_source import Source
-from consilience.metrics.matrices import score_all
-
+from .._engine.collection import Collection
+from .._engine.neighbors import LONG, smallest
+from .._engine.row_source import Source
+from ..matrices import score_all
 from .subsampling import FROM_LISTS
 
 #: Lists of all models are held up to this size, else made anew (in float64) for each block of rows.
@@ -342,7 +341,7 @@ def _sums(
     collection: Collection, depth: int, tasks: Sequence[_Task], *, counting: bool
 ) -> tuple[FloatArray, BoolArray]:
     """Sum over shared neighbours the products of centred kernels, or ones if `counting`, by task and bin."""
-    from consilience.metrics._engine import compiled
+    from .._engine import compiled
 
     n, models, count = len(collection), len(collection.sources), int(tasks[0].bins[-1]) + 1
     longest = max(len(task.bins) for task in tasks)

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from consilience.metrics._engine.arrays import (
+from .._engine.arrays import (
     FloatArray,
     IntArray,
     as_pair,
@@ -23,9 +23,8 @@ from consilience.metrics._engine.arrays import (
     rows_equal,
     warn_undefined,
 )
-from consilience.metrics._engine.neighbor_kernel import NeighborKernel
-from consilience.metrics.pairs import forward, neighbors_for, parts_of
-
+from .._engine.neighbor_kernel import NeighborKernel
+from ..pairs import forward, neighbors_for, parts_of
 from .resampling import check_halves, draw_halves
 
 NAN = float("nan")
@@ -156,7 +155,7 @@ def interval(
     ValueError
         An argument is no embedding, lengths differ, n <= k, there are fewer than 4 items, `subsamples` is not
         even, or an option is out of range.
-    UnknownNameError
+    UnknownMetricError
         No metric has this name.
 
     Notes
