@@ -60,13 +60,12 @@ from .inference.subsampling import Interval, draws_around, interval, interval_fr
 from .information_imbalance import information_imbalance
 from .intrinsic_dimension import intrinsic_dimension
 from .intrinsic_dimension_correlation import intrinsic_dimension_correlation
-from .matrices import MAX_DENSE_ITEMS, AlignmentMatrices, alignment_matrices
+from .matrices import AlignmentMatrices, alignment_matrices
 from .mutual_knn import mutual_knn, mutual_knn_from
 from .pairs import Pairwise, pairwise, parts_of
 from .preparation import prepare
 
 __all__ = [
-    "MAX_DENSE_ITEMS",
     "AlignmentMatrices",
     "Calibration",
     "CalibrationMatrices",

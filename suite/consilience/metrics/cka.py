@@ -87,8 +87,8 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     sources, n = collection.sources, len(collection)
     if n < 4:
         raise ValueError(f"{sources[0].name}: needs at least 4 rows, found {n}")
-    found = np.ones((len(sources), len(sources)))
-    dependence = np.empty_like(found)
+    matrix = np.ones((len(sources), len(sources)))
+    dependence = np.empty_like(matrix)
 
     def one(pair: tuple[int, int], scratch: dict[str, Any]) -> None:
         i, j = pair
@@ -108,8 +108,8 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     for i in models:
         for j in range(i + 1, len(sources)):
             scale = dependence[i, i] * dependence[j, j]
-            found[i, j] = found[j, i] = dependence[i, j] / np.sqrt(scale) if scale > 0 else np.nan
-    return found
+            matrix[i, j] = matrix[j, i] = dependence[i, j] / np.sqrt(scale) if scale > 0 else np.nan
+    return matrix
 
 
 pairwise(

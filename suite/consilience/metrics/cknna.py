@@ -216,11 +216,11 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     def rows(part: slice, scratch: dict[str, Any]) -> None:
         if not scratch:
             scratch.update(row=np.zeros(len(collection)), order=np.arange(len(collection)))
-        found = np.zeros_like(sums)
+        block_sums = np.zeros_like(sums)
         lists = (collection.inner_indices, collection.inner_values, k, scratch["order"])
-        compiled.shared_products(*lists, part.start, part.stop, scratch["row"], found)
+        compiled.shared_products(*lists, part.start, part.stop, scratch["row"], block_sums)
         with lock:
-            sums[:] += found
+            sums[:] += block_sums
 
     collection.run("CKNNA", rows, collection.row_blocks())
     own, scale = _self_terms(collection, k)

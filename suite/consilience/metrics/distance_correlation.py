@@ -104,16 +104,16 @@ class _Correlations(MatrixCorrelation):
         self.store(model, tile, place, scratch, root=True)
 
 
-def _unbiased(found: _Correlations) -> FloatArray:
-    return found.correlations(unbiased=True)
+def _unbiased(consumer: _Correlations) -> FloatArray:
+    return consumer.correlations(unbiased=True)
 
 
-def _paper(found: _Correlations) -> FloatArray:
-    return found.correlations(unbiased=False)
+def _paper(consumer: _Correlations) -> FloatArray:
+    return consumer.correlations(unbiased=False)
 
 
-def _biased(found: _Correlations) -> FloatArray:
-    root: FloatArray = np.sqrt(np.maximum(_paper(found), 0.0))
+def _biased(consumer: _Correlations) -> FloatArray:
+    root: FloatArray = np.sqrt(np.maximum(_paper(consumer), 0.0))
     return root
 
 
@@ -132,8 +132,8 @@ def _biased_relabelled(a: FloatArray, b: FloatArray, permutation: IntArray) -> f
 def _null(variant: Variant) -> Callable[[Collection, int, IntArray], Null]:
     def null(collection: Collection, k: int, permutations: IntArray) -> Null:
         centred = partial(_centered_distances, variant=variant)
-        found = relabelled_correlations(collection, centred, "distance correlation", permutations)
-        return replace(found, scores=np.sqrt(np.maximum(found.scores, 0.0))) if variant == "biased" else found
+        squared = relabelled_correlations(collection, centred, "distance correlation", permutations)
+        return replace(squared, scores=np.sqrt(np.maximum(squared.scores, 0.0))) if variant == "biased" else squared
 
     return null
 
@@ -142,7 +142,7 @@ _squared = Pairwise(
     state=_centered_distances,
     score=_score,
     relabelled=relabelled_correlation,
-    consumer=lambda collection, k: _Correlations(collection.loops),
+    consumer=lambda collection, k: _Correlations(collection.engine),
     read=_unbiased,
     null=_null("unbiased"),
 )

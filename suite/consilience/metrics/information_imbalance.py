@@ -143,7 +143,7 @@ class _Imbalances(Consumer):
 
     def __init__(self, collection: Collection, k: int) -> None:
         self.k = k
-        self.threads, self.loops = collection.threads, collection.loops
+        self.threads, self.engine = collection.threads, collection.engine
         lists = collection.euclidean
         self.groups = [_nearest_groups(s, near, k) for s, near in zip(collection.sources, lists, strict=True)]
 
@@ -152,33 +152,33 @@ class _Imbalances(Consumer):
         self.sources, n = sources, len(sources[0])
         self.targets, self.owners, self.weights = _by_item(self.groups, n)
         del self.groups
-        self.thresholds = np.empty((len(sources), *self.targets.shape), dtype=self.loops.threshold_type)
+        self.thresholds = np.empty((len(sources), *self.targets.shape), dtype=self.engine.threshold_type)
         self.bands = np.empty((len(sources), n), dtype=np.float32)
         self.sums = np.zeros((len(sources), len(sources)))
         self.lock = Lock()
 
         def look_up(model: int, scratch: dict[str, Any]) -> None:
             source = sources[model]
-            self.loops.near_squared_distances(source, self.targets, self.thresholds[model])
+            self.engine.near_squared_distances(source, self.targets, self.thresholds[model])
             lengths = np.sqrt(source.squares)
-            error = self.loops.rounding(source.x.shape[1]) * lengths * lengths.max()
+            error = self.engine.rounding(source.x.shape[1]) * lengths * lengths.max()
             self.bands[model] = 2.0**-24 * (2 * error + 4 * (source.squares + source.squares.max()))
 
-        run(look_up, range(len(sources)), threads=self.loops.workers(self.threads))
+        run(look_up, range(len(sources)), threads=self.engine.workers(self.threads))
 
     def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
         """Count how many items are nearer than each nearest neighbour of the other models."""
-        loops, source = self.loops, self.sources[model]
+        engine, source = self.engine, self.sources[model]
         if place.diagonal:
-            tile = loops.copy(tile)
-            loops.fill_diagonal(tile, np.inf)
-        sums = loops.zeros((len(self.sources),), np.float64)
-        known = (self.thresholds[model], self.targets, self.owners, self.weights, self.bands[model])
-        loops.add_ranks(tile, place.rows, place.columns, known, source, sums)
+            tile = engine.copy(tile)
+            engine.fill_diagonal(tile, np.inf)
+        sums = engine.zeros((len(self.sources),), np.float64)
+        ranking = (self.thresholds[model], self.targets, self.owners, self.weights, self.bands[model])
+        engine.add_ranks(tile, place.rows, place.columns, ranking, source, sums)
         if not place.diagonal:
-            loops.add_ranks(loops.across(tile), place.columns, place.rows, known, source, sums)
+            engine.add_ranks(engine.transpose(tile), place.columns, place.rows, ranking, source, sums)
         with self.lock:
-            self.sums[:, model] += loops.get(sums)
+            self.sums[:, model] += engine.to_numpy(sums)
 
     def imbalances(self) -> FloatArray:
         """Return the imbalances, row to column, (M, M)."""
@@ -202,8 +202,8 @@ def _nearest_groups(source: Source, lists: Neighbors, k: int) -> tuple[IntArray,
     open_end = np.flatnonzero(chosen[:, -1]) if lists.depth < n - 1 else np.empty(0, dtype=np.intp)
     if len(open_end) == 0:
         return items, neighbors, weights
-    kept = ~np.isin(items, open_end)
-    parts = [(items[kept], neighbors[kept], weights[kept])]
+    certain = ~np.isin(items, open_end)
+    parts = [(items[certain], neighbors[certain], weights[certain])]
     random = np.random.default_rng(0)
     for block in np.array_split(open_end, max(1, len(open_end) * n // 2**22)):
         for i, row in zip(block, source.squared_distances(block), strict=True):
@@ -248,9 +248,9 @@ def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
         hoods[model] = replace(hood, ranks=np.empty((0, 0), dtype=np.float32))
 
     collection.run("ranks", one_model, range(models))
-    known = [hood for hood in hoods if hood is not None]
-    rows, columns, weights = (np.concatenate([getattr(h, f) for h in known]) for f in ("rows", "columns", "weights"))
-    starts = np.append(0, np.cumsum([len(hood.rows) for hood in known]))
+    every = [hood for hood in hoods if hood is not None]
+    rows, columns, weights = (np.concatenate([getattr(h, f) for h in every]) for f in ("rows", "columns", "weights"))
+    starts = np.append(0, np.cumsum([len(hood.rows) for hood in every]))
     sums = np.full((len(permutations), models, models), np.nan)
 
     def one(draw: int, scratch: dict[str, Any]) -> None:

@@ -171,46 +171,46 @@ def joint_dimensions(
         ``nan`` where fewer than 3 items have two distinct, non-zero nearest distances. A second distance
         within a factor 1 + 2^-20 of the first counts as equal.
     """
-    n, loops = len(left), left.loops
+    n, engine = len(left), left.engine
     items = np.arange(n) if items is None else items
-    share = -(-len(items) // thread_count(loops.workers(threads)))  # no thread without rows
-    height, width = min(_ROWS * loops.scale, share), _COLUMNS * loops.scale
+    share = -(-len(items) // thread_count(engine.workers(threads)))  # no thread without rows
+    height, width = min(_ROWS * engine.scale, share), _COLUMNS * engine.scale
     log_ratios = np.empty((len(pairs), len(items)), dtype=np.float32)
     sides = [left] if right is left else [left, right]
 
     def work(part: slice, scratch: dict[str, Any]) -> None:
         if not scratch:
-            scratch["stacks"] = [loops.buffer(len(side.squares), height * width) for side in sides]
+            scratch["stacks"] = [engine.buffer(len(side.squares), height * width) for side in sides]
         here = items[part]
         infinite = np.full((len(here), len(pairs)), np.inf, dtype=np.float32)
-        smallest, second = loops.put(infinite), loops.put(infinite.copy())
+        smallest, second = engine.to_device(infinite), engine.to_device(infinite.copy())
         rows = [side.rows(here) for side in sides]
         for start in range(0, n, width):
             columns = slice(start, min(start + width, n))
-            found = columns.stop - start
+            count = columns.stop - start
             meets = np.flatnonzero((here >= start) & (here < columns.stop))
             tiles = []
             for side, first, stack in zip(sides, rows, scratch["stacks"], strict=True):
-                tile = stack[:, : len(here) * found].reshape(len(first), len(here), found)
+                tile = stack[:, : len(here) * count].reshape(len(first), len(here), count)
                 for m, (values, own) in enumerate(first):
                     others, theirs = side.model(m, columns)
-                    loops.multiply(values, others, tile[m])
-                    loops.to_squared_distances(tile[m], own, theirs, values, others, _DOUBTFUL)
-                tile[:, loops.put(meets), loops.put(here[meets] - start)] = np.inf
+                    engine.multiply(values, others, tile[m])
+                    engine.to_squared_distances(tile[m], own, theirs, values, others, _DOUBTFUL)
+                tile[:, engine.to_device(meets), engine.to_device(here[meets] - start)] = np.inf
                 near = np.zeros((len(first), len(here), 2), dtype=np.int32)
                 if start == 0:  # later columns have the bound of the earlier ones
-                    loops.two_nearest(tile, near)
+                    engine.two_nearest(tile, near)
                 tiles.append((tile, near))
             (first, first_near), (other, other_near) = tiles[0], tiles[-1]
-            loops.joint_minima(first, other, pairs, first_near, other_near, smallest, second)
+            engine.joint_minima(first, other, pairs, first_near, other_near, smallest, second)
         with np.errstate(divide="ignore", invalid="ignore"):
-            one, two = loops.get(smallest), loops.get(second)
+            one, two = engine.to_numpy(smallest), engine.to_numpy(second)
             ratios = two.astype(np.float64) / one
             usable = (one > 0) & (ratios > 1 + 2.0**-20)
             log_ratios[:, part] = np.where(usable, 0.5 * np.log(ratios), np.nan).T
 
     parts = [slice(start, min(start + height, len(items))) for start in range(0, len(items), height)]
-    run(work, parts, threads=loops.workers(threads), progress=progress, loops=loops)
+    run(work, parts, threads=engine.workers(threads), progress=progress, engine=engine)
     return np.array([two_nn_fit(ratios[~np.isnan(ratios)].astype(np.float64)) for ratios in log_ratios])
 
 
@@ -224,10 +224,10 @@ class Side:
     """
 
     def __init__(self, collection: Collection) -> None:
-        self.loops = collection.loops
+        self.engine = collection.engine
         sources = [Source(source.x, source.name, standardize=True) for source in collection.sources]
-        self.read = row_reader(sources, self.loops)
-        self.squares = [self.loops.put(source.squares.astype(np.float32)) for source in sources]
+        self.read = row_reader(sources, self.engine)
+        self.squares = [self.engine.to_device(source.squares.astype(np.float32)) for source in sources]
         self.order: IntArray | None = None
         self.n = len(collection)
 
@@ -243,7 +243,7 @@ class Side:
     def model(self, m: int, items: slice | IntArray) -> tuple[Array, Array]:
         """Return rows and their squared lengths."""
         place = items if self.order is None else self.order[items]
-        return self.read(m, place), self.loops.take(self.squares[m], place)
+        return self.read(m, place), self.engine.take(self.squares[m], place)
 
     def rows(self, items: IntArray) -> list[tuple[Array, Array]]:
         """Return the same for all models."""

@@ -92,11 +92,11 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     def rows(part: slice, scratch: dict[str, Any]) -> None:
         if not scratch:
             scratch.update(row=np.zeros(len(collection), dtype=np.int32), order=np.arange(len(collection)))
-        found = np.zeros_like(counts)
+        block_counts = np.zeros_like(counts)
         lists = (collection.inner_indices, k, scratch["order"])
-        compiled.shared_counts(*lists, part.start, part.stop, scratch["row"], found)
+        compiled.shared_counts(*lists, part.start, part.stop, scratch["row"], block_counts)
         with lock:
-            counts[:] += found
+            counts[:] += block_counts
 
     collection.run("mutual kNN", rows, collection.row_blocks())
     shared: FloatArray = (counts + counts.T) / (len(collection) * k)

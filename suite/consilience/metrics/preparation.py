@@ -226,14 +226,14 @@ class _StandardizedColumns:
 
 def _predictors(controls: npt.ArrayLike, n: int) -> FloatArray:
     """Return the standardized controls of n items, checked."""
-    known = _Columns(controls, "controls")
-    if known.n != n:
-        raise ValueError(f"x and controls: expected the same items, found {n} and {known.n} rows")
+    given = _Columns(controls, "controls")
+    if given.n != n:
+        raise ValueError(f"x and controls: expected the same items, found {n} and {given.n} rows")
     if n < 2 * FOLDS:
         raise ValueError(f"controls: needs at least {2 * FOLDS} rows, found {n}")
-    columns = _StandardizedColumns(known)
+    columns = _StandardizedColumns(given)
     result = np.empty((n, columns.width))
-    for rows in blocks(n, known.width):
+    for rows in blocks(n, given.width):
         result[rows] = columns.read(rows)
     return result
 
@@ -244,8 +244,8 @@ def _output(out: Any, shape: tuple[int, int], dropped: int) -> npt.NDArray[np.fl
         return np.empty(shape)
     array = out(shape) if callable(out) else out
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"out: expected an array of a float dtype or a callable that returns one, found {found}")
+        kind = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"out: expected an array of a float dtype or a callable that returns one, found {kind}")
     if array.shape != shape:
         hint = f"; {dropped} columns are constant and left out, a callable is told the shape" if dropped > 0 else ""
         raise ValueError(f"out: expected shape {shape}, found {array.shape}{hint}")
@@ -289,11 +289,11 @@ def ridge(predictors: FloatArray, read: Callable[[IntArray], FloatArray], width:
     seen : ndarray of int
         Rows to fit to.
     """
-    known = predictors[seen]
-    center = known.mean(axis=0)
-    known -= center
-    u, s, vt = np.linalg.svd(known, full_matrices=False)
-    del known
+    centered = predictors[seen]
+    center = centered.mean(axis=0)
+    centered -= center
+    u, s, vt = np.linalg.svd(centered, full_matrices=False)
+    del centered
     rank = int(np.sum(s > 1e-10 * s[0]))
     u, s, vt = u[:, :rank], s[:rank], vt[:rank]
     step = max(width, rank)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consilience.metrics import (
-    MAX_DENSE_ITEMS,
     Calibration,
     DegenerateInputWarning,
     NeighborKernel,
@@ -26,6 +25,7 @@ from consilience.metrics import (
     subsample_scores,
 )
 from consilience.metrics import Interval as ScoreInterval
+from consilience.metrics.matrices import MAX_DENSE_ITEMS
 from consilience.metrics.parallel import run
 from consilience.records.record import PRESETS, Interval, PairScore, PresetName, PresetScore, Twin
 from consilience.records.spec import SpecSettings

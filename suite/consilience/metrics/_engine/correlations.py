@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..pairs import Null, check_dense
+from consilience.metrics.pairs import Null, check_dense
+
 from .arrays import FloatArray, IntArray
 from .collection import Collection
-from .engine import PROCESSOR, Loops
+from .engine import PROCESSOR, Engine
 from .row_source import Source
 from .tiles import Consumer, Place, Tile
 
@@ -33,11 +34,11 @@ class MatrixCorrelation(Consumer):
         About the mean of row i less half the mean of all.
     """
 
-    def __init__(self, loops: Loops = PROCESSOR) -> None:
-        self.loops = loops
+    def __init__(self, engine: Engine = PROCESSOR) -> None:
+        self.engine = engine
 
     def begin(self, sources: Sequence[Source], scratch_size: int) -> None:
-        """Make room for the sums."""
+        """Allocate the sums."""
         models, self.n = len(sources), len(sources[0])
         self.key = f"{type(self).__name__} stack"
         self.entries = -(-scratch_size // _CHUNK) * _CHUNK
@@ -56,16 +57,18 @@ class MatrixCorrelation(Consumer):
         raise NotImplementedError
 
     def store(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any], *, root: bool) -> None:
-        """Keep a tile (its root, if so wanted) without shifts and diagonal; sum its rows and columns."""
+        """Keep a tile (its root, if `root`) without shifts and diagonal; sum its rows and columns."""
         if self.key not in scratch:
             # zeros beyond the end of a smaller tile add nothing
-            scratch[self.key] = self.loops.zeros((len(self.shifts), self.entries))
+            scratch[self.key] = self.engine.zeros((len(self.shifts), self.entries))
         out = scratch[self.key][model]
         size = place.shape[0] * place.shape[1]
         out[size:] = 0.0
         own, other = self.shifts[model][place.rows], self.shifts[model][place.columns]
         target = out[:size].reshape(place.shape)
-        rows, columns = map(self.loops.get, self.loops.shifted_tile(tile, own, other, place.diagonal, root, target))
+        rows, columns = map(
+            self.engine.to_numpy, self.engine.shifted_tile(tile, own, other, place.diagonal, root, target)
+        )
         with self.lock:
             self.row_sums[model, place.rows] += rows
             if not place.diagonal:
@@ -74,7 +77,7 @@ class MatrixCorrelation(Consumer):
     def finish(self, place: Place, scratch: dict[str, Any]) -> None:
         """Multiply the tiles of all pairs of models."""
         used = -(-place.shape[0] * place.shape[1] // _CHUNK)
-        sums = self.loops.gram(scratch[self.key][:, : used * _CHUNK], _CHUNK)
+        sums = self.engine.gram(scratch[self.key][:, : used * _CHUNK], _CHUNK)
         with self.lock:
             self.products_sum += sums if place.diagonal else 2 * sums
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._engine.arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, warn_undefined
-from .._engine.neighbor_kernel import NeighborKernel
-from ..card import get_metric
-from ..pairs import forward, neighbors_for, parts_of
+from consilience.metrics._engine.arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, warn_undefined
+from consilience.metrics._engine.neighbor_kernel import NeighborKernel
+from consilience.metrics.card import get_metric
+from consilience.metrics.pairs import forward, neighbors_for, parts_of
+
 from .resampling import check_items, draw_permutations
 from .subsampling import Interval, interval, interval_from, subsample_scores
 
@@ -97,13 +98,13 @@ class Calibration:
         place = ceil((1 - alpha) * len(together) - 1e-9)  # 0.95 * 200 is 190 and must not become 191
         tau = sign * float(together[place - 1])
         extreme = int(np.sum(sign * compared >= sign * score))
-        room = sign * (best - tau)
+        headroom = sign * (best - tau)
         return cls(
             score=score,
             null_mean=float(null.mean()),
             null_quantile=tau,
             p_value=extreme / len(null) if stopped else (1 + extreme) / len(together),
-            calibrated=max(0.0, sign * (score - tau) / room) if room > 0 else 0.0,
+            calibrated=max(0.0, sign * (score - tau) / headroom) if headroom > 0 else 0.0,
             null=null,
         )
 

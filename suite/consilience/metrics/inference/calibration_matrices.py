@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .._engine.arrays import FloatArray, IntArray
-from .._engine.collection import Collection, Progress
-from .._engine.engine import loops_for
-from ..card import get_metric
-from ..matrices import checked_collection, pair_metrics, score_all, wanted_numbers
-from ..pairs import Null, Pairwise, parts_of
+from consilience.metrics._engine.arrays import FloatArray, IntArray
+from consilience.metrics._engine.collection import Collection, Progress
+from consilience.metrics._engine.factory import engine_for
+from consilience.metrics.card import get_metric
+from consilience.metrics.matrices import checked_collection, neighbor_numbers, pair_metrics, score_all
+from consilience.metrics.pairs import Null, Pairwise, parts_of
+
 from .calibration import Calibration
 from .resampling import draw_permutations
 
@@ -119,18 +120,20 @@ def calibration_matrices(
     10 over their number (Besag and Clifford 1991, Biometrika 78, 301). Its `null_mean` and `null_quantile`
     are those of the anchors' I_dCor.
     """
-    wanted = wanted_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
-    collection = checked_collection(embeddings, wanted, threads=threads, progress=progress, loops=loops_for(device))
+    numbers = neighbor_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
+    collection = checked_collection(embeddings, numbers, threads=threads, progress=progress, engine=engine_for(device))
     relabellings = draw_permutations(len(collection), permutations, seed=seed, strata=strata)
-    scores = score_all(collection, wanted)
-    kept = np.flatnonzero([source.distinct for source in collection.sources])
-    distinct = collection.take(kept)
-    found = {}
-    for name, number in wanted.items():
+    scores = score_all(collection, numbers)
+    models = np.flatnonzero([source.distinct for source in collection.sources])
+    distinct = collection.take(models)
+    results = {}
+    for name, number in numbers.items():
         parts = parts_of(name)
-        null = _null(name, parts, distinct, number, relabellings) if len(kept) > 1 else None
-        found[name] = _calibrated(name, parts, collection, scores[name], kept, null, number or 1, permutations, alpha)
-    return found
+        null = _null(name, parts, distinct, number, relabellings) if len(models) > 1 else None
+        results[name] = _calibrated(
+            name, parts, collection, scores[name], models, null, number or 1, permutations, alpha
+        )
+    return results
 
 
 def _null(name: str, parts: Pairwise, collection: Collection, k: int | None, relabellings: IntArray) -> Null:
@@ -165,7 +168,7 @@ def _calibrated(
     parts: Pairwise,
     collection: Collection,
     score: FloatArray,
-    kept: IntArray,
+    models: IntArray,
     null: Null | None,
     k: int,
     permutations: int,
@@ -178,8 +181,8 @@ def _calibrated(
     fields = ("null_mean", "null_quantile", "p_value", "calibrated", "q_value")
     matrices = {field_: np.full(score.shape, np.nan) for field_ in fields}
     drawn = np.zeros(score.shape, dtype=np.intp)
-    pairs = ordered_pairs(len(kept), symmetric=_symmetric(name)) if null is not None else []
-    places = [(int(kept[i]), int(kept[j])) for i, j in pairs]
+    pairs = ordered_pairs(len(models), symmetric=_symmetric(name)) if null is not None else []
+    places = [(int(models[i]), int(models[j])) for i, j in pairs]
     for (i, j), place in zip(pairs, places, strict=True):
         assert null is not None
         values = null.scores[:, i, j]
@@ -200,10 +203,12 @@ def _calibrated(
         for field_ in fields[:-1]:
             matrices[field_][place] = getattr(result, field_)
     p_values = np.array([matrices["p_value"][place] for place in places])
-    known = ~np.isnan(p_values)
-    if known.any():
-        adjusted = false_discovery_control(p_values[known])
-        for place, q in zip([p for p, is_known in zip(places, known, strict=True) if is_known], adjusted, strict=True):
+    defined = ~np.isnan(p_values)
+    if defined.any():
+        adjusted = false_discovery_control(p_values[defined])
+        for place, q in zip(
+            [p for p, is_defined in zip(places, defined, strict=True) if is_defined], adjusted, strict=True
+        ):
             matrices["q_value"][place] = q
     if _symmetric(name):
         for matrix in (*matrices.values(), drawn):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .._engine.arrays import IntArray
+from consilience.metrics._engine.arrays import IntArray
 
 
 def draw_permutations(
@@ -94,8 +94,8 @@ def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
 def check_items(name: str, rows: IntArray, n: int, *, exactly: bool) -> None:
     """Raise :class:`ValueError` unless each of the `rows` relabels (or else is a part of) n items."""
     if rows.ndim != 2 or (rows.shape[1] != n if exactly else rows.shape[1] >= n):
-        wanted = f"(number, {n})" if exactly else f"(number, fewer than {n})"
-        raise ValueError(f"{name}: expected shape {wanted}, found {rows.shape}")
+        shape = f"(number, {n})" if exactly else f"(number, fewer than {n})"
+        raise ValueError(f"{name}: expected shape {shape}, found {rows.shape}")
 
 
 def check_halves(halves: IntArray, n: int) -> None:

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from .._engine.arrays import (
+from consilience.metrics._engine.arrays import (
     FloatArray,
     IntArray,
     as_pair,
@@ -23,8 +23,9 @@ from .._engine.arrays import (
     rows_equal,
     warn_undefined,
 )
-from .._engine.neighbor_kernel import NeighborKernel
-from ..pairs import forward, neighbors_for, parts_of
+from consilience.metrics._engine.neighbor_kernel import NeighborKernel
+from consilience.metrics.pairs import forward, neighbors_for, parts_of
+
 from .resampling import check_halves, draw_halves
 
 NAN = float("nan")
