@@ -85,6 +85,26 @@ def metric(card: MetricCard) -> Callable[[F], F]:
     ------
     ValueError
         Another module has registered a metric of this name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import MetricCard, alignment_matrices, metric
+    >>> card = MetricCard(
+    ...     name="row-means",
+    ...     title="row means",
+    ...     inputs="pair",
+    ...     higher_is_more_alike=True,
+    ...     invariances=(),
+    ...     reference="-",
+    ... )
+    >>> @metric(card)
+    ... def row_means(x, y):
+    ...     return float(np.corrcoef(x.mean(axis=1), y.mean(axis=1))[0, 1])
+    >>> x = np.arange(12.0).reshape(6, 2)
+    >>> alignment_matrices({"x": x, "y": x**2}, metrics=["row-means"])["row-means"].round(2)
+    array([[1.  , 0.97],
+           [0.97, 1.  ]])
     """
 
     def register(function: F) -> F:
@@ -101,7 +121,14 @@ def metric(card: MetricCard) -> Callable[[F], F]:
 
 
 def list_metrics() -> dict[str, MetricEntry]:
-    """All registered metrics by name, those of plug-ins included."""
+    """All registered metrics by name, those of plug-ins included.
+
+    Examples
+    --------
+    >>> from consilience.metrics import list_metrics
+    >>> [name for name, entry in list_metrics().items() if not entry.card.symmetric]
+    ['information_imbalance']
+    """
     import_own()
     import_plugins()
     return dict(sorted(_metrics.items()))
@@ -114,6 +141,12 @@ def get_metric(name: str) -> MetricEntry:
     ------
     UnknownMetricError
         No metric has this name; the message suggests similar ones.
+
+    Examples
+    --------
+    >>> from consilience.metrics import get_metric
+    >>> get_metric("cknna").card.title
+    'CKNNA'
     """
     entries = list_metrics()
     if name in entries:

@@ -55,6 +55,18 @@ def cka(x: npt.ArrayLike, y: npt.ArrayLike, *, unbiased: bool = True) -> float:
     References
     ----------
     S. Kornblith et al., ICML 2019, arXiv:1905.00414; L. Song et al., JMLR 13, 1393 (2012), equation 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import cka
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(cka(x, y), 2)
+    0.58
+    >>> round(cka(x, x), 2)
+    1.0
     """
     if unbiased and is_large(x, y):
         return score_pair("cka", x, y)[0]

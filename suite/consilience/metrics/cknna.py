@@ -75,6 +75,18 @@ def cknna(
     ----------
     arXiv:2512.03750, appendix A (the formula); M. Huh et al., "The Platonic Representation Hypothesis",
     ICML 2024, arXiv:2405.07987 (the code).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import cknna, prepare
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(cknna(prepare(x), prepare(y)), 2)
+    0.58
+    >>> round(cknna(x, x), 2)
+    1.0
     """
     check_choice(variant, get_args(Variant), "variant")
     a, b = as_kernel(x, "x", k), as_kernel(y, "y", k)
@@ -106,6 +118,17 @@ def cknna_from(a: NeighborKernel, b: NeighborKernel) -> float:
     ------
     ValueError
         The models have different numbers of items or of neighbours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, cknna_from
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> round(cknna_from(a, b), 2)
+    0.41
     """
     if undefined_kernels("CKNNA", a, b):
         return float("nan")

@@ -64,6 +64,18 @@ def distance_correlation(x: npt.ArrayLike, y: npt.ArrayLike, *, variant: Variant
     ----------
     G. Szekely, M. Rizzo, Ann. Statist. 42, 2382 (2014), equation 3.7; G. Szekely, M. Rizzo, N. Bakirov,
     Ann. Statist. 35, 2769 (2007), definition 5; arXiv:2512.03750, equation A18.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import distance_correlation
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(distance_correlation(x, y), 2)
+    0.59
+    >>> round(distance_correlation(x, y, variant="biased"), 2)
+    0.8
     """
     check_choice(variant, get_args(Variant), "variant")
     if is_large(x, y):

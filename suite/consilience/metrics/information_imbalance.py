@@ -73,6 +73,17 @@ def information_imbalance(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 1) -> 
     References
     ----------
     A. Glielmo, C. Zeni, B. Cheng, G. Csanyi, A. Laio, PNAS Nexus 1, pgac039 (2022), equation 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import information_imbalance
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> x_to_y, y_to_x = information_imbalance(x, y)
+    >>> round(x_to_y, 2), round(y_to_x, 2)
+    (0.19, 0.33)
     """
     if is_large(x, y):
         check_k(k, len(np.asarray(x)))

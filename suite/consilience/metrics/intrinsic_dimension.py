@@ -61,6 +61,15 @@ def intrinsic_dimension(
     References
     ----------
     E. Facco et al., Sci. Rep. 7, 12140 (2017); E. Levina, P. Bickel, NIPS 17 (2004), equations 8 and 9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import intrinsic_dimension
+    >>> random = np.random.default_rng(0)
+    >>> plane = random.normal(size=(500, 2)) @ random.normal(size=(2, 10))
+    >>> round(intrinsic_dimension(plane), 1)
+    1.9
     """
     check_choice(estimator, get_args(Estimator), "estimator")
     if not 0 < fraction <= 1:

@@ -93,6 +93,16 @@ def intrinsic_dimension_correlation(
     ----------
     L. Basile, S. Acevedo, L. Bortolussi, F. Anselmi, A. Rodriguez, "Intrinsic dimension correlation",
     arXiv:2406.15812, equation 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import intrinsic_dimension_correlation
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(500, 3))
+    >>> y = x @ random.normal(size=(3, 4))
+    >>> round(intrinsic_dimension_correlation(x, y), 1)
+    1.0
     """
     if permutations is not None and permutations < 1:
         raise ValueError(f"permutations: expected at least 1, found {permutations}")

@@ -109,6 +109,20 @@ def alignment_matrices(
     Distances are computed in float32 from centred rows (close pairs from differences): dCor agrees with float64
     to 1e-7, I_dCor to 1e-5. Information imbalances are exact: what float32 leaves open is compared in float64.
     Where more than 32 items share the place of the nearest neighbour, a sample of 32 stands for them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import alignment_matrices
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = alignment_matrices({"x": x, "y": y}, metrics=["cknna", "cka"])
+    >>> result["cka"].round(2)
+    array([[1.  , 0.58],
+           [0.58, 1.  ]])
+    >>> round(result.score("cknna", "x", "y"), 2)
+    0.56
     """
     numbers = neighbor_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
     engine = engine_for(device)

@@ -53,6 +53,18 @@ def mutual_knn(x: npt.ArrayLike | Neighbors, y: npt.ArrayLike | Neighbors, *, k:
     References
     ----------
     M. Huh et al., "The Platonic Representation Hypothesis", ICML 2024, arXiv:2405.07987.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import mutual_knn
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(mutual_knn(x, y), 2)
+    0.39
+    >>> round(mutual_knn(x, x), 2)
+    1.0
     """
     given = {name: as_embedding(z, name) for name, z in (("x", x), ("y", y)) if not isinstance(z, Neighbors)}
     check_same_length(
@@ -73,7 +85,19 @@ def overlap(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> floa
 
 
 def mutual_knn_from(a: NeighborKernel, b: NeighborKernel) -> float:
-    """Mutual kNN of two models from the lists that CKNNA uses, at their own k."""
+    """Mutual kNN of two models from the lists that CKNNA uses, at their own k.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, mutual_knn_from
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> round(mutual_knn_from(a, b), 2)
+    0.39
+    """
     if undefined_kernels("mutual kNN", a, b):
         return float("nan")
     return overlap(a.neighbors.nearest(a.k), b.neighbors.nearest(b.k))

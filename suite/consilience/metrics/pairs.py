@@ -122,7 +122,33 @@ _singles: dict[str, Single] = {}
 
 
 def pairwise(name: str, parts: Pairwise) -> None:
-    """Announce the parts of the metric `name`, or of a variant, ``"name:variant"``."""
+    """Announce the parts of the metric `name`, or of a variant, ``"name:variant"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import MetricCard, Pairwise, calibrate, metric, pairwise
+    >>> card = MetricCard(
+    ...     name="first-column",
+    ...     title="first column",
+    ...     inputs="pair",
+    ...     higher_is_more_alike=True,
+    ...     invariances=(),
+    ...     reference="-",
+    ... )
+    >>> @metric(card)
+    ... def first_column(x, y):
+    ...     return float(np.corrcoef(x[:, 0], y[:, 0])[0, 1])
+    >>> parts = Pairwise(
+    ...     state=lambda x: (x[:, 0] - x[:, 0].mean()) / x[:, 0].std(),
+    ...     score=lambda a, b: float(a @ b / len(a)),
+    ...     relabelled=lambda a, b, order: float(a @ b[order] / len(a)),
+    ... )
+    >>> pairwise("first-column", parts)
+    >>> x = np.arange(20.0)[:, None]
+    >>> round(calibrate(x, x, metric="first-column").score, 2)
+    1.0
+    """
     _parts[name] = parts
 
 
@@ -166,6 +192,12 @@ def parts_of(name: str) -> Pairwise:
         No metric has this name.
     ValueError
         The metric describes a single embedding.
+
+    Examples
+    --------
+    >>> from consilience.metrics import parts_of
+    >>> parts_of("mutual_knn").neighbors
+    10
     """
     base, _, variant = name.partition(":")
     entry = get_metric(base)

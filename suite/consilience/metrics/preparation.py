@@ -100,6 +100,20 @@ def prepare(
 
     All arithmetic is in float64. Beside the result, memory holds a few blocks of rows (16 MB each), and with
     controls these and their singular vectors, about 5 n c numbers at most.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import prepare
+    >>> x = np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
+    >>> prepare(x, scheme="unit").round(2)
+    array([[0.2 , 0.98],
+           [0.37, 0.93],
+           [0.62, 0.78]])
+    >>> prepare(x).round(2)  # the constant column is dropped
+    array([[-1.],
+           [-1.],
+           [ 1.]])
     """
     check_choice(scheme, get_args(Scheme), "scheme")
     if controls is not None and scheme != "standardized":

@@ -101,6 +101,16 @@ def neighbors(x: npt.ArrayLike, k: int, *, similarity: Similarity = "inner_produ
     ------
     ValueError
         `x` is no embedding (see :func:`~consilience.metrics._engine.arrays.as_embedding`), or k >= n.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import neighbors
+    >>> x = np.array([[0.0], [1.0], [3.0]])
+    >>> neighbors(x, 2, similarity="euclidean").indices
+    array([[1, 2],
+           [0, 2],
+           [1, 0]], dtype=int32)
     """
     check_choice(similarity, get_args(Similarity), "similarity")
     source = Source(x, "x")

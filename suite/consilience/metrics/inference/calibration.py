@@ -158,6 +158,19 @@ def calibrate(
         An argument is no embedding, lengths differ, n <= k, or an option is out of range.
     UnknownMetricError
         No metric has this name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import calibrate
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = calibrate(x, y, metric="mutual_knn", permutations=99)
+    >>> round(result.score, 2), round(result.null_mean, 2)
+    (0.39, 0.1)
+    >>> round(result.calibrated, 2), round(result.p_value, 2)
+    (0.3, 0.01)
     """
     first, second = as_pair(x, y)
     parts = parts_of(metric)
@@ -193,6 +206,18 @@ def calibrate_from(
     ------
     ValueError
         The models do not fit together or to the permutations, or `alpha` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, calibrate_from, draw_permutations
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> permutations = draw_permutations(100, 99)
+    >>> round(calibrate_from(a, b, permutations=permutations).p_value, 2)
+    0.01
     """
     parts = parts_of(metric)
     if isinstance(a, NeighborKernel):

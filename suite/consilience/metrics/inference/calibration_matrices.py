@@ -119,6 +119,18 @@ def calibration_matrices(
     look for neighbours among all), for a pair only until ten relabellings reach the observed value; p is then
     10 over their number (Besag and Clifford 1991, Biometrika 78, 301). Its `null_mean` and `null_quantile`
     are those of the anchors' I_dCor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import calibration_matrices
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = calibration_matrices({"x": x, "y": y}, metrics=["cka"], permutations=99)["cka"]
+    >>> result.calibrated.round(2)
+    array([[ nan, 0.57],
+           [0.57,  nan]])
     """
     numbers = neighbor_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
     collection = checked_collection(embeddings, numbers, threads=threads, progress=progress, engine=engine_for(device))

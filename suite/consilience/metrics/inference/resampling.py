@@ -34,6 +34,14 @@ def draw_permutations(
     ------
     ValueError
         `permutations` is below 1, or `strata` is not of length n.
+
+    Examples
+    --------
+    >>> from consilience.metrics import draw_permutations
+    >>> draw_permutations(4, 2, strata=["a", "b", "a", "b"]).shape
+    (2, 4)
+    >>> draw_permutations(3, 1, strata=["a", "b", "c"])
+    array([[0, 1, 2]])
     """
     if permutations < 1:
         raise ValueError(f"permutations: expected at least 1, found {permutations}")
@@ -78,6 +86,15 @@ def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
     ------
     ValueError
         `splits` is below 1, or there are fewer than 4 items.
+
+    Examples
+    --------
+    >>> from consilience.metrics import draw_halves
+    >>> halves = draw_halves(6, 1)
+    >>> halves.shape
+    (2, 3)
+    >>> sorted(halves.ravel().tolist())
+    [0, 1, 2, 3, 4, 5]
     """
     if splits < 1:
         raise ValueError(f"splits: expected at least 1, found {splits}")

@@ -167,6 +167,17 @@ def k_sweep(
     Lists of up to 256 neighbours are held for all M embeddings, ``12 M n k`` bytes, where that is at most
     4 GiB; longer ones are made and forgotten block by block: each thread has those of ``2^22 / n`` items at a time
     (of 83 at n=50,000). A pair costs O(n k) for the largest k, however many there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import k_sweep
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = k_sweep({"x": x, "y": y}, metric="mutual_knn", ks=[5, 10, 99])
+    >>> result.curve("x", "y").round(2)
+    array([0.29, 0.39, 1.  ])
     """
     collection = _collection(embeddings, metric, threads)
     n = len(collection)
@@ -237,6 +248,19 @@ def n_sweep(
     -----
     Lists of all items, up to 256 long, serve every subset that leaves enough of them; they are held or made block
     by block as in :func:`k_sweep`. Smaller subsets are searched anew, which takes less time than longer lists.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import n_sweep
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = n_sweep({"x": x, "y": y}, metric="mutual_knn", sizes=[40, 80], k=10)
+    >>> result.values.shape
+    (2, 10, 2, 2)
+    >>> float(result.whole[0, 1].round(2))
+    0.39
     """
     collection = _collection(embeddings, metric, threads)
     n = len(collection)
