@@ -238,6 +238,7 @@ class Run:
                 _stop("--align-limit is a quick look: its scores are not published (drop --align-publish)")
             if not (self.publish_to / "spec.toml").is_file():
                 _stop(f"--align-publish: {self.publish_to} holds no spec.toml")
+            self._check_board(self.publish_to)
         self.comparison: Comparison | None = None
         self.save_to: Path | None = None
         self.baseline: SavedRun | None = None
@@ -301,6 +302,17 @@ class Run:
                 limit=option("align_limit"),
             )
         return self._runner
+
+    @staticmethod
+    def _check_board(folder: Path) -> None:
+        """Refuse a board whose spec or remarks can't be read, before anything is scored."""
+        from .board.remarks import read_remarks
+        from .records.spec import read_spec
+
+        try:
+            read_remarks(folder, read_spec(folder / "spec.toml"))
+        except ValueError as error:
+            _stop(f"--align-publish: {error}")
 
     @property
     def spec(self) -> Spec:

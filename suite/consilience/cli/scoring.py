@@ -77,6 +77,7 @@ def run(
     from consilience.board.board import build_board
     from consilience.board.compare import make_run
     from consilience.board.publish import publish
+    from consilience.board.remarks import read_remarks
     from consilience.board.terminal import summarize
     from consilience.files import write_atomically
     from consilience.records.record import Record, to_json
@@ -88,6 +89,8 @@ def run(
     from consilience.user_files import dataset_name
 
     spec = read_spec(board / "spec.toml" if board else DEFAULT_SPEC)
+    if board:
+        read_remarks(board, spec)  # refused before anything is scored
     chosen: list[Target | str] | None = None
     if targets:
         chosen = []
