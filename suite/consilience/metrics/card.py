@@ -1,8 +1,7 @@
 """What a metric declares about itself, and the metrics by name.
 
 A metric is one file: a function under the decorator :func:`metric` with its :class:`MetricCard`. Files of this
-folder are found by themselves; a package of somebody else's names its modules in the entry-point group
-``consilience``.
+folder are found without registration; another package names its modules in the entry-point group ``consilience``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 #: Installed packages name their modules here; importing one registers its targets, data sets and metrics.
 ENTRY_POINT_GROUP = "consilience"
-#: An error about an unknown name lists at most so many others.
+#: Largest number of names in an error about an unknown one.
 MAX_CANDIDATES = 10
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ._engine.arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
-from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
+from ._engine.centering import double_centered, matrix_correlation, permuted_correlation, u_centered
 from ._engine.collection import Collection
-from ._engine.correlations import relabelled_correlations
+from ._engine.correlations import permuted_correlations
 from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
@@ -87,7 +87,7 @@ def _score(a: FloatArray, b: FloatArray) -> float:
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    return relabelled_correlations(collection, _centered_kernel, "CKA", permutations)
+    return permuted_correlations(collection, _centered_kernel, "CKA", permutations)
 
 
 def _matrix(collection: Collection, k: int) -> FloatArray:
@@ -126,5 +126,5 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
 
 pairwise(
     "cka",
-    Pairwise(state=_centered_kernel, score=_score, relabelled=relabelled_correlation, null=_null, matrix=_matrix),
+    Pairwise(state=_centered_kernel, score=_score, relabelled=permuted_correlation, null=_null, matrix=_matrix),
 )

@@ -161,15 +161,15 @@ def norm(a: NeighborKernel, b: NeighborKernel) -> float:
 
 
 def shared_edges(
-    a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None
+    a: NeighborKernel, b: NeighborKernel, order: IntArray | None = None
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Find the pairs (i, j) that are neighbours in `a` and, after relabelling, in `b`.
+    """Find the pairs (i, j) that are neighbours in `a` and, after permutation, in `b`.
 
     Parameters
     ----------
     a, b : NeighborKernel
         Two models of n items.
-    relabelling : ndarray of shape (n,), optional
+    order : ndarray of shape (n,), optional
         Permutation p: row i of `a` is set against row ``p[i]`` of `b`.
 
     Returns
@@ -179,21 +179,21 @@ def shared_edges(
     rows, ranks : ndarray of shape (m,)
         Where the same pairs stand in the lists of `b`.
     """
-    if relabelling is None:
+    if order is None:
         edges = a.edges
     else:
-        edges = relabelling.take(a.columns)
-        edges += (relabelling * len(a))[:, None]
+        edges = order.take(a.columns)
+        edges += (order * len(a))[:, None]
         edges = edges.ravel()
     ranks = b.ranks_at(edges)
     places = np.flatnonzero(ranks < b.k)
     rows = places // a.k
-    return places, rows if relabelling is None else relabelling[rows], ranks[places]
+    return places, rows if order is None else order[rows], ranks[places]
 
 
-def aligned_sum(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None) -> float:
+def aligned_sum(a: NeighborKernel, b: NeighborKernel, order: IntArray | None = None) -> float:
     """Numerator of CKNNA: the sum of products of both centred kernels over the shared neighbours."""
-    places, rows, ranks = shared_edges(a, b, relabelling)
+    places, rows, ranks = shared_edges(a, b, order)
     # not `@`: BLAS would start threads for a few thousand products and wait longer than it computes
     return float(np.einsum("e,e->", a.kernel_values.ravel()[places], b.kernel_values[rows, ranks]))
 
@@ -210,15 +210,15 @@ def _platonic_from(a: NeighborKernel, b: NeighborKernel, eps: float) -> float:
     return _masked_hsic(a, b) / (float(np.sqrt(products)) + eps)
 
 
-def _masked_hsic(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None) -> float:
+def _masked_hsic(a: NeighborKernel, b: NeighborKernel, order: IntArray | None = None) -> float:
     """Unbiased HSIC (Song et al. 2012, eq. 5) of two kernels set to zero outside their shared edges."""
     n = len(a)
-    places, rows, ranks = shared_edges(a, b, relabelling)
+    places, rows, ranks = shared_edges(a, b, order)
     columns = a.columns.ravel()[places]
     first: FloatArray = a.raw_values.ravel()[places]
     second: FloatArray = b.raw_values[rows, ranks]
     items = places // a.k
-    other = columns if relabelling is None else relabelling[columns]
+    other = columns if order is None else order[columns]
     reciprocal = (a.ranks_at(columns * n + items) < a.k) & (b.ranks_at(other * n + rows) < b.k)
     trace = float(np.sum((first * second)[reciprocal]))
     crossed = np.bincount(columns, first, n) @ np.bincount(items, second, n)
@@ -226,7 +226,7 @@ def _masked_hsic(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | N
     return float(total / (n * (n - 3)))
 
 
-def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+def _permuted(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
     return aligned_sum(a, b, permutation) / norm(a, b)
 
 
@@ -258,7 +258,7 @@ def _self_terms(collection: Collection, k: int) -> tuple[FloatArray, FloatArray]
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """CKNNA of all pairs under each relabelling, from the same lists."""
+    """CKNNA of all pairs under each permutation, from the same lists."""
     from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
@@ -279,7 +279,7 @@ def _platonic_score(a: NeighborKernel, b: NeighborKernel) -> float:
     return _platonic_from(a, b, PLATONIC_EPS)
 
 
-def _platonic_relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+def _platonic_permuted(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
     products = _masked_hsic(a, a) * _masked_hsic(b, b)
     return _masked_hsic(a, b, permutation) / (float(np.sqrt(products)) + PLATONIC_EPS)
 
@@ -319,7 +319,7 @@ def _platonic_matrix(collection: Collection, k: int) -> FloatArray:
 _parts = Pairwise(
     state=NeighborKernel,
     score=cknna_from,
-    relabelled=_relabelled,
+    relabelled=_permuted,
     neighbors=25,
     depths=lambda k, n: (k, 0),
     matrix=_matrix,
@@ -328,5 +328,5 @@ _parts = Pairwise(
 pairwise("cknna", _parts)
 pairwise(
     "cknna:platonic-rep",
-    replace(_parts, score=_platonic_score, relabelled=_platonic_relabelled, matrix=_platonic_matrix, null=None),
+    replace(_parts, score=_platonic_score, relabelled=_platonic_permuted, matrix=_platonic_matrix, null=None),
 )

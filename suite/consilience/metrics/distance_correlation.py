@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ._engine.arrays import FloatArray, IntArray, as_pair, check_choice, symmetric_distances, undefined
-from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
+from ._engine.centering import double_centered, matrix_correlation, permuted_correlation, u_centered
 from ._engine.collection import Collection
-from ._engine.correlations import MatrixCorrelation, relabelled_correlations
+from ._engine.correlations import MatrixCorrelation, permuted_correlations
 from ._engine.row_source import Source
 from ._engine.tiles import Place, Tile
 from .card import MetricCard, metric
@@ -137,14 +137,14 @@ def _biased_score(a: FloatArray, b: FloatArray) -> float:
     return float(np.sqrt(max(_score(a, b), 0.0)))
 
 
-def _biased_relabelled(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
-    return float(np.sqrt(max(relabelled_correlation(a, b, permutation), 0.0)))
+def _biased_permuted(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
+    return float(np.sqrt(max(permuted_correlation(a, b, permutation), 0.0)))
 
 
 def _null(variant: Variant) -> Callable[[Collection, int, IntArray], Null]:
     def null(collection: Collection, k: int, permutations: IntArray) -> Null:
         centred = partial(_centered_distances, variant=variant)
-        squared = relabelled_correlations(collection, centred, "distance correlation", permutations)
+        squared = permuted_correlations(collection, centred, "distance correlation", permutations)
         return replace(squared, scores=np.sqrt(np.maximum(squared.scores, 0.0))) if variant == "biased" else squared
 
     return null
@@ -153,7 +153,7 @@ def _null(variant: Variant) -> Callable[[Collection, int, IntArray], Null]:
 _squared = Pairwise(
     state=_centered_distances,
     score=_score,
-    relabelled=relabelled_correlation,
+    relabelled=permuted_correlation,
     consumer=lambda collection, k: _Correlations(collection.engine),
     read=_unbiased,
     null=_null("unbiased"),
@@ -169,7 +169,7 @@ pairwise(
         _squared,
         state=partial(_centered_distances, variant="biased"),
         score=_biased_score,
-        relabelled=_biased_relabelled,
+        relabelled=_biased_permuted,
         read=_biased,
         null=_null("biased"),
     ),

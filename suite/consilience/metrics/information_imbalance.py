@@ -60,8 +60,8 @@ def information_imbalance(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 1) -> 
     Returns
     -------
     x_to_y, y_to_x : float
-        (k + 1)/n if the first embedding holds all that the second knows about neighbourhoods, about 1 if it
-        says nothing about them. Lower is more alike. Equal distances (to a share of 2^-42) share their mean
+        (k + 1)/n if the first embedding determines the neighbourhoods of the second, about 1 if the two are
+        independent. Lower is more alike. Equal distances (to a share of 2^-42) share their mean
         rank, and where they make the nearest neighbours ambiguous the mean over all choices is returned. Both
         ``nan``, with a :class:`DegenerateInputWarning`, when all rows of one embedding are equal.
 
@@ -145,7 +145,7 @@ def _score(a: _Neighborhoods, b: _Neighborhoods) -> tuple[float, float]:
     return _imbalance(a, b.ranks[a.rows, a.columns]), _imbalance(b, a.ranks[b.rows, b.columns])
 
 
-def _relabelled(a: _Neighborhoods, b: _Neighborhoods, permutation: IntArray) -> float:
+def _permuted(a: _Neighborhoods, b: _Neighborhoods, permutation: IntArray) -> float:
     return _imbalance(a, b.ranks[permutation[a.rows], permutation[a.columns]])
 
 
@@ -245,7 +245,7 @@ def _by_item(groups: Sequence[tuple[IntArray, IntArray, FloatArray]], n: int) ->
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """Imbalances of all pairs under each relabelling, from the ranks of all models."""
+    """Imbalances of all pairs under each permutation, from the ranks of all models."""
     from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
@@ -276,7 +276,7 @@ pairwise(
     Pairwise(
         state=_neighborhoods,
         score=_score,
-        relabelled=_relabelled,
+        relabelled=_permuted,
         neighbors=1,
         best=lambda n, k: (k + 1) / n,
         depths=lambda k, n: (0, min(k + _SPARE, n - 1)),

@@ -33,7 +33,7 @@ from .pairs import Null, Pairwise, pairwise
 _ROWS, _COLUMNS = 128, 1024
 #: Squared distances below this share of the squared norms are computed from differences.
 _DOUBTFUL = 1e-2
-#: Items whose joint neighbours a permutation null looks for, and relabellings at the observed value that decide.
+#: Items whose joint neighbours a permutation null looks for, and permutations at the observed value that decide.
 _ANCHORS, _DECIDED = 128, 10
 
 
@@ -119,7 +119,7 @@ def intrinsic_dimension_correlation(
         return value, float("nan")
     random = np.random.default_rng(seed)
     # the denominator does not change, so a lower joint dimension is a higher score
-    null = [_relabelled(a, b, random.permutation(len(x))) for _ in range(permutations)]
+    null = [_permuted(a, b, random.permutation(len(x))) for _ in range(permutations)]
     return value, (1 + int(np.sum(np.asarray(null) >= value))) / (1 + permutations)
 
 
@@ -146,7 +146,7 @@ def _score(a: _StandardizedDistances, b: _StandardizedDistances) -> float:
     return value
 
 
-def _relabelled(a: _StandardizedDistances, b: _StandardizedDistances, permutation: IntArray) -> float:
+def _permuted(a: _StandardizedDistances, b: _StandardizedDistances, permutation: IntArray) -> float:
     return _correlation(a, b, b.squared[np.ix_(permutation, permutation)])
 
 
@@ -169,7 +169,7 @@ def joint_dimensions(
     Parameters
     ----------
     left, right : Side
-        Standardized models of the same n items, `right` perhaps relabelled; it may be `left`.
+        Standardized models of the same n items, `right` perhaps permuted; it may be `left`.
     pairs : ndarray of shape (P, 2)
         Model of `left` and model of `right`.
     items : ndarray, optional
@@ -225,7 +225,7 @@ def joint_dimensions(
 
 
 class Side:
-    """Standardized models, their items perhaps relabelled.
+    """Standardized models, their items perhaps permuted.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ class Side:
     def __len__(self) -> int:
         return self.n
 
-    def relabelled(self, order: IntArray) -> Side:
+    def permuted(self, order: IntArray) -> Side:
         """Return the same models with item ``order[i]``, (n,), in the place of item i."""
         other = copy(self)
         other.order = order
@@ -283,13 +283,13 @@ def correlations(dimensions: FloatArray, pairs: npt.NDArray[np.int32]) -> FloatA
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """I_dCor of all pairs under each relabelling, over anchor items, for as long as a pair is undecided.
+    """I_dCor of all pairs under each permutation, over anchor items, for as long as a pair is undecided.
 
     Notes
     -----
-    The statistic is the I_dCor of the anchors' neighbour distances, observed and relabelled alike, so the test is
+    The statistic is the I_dCor of the anchors' neighbour distances, observed and permuted alike, so the test is
     exact whatever the number of anchors; the dimension of m anchors has a relative standard error of about
-    m^-1/2. A pair is decided once ten relabellings reach its observed value (Besag and Clifford 1991).
+    m^-1/2. A pair is decided once ten permutations reach its observed value (Besag and Clifford 1991).
     """
     models, threads = Side(collection), collection.threads
     n, count = len(collection), len(collection.sources)
@@ -306,17 +306,17 @@ def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
         if len(undecided) == 0:
             break
         a, b = undecided.T
-        joint = joint_dimensions(models, models.relabelled(order), undecided, items=anchors, threads=threads)
+        joint = joint_dimensions(models, models.permuted(order), undecided, items=anchors, threads=threads)
         scores[draw, a, b] = (own[a] + own[b] - joint) / np.maximum(own[a], own[b])
         exceeded[a, b] += scores[draw, a, b] >= observed[a, b] - 1e-6 * np.abs(observed[a, b])
         undecided = undecided[exceeded[a, b] < _DECIDED]
         if progress is not None:
             progress(draw + 1, len(permutations))
-    note = f"I_dCor over {len(anchors)} of {n} items as anchors, at most {len(permutations)} relabellings per pair"
+    note = f"I_dCor over {len(anchors)} of {n} items as anchors, at most {len(permutations)} permutations per pair"
     return Null(scores, observed=observed, rounding=1e-6, note=f"{note}, fewer once {_DECIDED} reach the observed one")
 
 
 pairwise(
     "intrinsic_dimension_correlation",
-    Pairwise(state=_standardized_distances, score=_score, relabelled=_relabelled, matrix=_matrix, null=_null),
+    Pairwise(state=_standardized_distances, score=_score, relabelled=_permuted, matrix=_matrix, null=_null),
 )

@@ -103,7 +103,7 @@ def mutual_knn_from(a: NeighborKernel, b: NeighborKernel) -> float:
     return overlap(a.neighbors.nearest(a.k), b.neighbors.nearest(b.k))
 
 
-def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+def _permuted(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
     return len(shared_edges(a, b, permutation)[0]) / a.edges.size
 
 
@@ -129,7 +129,7 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """Mutual kNN of all pairs under each relabelling, from the same lists."""
+    """Mutual kNN of all pairs under each permutation, from the same lists."""
     from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
@@ -149,7 +149,7 @@ pairwise(
     Pairwise(
         state=NeighborKernel,
         score=mutual_knn_from,
-        relabelled=_relabelled,
+        relabelled=_permuted,
         neighbors=10,
         depths=lambda k, n: (k, 0),
         matrix=_matrix,

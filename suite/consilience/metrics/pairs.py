@@ -1,4 +1,4 @@
-"""A pair metric taken apart: what is done once per model, what is left to do per pair, what is shared by all pairs.
+"""Parts of a pair metric: the work per embedding, the work per pair, and the work shared by all pairs.
 
 A metric file announces its parts with :func:`pairwise`, next to its card; all-pairs matrices and permutation nulls
 use them. A metric that announces none works as well: its function is called for each pair, which is slower. Its number
@@ -33,7 +33,7 @@ class Pairwise:
     Attributes
     ----------
     state : callable
-        ``state(x, k)``, or ``state(x)`` for a metric without neighbours: what is kept of one embedding.
+        ``state(x, k)``, or ``state(x)`` for a metric without neighbours: the state of one embedding.
     score : callable
         ``score(a, b)`` of two states: a number, or two (there and back) if the metric is directed.
     relabelled : callable
@@ -55,7 +55,7 @@ class Pairwise:
     read : callable
         ``read(consumer)``: the (M, M) scores after the pass.
     null : callable, optional
-        ``null(collection, k, permutations)``: the scores of all pairs under each of the relabellings (P, n),
+        ``null(collection, k, permutations)``: the scores of all pairs under each of the permutations (P, n),
         faster than `relabelled` pair by pair.
     """
 
@@ -77,7 +77,7 @@ class Pairwise:
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """Scores of all pairs with the items of the second embedding relabelled.
+    """Scores of all pairs with the items of the second embedding permuted.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Null:
     observed : ndarray of shape (M, M), optional
         What the scores are to be compared with, if that is not the metric itself.
     rounding : float
-        Relative difference below which a relabelled score counts as equal to the observed one.
+        Relative difference below which a permuted score counts as equal to the observed one.
     note : str
         How the null was drawn, where it is not the plain permutation null.
     """

@@ -1,7 +1,7 @@
-"""What is done to an embedding before it is scored; part of every score's name.
+"""Preparation of an embedding before it is scored; part of every score's name.
 
-Embeddings may be larger than memory: they are read block of rows by block of rows, once for each thing to be
-known about their columns, and are never copied to float64 as a whole.
+Embeddings may be larger than memory: they are read in blocks of rows, once for each statistic of their columns, and are
+never copied to float64 as a whole.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ def prepare(
     controls: npt.ArrayLike | None = None,
     out: npt.NDArray[np.floating[Any]] | Callable[[tuple[int, int]], npt.NDArray[np.floating[Any]]] | None = None,
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return an embedding as the metrics should see it.
+    """Scale an embedding for the metrics, and remove what is linear in controls.
 
     Parameters
     ----------
     x : array_like of shape (n, d)
         Embedding; memory maps are read in blocks of rows.
     scheme : {"standardized", "unit", "raw"}
-        ``"raw"``: as given. ``"unit"``: rows of length 1 (what arXiv:2512.03750 scores); a few loud columns
-        decide: SevenNet-0's alignment doubles once columns are standardized, and on QM9 trained and
-        untrained networks can't be told apart. ``"standardized"``: columns of mean 0 and deviation 1,
-        constant ones dropped, then rows of length 1: every column speaks. On sparse fingerprints that makes
-        rare bits loud (Morgan against MiniMol falls from 0.36 to 0.23).
+        ``"raw"``: as given. ``"unit"``: rows of length 1 (the preparation of arXiv:2512.03750). The columns of
+        largest deviation dominate: SevenNet-0's alignment doubles once columns are standardized, and on QM9
+        trained and untrained networks do not separate. ``"standardized"``: columns of mean 0 and deviation 1,
+        constant ones dropped, then rows of length 1: all columns have the same weight. On sparse fingerprints
+        this gives rare bits a large weight (Morgan against MiniMol falls from 0.36 to 0.23).
     controls : array_like of shape (n, c), optional
-        What the embedding should be compared *beyond*: composition and size of each item, from the data
-        set. The part of the standardized columns that is linear in the (standardized) controls is removed
-        out of fold, before rows are scaled: ridge regression on four fifths of the items predicts the last
-        fifth, its strength chosen by leave-one-out within the four fifths, one strength for all columns.
+        Properties of each item whose effect is removed, such as composition and size, from the data set. The part
+        of the standardized columns that is linear in the (standardized) controls is removed out of fold, before
+        rows are scaled: ridge regression on four fifths of the items predicts the last fifth, its strength chosen
+        by leave-one-out within the four fifths, one strength for all columns.
         Constant controls are dropped; if none is left, the result is the plain standardized one. On QM9
-        this is what separates trained from untrained networks (discrimination 0.57 unit, 0.98 standardized,
-        1.00 with controls), and on crystals nothing else does (0.78, 0.78, 1.00).
+        this separates trained from untrained networks (discrimination 0.57 unit, 0.98 standardized, 1.00 with
+        controls), and on crystals only this does (0.78, 0.78, 1.00).
     out : ndarray of shape (n, d') and a float dtype, or callable, optional
         Where the result goes, such as a float32 memory map; `x` itself will do. Since d' is known only once
         the columns have been read, a callable is handed the shape (n, d') and returns the array:
@@ -77,8 +77,8 @@ def prepare(
     -------
     ndarray of shape (n, d')
         `out`, or a new float64 array. d' = d, less the constant columns if standardized. Rows that are zero
-        stay zero. When all columns are constant, one column of zeros: every pair metric answers ``nan`` to
-        it.
+        stay zero. When all columns are constant, one column of zeros, for which every pair metric is
+        ``nan``.
 
     Raises
     ------
@@ -90,9 +90,9 @@ def prepare(
     Notes
     -----
     On sparse bits: one set in 5 of 1,000 items, among 99 set in a fifth of them, makes up 5 % of the squared
-    length of its rows with ``"unit"`` and two thirds with ``"standardized"``. On loud columns: four of 64
-    with thirty times the deviation of the others, on their own, name 9 in 10 of the ten nearest neighbours
-    with ``"unit"`` and 1 in 20 with ``"standardized"`` (by chance, 1 in 50).
+    length of its rows with ``"unit"`` and two thirds with ``"standardized"``. On dominant columns: four of 64
+    with thirty times the deviation of the others determine 9 in 10 of the ten nearest neighbours with ``"unit"``
+    and 1 in 20 with ``"standardized"`` (by chance, 1 in 50).
 
     A column counts as constant when its deviation is at most four units in the last place of its mean, in
     the dtype given: a float32 column of 1e6 with the noise of a sum is constant. The folds are fixed

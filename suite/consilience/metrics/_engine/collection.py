@@ -81,7 +81,7 @@ class Collection:
         return len(self.sources[0])
 
     def search(self, inner: int, euclidean: int) -> None:
-        """Find the nearest neighbours of all models, so many of each kind."""
+        """Find the nearest neighbours of all models: numbers by inner product and by distance."""
         shape = (len(self.sources), len(self), inner)
         self.inner_indices = np.empty(shape, dtype=np.int32)
         self.inner_values = np.empty(shape)
@@ -100,7 +100,7 @@ class Collection:
         self.euclidean = [by_model[model] for model in sorted(by_model)]
 
     def forget_lists(self) -> None:
-        """Give the memory of the lists back."""
+        """Free the memory of the lists."""
         self.inner_indices, self.inner_values = np.empty((0, 0, 0), np.int32), np.empty((0, 0, 0))
         self.euclidean = []
 

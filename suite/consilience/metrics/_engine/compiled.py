@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disallow-any-unimported=False
-"""Loops that no library offers, compiled by numba on first use and kept in its cache.
+"""Loops compiled by numba on first use and stored in its cache.
 
 Every function works on plain arrays, releases the interpreter lock and writes to arrays of its caller, so that
 threads can share the work. Imported by functions, never by modules: numba takes half a second to load.
@@ -203,7 +203,7 @@ def mean_ranks(ranks, rows, columns, weights, starts, order, out):
     """Fill `out` (M, M) with the weighted sums of ranks, in each model, of the neighbours in each other one.
 
     `ranks` (M, n, n) twice the ranks, integers; neighbours of model a are the entries ``starts[a]`` up to
-    ``starts[a + 1]`` of `rows`, `columns` and `weights`; `order` (n,) relabels the items of the model that ranks.
+    ``starts[a + 1]`` of `rows`, `columns` and `weights`; `order` (n,) permutes the items of the model that ranks.
     """
     models = len(ranks)
     for a in range(models):
@@ -557,8 +557,8 @@ def shared_by_rank(indices, values, shifts, items, member, bins, scratch, sums):
 
 
 @_jit
-def relabelled_rows(matrices, order, first, last, out):
-    """Fill `out` (M, last - first, n - first) with matrices whose rows and columns are relabelled, from `first` on."""
+def permuted_rows(matrices, order, first, last, out):
+    """Fill `out` (M, last - first, n - first) with matrices whose rows and columns are permuted, from `first` on."""
     n = len(order)
     for m in range(len(matrices)):
         for i in range(first, last):

@@ -18,7 +18,7 @@ from .tiles import Consumer, Place, Tile
 
 #: Entries multiplied in float32 before the sums go on in float64: 2^14 of them cost a digit and a half.
 _CHUNK = 2**10
-#: Rows of a centred matrix that are relabelled at a time.
+#: Rows of a centred matrix that are permuted at a time.
 _PANEL = 32
 
 
@@ -99,10 +99,10 @@ class MatrixCorrelation(Consumer):
         return result
 
 
-def relabelled_correlations(
+def permuted_correlations(
     collection: Collection, centred: Callable[[FloatArray], FloatArray], name: str, permutations: IntArray
 ) -> Null:
-    """Correlations of the centred matrices of all pairs under each relabelling.
+    """Correlations of the centred matrices of all pairs under each permutation.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def relabelled_correlations(
             stop = min(start + _PANEL, n)
             shape = (models, stop - start, n - start)
             other = scratch.setdefault(str(shape), np.empty(shape, dtype=np.float32))
-            compiled.relabelled_rows(matrices, permutations[draw], start, stop, other)
+            compiled.permuted_rows(matrices, permutations[draw], start, stop, other)
             first = matrices[:, start:stop, start:]
             square, rest = slice(0, stop - start), slice(stop - start, None)
             for part, weight in ((square, 1), (rest, 2)):

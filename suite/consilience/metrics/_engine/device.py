@@ -25,7 +25,7 @@ Tensor = torch.Tensor
 CHUNK_BYTES = 2**28
 #: Rows of models are kept on a device without a memory of its own up to this size.
 RESIDENT_BYTES = 2**30
-#: Entries of which only the least is looked at first.
+#: Entries per group; first the smallest of each group is compared.
 _GROUP = 32
 
 
@@ -40,7 +40,7 @@ class OnDevice(Engine):
     Notes
     -----
     The device holds tiles, and embeddings as given while they fill no more than a third of its free memory;
-    the others are sent block by block. They are kept until this object is given up.
+    the others are sent block by block. They are kept as long as this object.
     """
 
     scale = 4  # a tile has to outlast the launch of what works on it
@@ -293,7 +293,7 @@ class OnDevice(Engine):
 
 
 def _pieces(tensor: Tensor, size: int) -> Iterator[Tensor]:
-    """Yield as many rows at a time as fit into a chunk, each of which takes `size` bytes."""
+    """Yield as many rows of `size` bytes at a time as fit into a chunk."""
     step = max(1, CHUNK_BYTES // size)
     for start in range(0, len(tensor), step):
         yield tensor[start : start + step]

@@ -1,7 +1,7 @@
 """Where the work on tiles is done: numba's loops on the processor, or torch on any other device.
 
-The engine (tiles, neighbour search, consumers) is the same for both. It holds arrays that it never looks into:
-numpy arrays on the processor, tensors on a device; what leaves a device are sums and short lists.
+Tiles, neighbour search and consumers are the same for both. They hold arrays without reading them: numpy arrays on the
+processor, tensors on a device. Only sums and short lists leave a device.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Array = Any
 
 
 class Engine:
-    """Work on tiles by the processor.
+    """Work on tiles by the processor, and the interface of every engine.
 
     Attributes
     ----------
     scale : int
         How many times larger than the processor's the sides of tiles are.
     resident : bool
-        Whether rows of models are kept here, so that the engine need not.
+        Whether rows of models are kept here, so that the caller need not.
     threshold_type : type
         Of the squared distances that :meth:`add_ranks` compares with.
     """
@@ -37,7 +37,7 @@ class Engine:
     threshold_type: type[np.floating[Any]] = np.float32
 
     def workers(self, threads: int | None) -> int | None:
-        """Return how many tiles are worked on at a time if the caller asks for so many."""
+        """Return the number of tiles to work on at a time, where the caller asks for `threads`."""
         return threads
 
     def lock(self) -> AbstractContextManager[Any]:
@@ -49,7 +49,7 @@ class Engine:
         return nullcontext()
 
     def rounding(self, width: int) -> float:
-        """Return a bound of the error of inner products of so many columns, in roundings of the lengths' product."""
+        """Return a bound of the error of inner products of `width` columns, in roundings of the lengths' product."""
         # twice the largest rounding error seen in millions of float32 inner products of widths 16 to 2,048
         return float(min(4 * np.sqrt(width), 32))
 

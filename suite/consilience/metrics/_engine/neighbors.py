@@ -154,7 +154,7 @@ def search(
 
 
 class _Search:
-    """Lists of one similarity in the making. Keys are larger for nearer items."""
+    """Search for the lists of one similarity. Keys are larger for nearer items."""
 
     def __init__(self, source: Source, similarity: Similarity, k: int) -> None:
         self.source, self.similarity, self.k = source, similarity, k

@@ -1,7 +1,7 @@
 """One pass over tiles of the distances between items, for all models together.
 
-What a metric wants of the tiles it computes in a :class:`Consumer`; dCor and the information imbalance of all
-pairs come from one pass, which makes no (n, n) array.
+A metric computes what it needs from the tiles in a :class:`Consumer`; dCor and the information imbalance of all pairs
+come from one pass, which makes no (n, n) array.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ class Consumer:
     """
 
     def begin(self, sources: Sequence[Source], scratch_size: int) -> None:
-        """Hear of the models and of the largest number of entries in a tile; once."""
+        """Prepare for these models and this largest number of entries in a tile; called once."""
 
     def products(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
-        """See the inner products of centred rows of one model. The tile must not be changed."""
+        """Receive the inner products of centred rows of one model. The tile must not be changed."""
 
     def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
-        """See the squared distances of one model. The tile must not be changed."""
+        """Receive the squared distances of one model. The tile must not be changed."""
 
     def finish(self, place: Place, scratch: dict[str, Any]) -> None:
-        """All models have been seen at this place."""
+        """Combine the models at this place; called after all of them."""
 
 
 def sweep(
@@ -80,7 +80,7 @@ def sweep(
     progress: Callable[[int, int], None] | None = None,
     engine: Engine = PROCESSOR,
 ) -> None:
-    """Show every tile of the upper triangle to all consumers.
+    """Pass every tile of the upper triangle to all consumers.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def sweep(
 def row_reader(
     sources: Sequence[Source], engine: Engine = PROCESSOR, *, free_bytes: float = RESIDENT_BYTES
 ) -> Callable[[int, slice | IntArray], Array]:
-    """Return what gives the centred rows of a model: kept in memory if all fit, else made anew each time."""
+    """Return a function that reads centred rows of a model, held in memory if all fit, else computed each time."""
     if engine.resident or 4 * sum(source.x.size for source in sources) > free_bytes:
         return lambda model, part: engine.rows(sources[model], part)
     rows = [source.rows(slice(None)) for source in sources]
@@ -151,7 +151,7 @@ def run(
 ) -> None:
     """Do ``work(task, scratch)`` for all tasks, each of the threads with a `scratch` dict of its own.
 
-    Libraries are held to one thread each meanwhile: independent tasks share no memory and wait for nothing.
+    Meanwhile libraries use one thread each, as the tasks are independent.
     """
     todo = list(tasks)
     count = min(thread_count(threads), len(todo))

@@ -1,7 +1,7 @@
 """What a score means against chance: permutation nulls.
 
 :func:`calibrate` takes two embeddings; :func:`calibrate_from` takes what was made once per model and drawn
-once per data set. Both also hand out the raw null, so that a mean over several reference models has its own.
+once per data set. Both also return the null itself, so that a mean over several reference models has its own.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class Calibration:
     score : float
         Observed score (of a directed metric: from x to y).
     null_mean : float
-        Mean score of the relabelled embeddings: the level of chance.
+        Mean score of the permuted embeddings: the level of chance.
     null_quantile : float
-        tau, the score that only a share `alpha` of relabellings passes.
+        tau, the score that only a share `alpha` of permutations passes.
     p_value : float
         ``(1 + #{null at least as extreme as score}) / (1 + permutations)``.
     calibrated : float
         ``max(0, (score - tau) / (best - tau))``: 0 within chance, 1 for identical embeddings.
     null : ndarray of shape (permutations,)
-        Scores of the relabelled embeddings.
+        Scores of the permuted embeddings.
     """
 
     score: float
@@ -73,7 +73,7 @@ class Calibration:
         rounding: float = 1e-12,
         stopped: bool = False,
     ) -> Calibration:
-        """Set `score` against the scores `null`, (permutations,), of relabelled embeddings.
+        """Set `score` against the scores `null`, (permutations,), of permuted embeddings.
 
         tau is the ``ceil((1 - alpha) (P + 1))``-th order statistic of the score and the null together, from
         the dissimilar end. `higher` says whether higher is more alike, `best` what identical embeddings
@@ -120,9 +120,9 @@ def calibrate(
     strata: npt.ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> Calibration:
-    """Set the score of two embeddings against the scores with the items of one relabelled.
+    """Compare the score of two embeddings with the scores after permuting the items of one.
 
-    Neighbour lists, distances and ranks are made once and relabelled: exactly what recomputing them for the
+    Neighbour lists, distances and ranks are made once and permuted: exactly what recomputing them for the
     permuted rows would give (without ties), and no new search.
 
     Parameters
@@ -137,14 +137,14 @@ def calibrate(
     k : int, optional
         Neighbours; default: the metric's own (25 for CKNNA).
     permutations : int
-        Number P of relabellings; p cannot fall below 1/(P + 1).
+        Number P of permutations; p cannot fall below 1/(P + 1).
     seed : int
-        Of the relabellings; pairs with the same seed and n share them.
+        Of the permutations; pairs with the same seed and n share them.
     strata : array_like of shape (n,), optional
         Permute only among items with the same label; see :func:`draw_permutations`. If all labels differ
         nothing can be permuted, and the result is p = 1, calibrated = 0.
     alpha : float
-        Share of relabellings allowed to pass tau. With fewer than 1/alpha - 1 permutations nothing is
+        Share of permutations allowed to pass tau. With fewer than 1/alpha - 1 permutations nothing is
         significant.
 
     Returns
@@ -177,18 +177,18 @@ def calibrate(
     k = neighbors_for(parts, metric, k)
     if k is not None:
         check_k(k, len(first))
-    relabellings = draw_permutations(len(first), permutations, seed=seed, strata=strata)
+    orders = draw_permutations(len(first), permutations, seed=seed, strata=strata)
     if rows_equal(first) or rows_equal(second):
         warn_undefined(metric, "all rows of an embedding are equal")
         return Calibration.from_null(NAN, np.full(permutations, NAN), alpha=alpha)
     a, b = parts.describe(first, k), parts.describe(second, k)
-    return calibrate_from(a, b, permutations=relabellings, metric=metric, alpha=alpha)
+    return calibrate_from(a, b, permutations=orders, metric=metric, alpha=alpha)
 
 
 def calibrate_from(
     a: Any, b: Any, *, permutations: IntArray, metric: str = "cknna", alpha: float = 0.05
 ) -> Calibration:
-    """Calibrate a pair from ready states and shared relabellings; see :func:`calibrate`.
+    """Calibrate a pair from ready states and shared permutations; see :func:`calibrate`.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def calibrate_from(
     metric : str
         A registered pair metric.
     alpha : float
-        Share of relabellings allowed to pass tau.
+        Share of permutations allowed to pass tau.
 
     Raises
     ------

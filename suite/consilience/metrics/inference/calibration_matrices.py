@@ -1,4 +1,4 @@
-"""What the scores of all pairs mean against chance: one set of relabellings for a whole collection."""
+"""What the scores of all pairs mean against chance: one set of permutations for a whole collection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CalibrationMatrices:
     """Scores of all pairs under one metric, each against its own permutation null.
 
     All arrays are (M, M): row i, column j is the score from embedding i to embedding j, the items of j
-    relabelled; symmetric unless the metric is directed, ``nan`` on the diagonal but for `score`.
+    permuted; symmetric unless the metric is directed, ``nan`` on the diagonal but for `score`.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ def calibration_matrices(
 ) -> dict[str, CalibrationMatrices]:
     """Score all pairs of a collection and set each score against its permutation null.
 
-    The relabellings are drawn once for all pairs. Neighbour lists, centred distances and ranks are made once per
-    embedding and relabelled, which gives exactly what recomputing them would.
+    The permutations are drawn once for all pairs. Neighbour lists, centred distances and ranks are made once per
+    embedding and permuted, which gives exactly what recomputing them would.
 
     Parameters
     ----------
@@ -84,14 +84,14 @@ def calibration_matrices(
     k, neighbors
         Neighbours, see :func:`alignment_matrices`.
     permutations : int
-        Number P of relabellings; p cannot fall below 1/(P + 1). Benjamini-Hochberg over many pairs needs small
+        Number P of permutations; p cannot fall below 1/(P + 1). Benjamini-Hochberg over many pairs needs small
         ones: with 1,770 pairs a lone p of 1/201 is never significant, many together are.
     seed : int
-        Of the relabellings.
+        Of the permutations.
     strata : array_like of shape (n,), optional
         Permute only among items with the same label; see :func:`draw_permutations`.
     alpha : float
-        Share of relabellings allowed to pass the null's quantile.
+        Share of permutations allowed to pass the null's quantile.
     threads : int, optional
         See :func:`alignment_matrices`.
     progress : callable, optional
@@ -115,8 +115,8 @@ def calibration_matrices(
 
     Notes
     -----
-    I_dCor: each relabelling needs new joint neighbours, so its null is drawn over at most 128 anchor items (which
-    look for neighbours among all), for a pair only until ten relabellings reach the observed value; p is then
+    I_dCor: each permutation needs new joint neighbours, so its null is drawn over at most 128 anchor items (which
+    look for neighbours among all), for a pair only until ten permutations reach the observed value; p is then
     10 over their number (Besag and Clifford 1991, Biometrika 78, 301). Its `null_mean` and `null_quantile`
     are those of the anchors' I_dCor.
 
@@ -134,33 +134,33 @@ def calibration_matrices(
     """
     numbers = neighbor_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
     collection = checked_collection(embeddings, numbers, threads=threads, progress=progress, engine=engine_for(device))
-    relabellings = draw_permutations(len(collection), permutations, seed=seed, strata=strata)
+    orders = draw_permutations(len(collection), permutations, seed=seed, strata=strata)
     scores = score_all(collection, numbers)
     models = np.flatnonzero([source.distinct for source in collection.sources])
     distinct = collection.take(models)
     results = {}
     for name, number in numbers.items():
         parts = parts_of(name)
-        null = _null(name, parts, distinct, number, relabellings) if len(models) > 1 else None
+        null = _null(name, parts, distinct, number, orders) if len(models) > 1 else None
         results[name] = _calibrated(
             name, parts, collection, scores[name], models, null, number or 1, permutations, alpha
         )
     return results
 
 
-def _null(name: str, parts: Pairwise, collection: Collection, k: int | None, relabellings: IntArray) -> Null:
+def _null(name: str, parts: Pairwise, collection: Collection, k: int | None, orders: IntArray) -> Null:
     if parts.null is not None:
         collection.search(*parts.depths(k or 0, len(collection)))
-        null = parts.null(collection, k or 0, relabellings)
+        null = parts.null(collection, k or 0, orders)
         collection.forget_lists()
         return null
     states = [parts.describe(source.x.astype(np.float64), k) for source in collection.sources]
     models = len(states)
-    scores = np.full((len(relabellings), models, models), np.nan)
+    scores = np.full((len(orders), models, models), np.nan)
 
     def one(pair: tuple[int, int], scratch: dict[str, Any]) -> None:
         i, j = pair
-        scores[:, i, j] = [parts.relabelled(states[i], states[j], p) for p in relabellings]
+        scores[:, i, j] = [parts.relabelled(states[i], states[j], p) for p in orders]
 
     collection.run(f"null of {name}", one, ordered_pairs(models, symmetric=_symmetric(name)))
     return Null(scores)

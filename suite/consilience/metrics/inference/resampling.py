@@ -11,7 +11,7 @@ from consilience.metrics._engine.arrays import IntArray
 def draw_permutations(
     n: int, permutations: int = 200, *, seed: int = 0, strata: npt.ArrayLike | None = None
 ) -> IntArray:
-    """Draw random relabellings of n items.
+    """Draw random permutations of n items.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def draw_permutations(
     permutations : int
         How many.
     seed : int
-        The same seed gives the same relabellings.
+        The same seed gives the same permutations.
     strata : array_like of shape (n,), optional
         Labels (formula, scaffold); items change places only with items of the same label, and an item that
         is alone with its label stays.
@@ -64,8 +64,8 @@ def draw_permutations(
 def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
     """Draw random splits of n items into two halves.
 
-    Halves, never samples with replacement: copies of an item would be each other's nearest neighbours (CKNNA
-    of 0.22 reads 0.43).
+    A sample with replacement would be biased: copies of an item are each other's nearest neighbours (a CKNNA of 0.22
+    becomes 0.43).
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
 
 
 def check_items(name: str, rows: IntArray, n: int, *, exactly: bool) -> None:
-    """Raise :class:`ValueError` unless each of the `rows` relabels (or else is a part of) n items."""
+    """Raise :class:`ValueError` unless each of the `rows` permutes (or else is a part of) n items."""
     if rows.ndim != 2 or (rows.shape[1] != n if exactly else rows.shape[1] >= n):
         shape = f"(number, {n})" if exactly else f"(number, fewer than {n})"
         raise ValueError(f"{name}: expected shape {shape}, found {rows.shape}")

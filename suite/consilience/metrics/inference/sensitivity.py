@@ -34,7 +34,7 @@ from consilience.metrics.pairs import neighbors_for, parts_of
 
 from .subsampling import FROM_LISTS
 
-#: Lists of all models are held up to this size, else made anew (in float64) for each block of rows.
+#: Lists of all models are held up to this size, else computed again (in float64) for each block of rows.
 HELD_BYTES = 2**32
 #: Entries of a block of inner products where lists are made block by block, in bytes.
 _BLOCK_BYTES = 2**25
@@ -331,7 +331,7 @@ def _from_lists(
 
 
 def _chance(metric: str, ks: Sequence[int | None], items: npt.NDArray[np.intp]) -> FloatArray:
-    """Score of unrelated embeddings for each k among so many items; ``nan`` where it is not known."""
+    """Score of unrelated embeddings for each k and number of items; ``nan`` where it is not known."""
     if metric not in FROM_LISTS:
         return np.full(len(ks), np.nan)
     chance: FloatArray = np.array(ks, dtype=np.float64) / (items - 1.0)
@@ -340,7 +340,7 @@ def _chance(metric: str, ks: Sequence[int | None], items: npt.NDArray[np.intp]) 
 
 @dataclass(frozen=True)
 class _Task:
-    """Which items take part, (n,) bool, and the bin of each rank, ascending, one for each neighbour wanted."""
+    """Which items take part, (n,) bool, and the bin of each rank, ascending, one for each neighbour."""
 
     member: BoolArray
     bins: IntArray
@@ -358,7 +358,7 @@ def _collection(embeddings: Mapping[str, npt.ArrayLike], metric: str, threads: i
 
 
 def _needed(k: int, size: int, n: int) -> int:
-    """Length of lists that k members of a random subset are certain to be in, but for chances not worth a thought."""
+    """Length of lists that hold k members of a random subset, but for a negligible probability (see `_MARGIN`)."""
     share = size / n
     spread = _MARGIN * sqrt(1 - share)
     # t^2 = mean number of members, of which t sqrt(1 - share) is the deviation

@@ -1,7 +1,7 @@
 """How far a score depends on which items were drawn: intervals from halves of the items.
 
 :func:`interval` takes two embeddings; :func:`interval_from` takes what was made once per model and drawn
-once per data set. Both also hand out what other draws would have scored, so that a mean over several
+once per data set. Both also return the scores of other draws, so that a mean over several
 reference models, or a rank among several targets, keeps their joint distribution.
 """
 
@@ -134,7 +134,7 @@ def interval(
 
     The metric is recomputed on both halves of random splits of the items, with ``round(k / 2)`` neighbours so
     that a neighbourhood keeps its size in space. Two halves are independent data sets, so their difference
-    tells the deviation of a score; see :func:`~consilience.metrics.inference.subsampling.draws_around`.
+    estimates the deviation of a score; see :func:`~consilience.metrics.inference.subsampling.draws_around`.
 
     Parameters
     ----------
