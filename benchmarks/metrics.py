@@ -8,7 +8,7 @@ libraries and inputs included.
 import numpy as np
 
 from consilience import metrics
-from consilience.registry import get_metric, list_metrics
+from consilience.metrics import get_metric, list_metrics
 
 PAIR_METRICS = sorted(name for name, entry in list_metrics().items() if entry.card.inputs == "pair")
 #: Variants share the pass of their metric, or have a way of their own to all pairs.

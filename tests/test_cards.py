@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from consilience import Card, list_datasets, list_targets
 from consilience.datasets.tables import DATA
-from consilience.registry import list_metrics
+from consilience.metrics import list_metrics
 
 
 def test_three_fields_are_enough_for_a_private_target() -> None:

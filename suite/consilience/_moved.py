@@ -34,7 +34,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "metrics.centering": ("metrics._engine.centering",),
     "metrics.collection": ("metrics._engine.collection",),
     "metrics.correlations": ("metrics._engine.correlations",),
-    "metrics.loops": ("metrics._engine.engine",),
+    "metrics.loops": ("metrics._engine.engine", "metrics._engine.factory"),
     "metrics.neighbor_kernel": ("metrics._engine.neighbor_kernel",),
     "metrics.resampling": ("metrics.inference.resampling",),
     "metrics.sensitivity": ("metrics.inference.sensitivity",),

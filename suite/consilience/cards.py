@@ -1,4 +1,4 @@
-"""Cards: what a target, a data set and a metric declare about themselves.
+"""Cards: what a target and a data set declare about themselves (a metric's: :mod:`consilience.metrics`).
 
 A card is data. It is validated when its file is imported, unknown fields are refused, and an error names the
 field. Three fields are enough for a private target (`name`, `family`, `modality`); publishing asks for the rest.
@@ -6,7 +6,9 @@ field. Three fields are enough for a private target (`name`, `family`, `modality
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, get_args
+import importlib
+import warnings
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -226,22 +228,13 @@ class DatasetCard(FrozenModel):
         return "\n".join([f"## {self.name}", "", f"{self.title}.", "", *told]) + "\n"
 
 
-class MetricCard(FrozenModel):
-    """What a metric declares about itself; every declaration has a property test."""
-
-    name: Name
-    """Unique name, such as ``cknna``."""
-    title: str
-    """Name as people write it."""
-    inputs: Literal["pair", "single"]
-    """Two embeddings or one."""
-    higher_is_more_alike: bool | None
-    """Direction; ``None`` for a metric of a single embedding."""
-    symmetric: bool = True
-    """Whether exchanging the two embeddings leaves the value unchanged."""
-    invariances: tuple[Literal["orthogonal", "isotropic_scaling", "translation", "permutation"], ...]
-    """Transformations of an embedding (`permutation`: of the items of both) that leave the value unchanged."""
-    version: int = Field(default=1, ge=1)
-    """Raised when the definition changes; values of two versions never share a column."""
-    reference: str
-    """Source of the definition."""
+def __getattr__(name: str) -> Any:
+    """Return `MetricCard`, which has moved to :mod:`consilience.metrics`; for one release."""
+    if name == "MetricCard":
+        warnings.warn(
+            "consilience.cards.MetricCard has moved to consilience.metrics; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return importlib.import_module("consilience.metrics").MetricCard
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Targets, data sets and metrics by name.
+"""Targets and data sets by name (metrics: :mod:`consilience.metrics`).
 
 Each lives in one file and announces itself with a decorator; nothing is registered anywhere else. Files are
 found in three places: the suite's own folders, the entry-point group ``consilience`` of installed packages
@@ -19,7 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .cards import UNTRAINED, Card, DatasetCard, MetricCard
+from .cards import UNTRAINED, Card, DatasetCard
 from .weights import Embedded, Weights
 
 if TYPE_CHECKING:
@@ -50,10 +50,6 @@ E = TypeVar("E")
 
 class UnknownNameError(LookupError):
     """A name that nothing is registered under; the message suggests near ones."""
-
-
-class PluginWarning(UserWarning):
-    """A plug-in could not be imported; the suite goes on without it."""
 
 
 @dataclass(frozen=True)
@@ -137,22 +133,8 @@ class DatasetEntry:
         return self.card.name
 
 
-@dataclass(frozen=True)
-class MetricEntry:
-    """A registered metric: its card and its function."""
-
-    card: MetricCard
-    function: Callable[..., Any]
-
-    @property
-    def name(self) -> str:
-        """Name of the metric."""
-        return self.card.name
-
-
 _targets: dict[str, Target] = {}
 _datasets: dict[str, DatasetEntry] = {}
-_metrics: dict[str, MetricEntry] = {}
 _scanned: set[str] = set()
 
 
@@ -214,16 +196,6 @@ def add_dataset(entry: DatasetEntry) -> None:
     _put(_datasets, entry.name, entry)
 
 
-def metric(card: MetricCard) -> Callable[[F], F]:
-    """Register a metric function under the card's name."""
-
-    def register(function: F) -> F:
-        _put(_metrics, card.name, MetricEntry(card, function))
-        return function
-
-    return register
-
-
 def list_targets() -> dict[str, Target]:
     """All registered targets by name, untrained twins not included."""
     _scan("targets", plugins=True)
@@ -234,12 +206,6 @@ def list_datasets() -> dict[str, DatasetEntry]:
     """All registered data sets by name."""
     _scan("datasets", plugins=True)
     return dict(sorted(_datasets.items()))
-
-
-def list_metrics() -> dict[str, MetricEntry]:
-    """All registered metrics by name."""
-    _scan("metrics", plugins=True)
-    return dict(sorted(_metrics.items()))
 
 
 def get_target(name: str) -> Target:
@@ -274,11 +240,6 @@ def get_adapter(name: str) -> Target:
 def get_dataset(name: str) -> DatasetEntry:
     """Look a data set up; raises :class:`UnknownNameError` with near names."""
     return _look_up("data set", name, list_datasets())
-
-
-def get_metric(name: str) -> MetricEntry:
-    """Look a metric up; raises :class:`UnknownNameError` with near names."""
-    return _look_up("metric", name, list_metrics())
 
 
 def load_target_file(path: str | Path) -> list[Target]:
@@ -350,15 +311,10 @@ def load_plugins() -> None:
     """Import the modules that installed packages name in the entry-point group ``consilience``, once."""
     if "plugins" not in _scanned:
         _scanned.add("plugins")
-        for entry in entry_points(group=ENTRY_POINT_GROUP):
-            try:
-                entry.load()
-            except Exception as error:  # a stranger's plug-in may fail in any way; ours must go on
-                warnings.warn(
-                    f"plug-in {entry.name!r} ({entry.value}) could not be imported: {error!r}",
-                    PluginWarning,
-                    stacklevel=3,
-                )
+        if entry_points(group=ENTRY_POINT_GROUP):  # without one, nothing of the metrics need be imported
+            from .metrics.card import import_plugins
+
+            import_plugins()
 
 
 def _slug(path: Path) -> str:
@@ -388,3 +344,16 @@ def _look_up(kind: str, name: str, table: dict[str, E]) -> E:
 def near_names(name: str, known: Iterable[str]) -> list[str]:
     """Known names that somebody who wrote `name` may have meant, nearest first."""
     return difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+
+
+def __getattr__(name: str) -> Any:
+    """Return what has moved to :mod:`consilience.metrics`: metrics for one release, and a warning of plug-ins."""
+    if name in ("metric", "list_metrics", "get_metric", "MetricEntry"):
+        warnings.warn(
+            f"consilience.registry.{name} has moved to consilience.metrics; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    elif name != "PluginWarning":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("consilience.metrics.card"), name)

@@ -36,7 +36,7 @@ def test_all_pairs_without_kernels_agree_with_the_definition(trap, oracle, monke
     found = alignment_matrices({"x": trap[0], "y": trap[1]}, metrics=["cka"])["cka"]
     assert found[0, 1] == found[1, 0] == pytest.approx(expected, abs=1e-9)
     assert (np.diag(found) == 1).all()
-    monkeypatch.setattr(sys.modules["consilience.metrics.matrices"], "LARGEST_DENSE", len(x) - 1)
+    monkeypatch.setattr(sys.modules["consilience.metrics.matrices"], "MAX_DENSE_ITEMS", len(x) - 1)
     assert cka(*trap) == found[0, 1]
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consilience import metrics
-from consilience.metrics import Pairwise, alignment_matrices, calibrate
-from consilience.registry import _metrics, list_metrics, metric
+from consilience.metrics import Pairwise, alignment_matrices, calibrate, list_metrics, metric
+from consilience.metrics.card import _metrics
 
 N = 64  # more than any default number of neighbours
 METRICS = list_metrics()
@@ -88,7 +88,7 @@ def test_public_names_exist():
 
 def test_importing_the_metrics_is_light():
     code = (
-        "import sys; from consilience.registry import list_metrics; list_metrics(); "
+        "import sys; from consilience.metrics import list_metrics; list_metrics(); "
         "sys.exit(', '.join({'scipy', 'sklearn', 'torch'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -97,7 +97,7 @@ def test_importing_the_metrics_is_light():
 
 def test_a_metric_of_a_plug_in_works_everywhere(pair, monkeypatch):
     card = METRICS["cka"].card.model_copy(update={"name": "first_column"})
-    monkeypatch.setattr("consilience.registry._metrics", _metrics | {})
+    monkeypatch.setattr("consilience.metrics.card._metrics", _metrics | {})
 
     @metric(card)
     def first_column(x, y):

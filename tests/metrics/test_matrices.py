@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from consilience.metrics import DegenerateInputWarning, alignment_matrices
-from consilience.registry import UnknownNameError, list_metrics
+from consilience.metrics import DegenerateInputWarning, UnknownMetricError, alignment_matrices, list_metrics
 
 #: Of the metrics whose distances are made in float32; the others agree with float64.
 TOLERANCES = {"distance_correlation": {"abs": 1e-7}, "intrinsic_dimension_correlation": {"rel": 1e-5}}
@@ -54,5 +53,5 @@ def test_errors(pair):
         alignment_matrices({"a": x, "b": y}, k=60)
     with pytest.raises(ValueError, match="expected one of 'cknna', 'cknna:platonic-rep', found 'cknna:plato'"):
         alignment_matrices({"a": x}, metrics=["cknna:plato"])
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(UnknownMetricError):
         alignment_matrices({"a": x}, metrics=["cknnna"])

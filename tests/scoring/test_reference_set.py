@@ -225,7 +225,7 @@ def test_strata_of_a_panel_are_those_of_the_items_left(polymorphs: Items) -> Non
 def test_many_items_are_scored_in_tiles_and_score_the_same(
     scores: dict[str, PresetScore], views: dict[str, Embedding], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(panel_module, "LARGEST_DENSE", N - 1)
+    monkeypatch.setattr(panel_module, "MAX_DENSE_ITEMS", N - 1)
     references = {name: (target(name), views[name]) for name in ("first", "second")}
     tiled = ReferenceSet(NoItems(N), PROTOCOL, references).score(target("near"), views["near"])["scores"]["paper"]  # type: ignore[arg-type]
     assert tiled.alignment == scores["near"].alignment

@@ -207,6 +207,23 @@ def test_heat_map_survives_gaps(changed: Callable[..., Study]) -> None:
     local_in_and_out.draw(spoiled)
 
 
+def test_heat_map_shows_every_metric_that_the_pairs_hold(changed: Callable[..., Study]) -> None:
+    def measure(place: int, pair: dict[str, Any]) -> None:
+        pair["scores"][RANKED]["metrics"] |= {"of-a-plug-in": place / 1000}
+
+    board = changed("mp-1k", measure)
+    drawing = heat_map.draw(board, "mp-1k")
+    assert drawing is not None
+    same_keys(drawing)
+    assert {"dCor", "information imbalance", "I_dCor", "CKA", "mutual kNN", "of-a-plug-in"} <= set(drawing.plots)
+    cells = drawing.plots["of-a-plug-in"].data[0]
+    place = {name: i for i, name in enumerate(cells.x)}
+    for pair in board.pairs("mp-1k"):
+        i, j = place[pair.first], place[pair.second]
+        assert cells.z[i][j] == cells.z[j][i] == pair.scores[RANKED].metrics["of-a-plug-in"]
+    assert {line["of-a-plug-in"] for line in drawing.table} == {x / 1000 for x in range(len(drawing.table))}
+
+
 def test_heat_map_of_no_pairs_is_none(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(BOARD, tmp_path / "v1", ignore=shutil.ignore_patterns("pairs")))
     bare = Study(folder)

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("plotly")
 from skbio import TreeNode
 
+from consilience import metrics
 from consilience.registry import get_target
 from consilience.scoring.presets import PRESETS, RANKED
 from consilience.study import Drawing, Study, list_figures
@@ -155,6 +156,35 @@ def test_sweeps_meet_the_board_at_its_own_k_and_n(study: Study) -> None:
     for line in own:
         expected = matrix[names.index(str(line["first"])), names.index(str(line["second"]))]
         assert line["cknna"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("neighbors", [None, 3])
+def test_sweeps_show_a_metric_that_is_not_one_of_the_suite(
+    study: Study, monkeypatch: pytest.MonkeyPatch, neighbors: int | None
+) -> None:
+    random = np.random.default_rng(0)
+    count = 4 * study.board.spec.settings.k
+    x = random.normal(size=(count, 5))
+    given = sweeps.References({"a": x, "b": x + 0.1 * random.normal(size=x.shape)}, None)
+    entry = metrics.get_metric("cka")
+    card = entry.card.model_copy(update={"name": "first-column", "title": "first column"})
+
+    def first_column(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.corrcoef(x[:, 0], y[:, 0])[0, 1])
+
+    def with_neighbors(x: np.ndarray, y: np.ndarray, *, k: int = 3) -> float:
+        return first_column(x, y) * (1 - k / len(x))
+
+    function = first_column if neighbors is None else with_neighbors
+    monkeypatch.setattr("consilience.metrics.card._metrics", metrics.list_metrics())
+    monkeypatch.setitem(metrics.card._metrics, "first-column", type(entry)(card, function))
+    assert sweeps.swept_metrics() == ["cknna", "first-column"]
+    plots = sweeps._plots_of("first-column", given, [("a", "b")], study.board.spec.settings)
+    assert set(plots) == {"n, first column", *(["k, first column"] if neighbors else [])}
+    for plot in plots.values():
+        values = plot.data[0].y
+        assert len(values) > 0
+        assert all(0 < value < 1 for value in values)
 
 
 def test_groups_of_relatives_are_not_broken_up(study: Study) -> None:

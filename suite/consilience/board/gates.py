@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from consilience.metrics import list_metrics
 from consilience.records.record import PresetScore, Record
-from consilience.registry import UnknownNameError, list_metrics, near_names
+from consilience.registry import UnknownNameError, near_names
 
 _GATE = re.compile(r"(?:(?P<dataset>[^/:]+)/)?(?P<figure>[^/:]+):(?P<number>\d+(?:\.\d*)?(?:e-?\d+)?)(?P<percent>%?)")
 

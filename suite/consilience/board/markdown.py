@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from consilience.metrics import get_metric
 from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, Row
 from consilience.records.record import Interval
-from consilience.registry import get_metric
 from consilience.scoring.presets import PRESET_TITLES, RANKED
 
 from .remarks import EVERY_TABLE, GENERAL

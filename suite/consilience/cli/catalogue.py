@@ -17,9 +17,15 @@ from ._common import cell, table
 @click.option("--json", "as_json", is_flag=True, help="Print cards as JSON.")
 def list_command(what: str, as_json: bool) -> None:
     """List targets (default), data sets or metrics."""
-    from consilience import registry
+    entries: dict[str, Any]
+    if what == "metrics":
+        from consilience.metrics import list_metrics
 
-    entries: dict[str, Any] = getattr(registry, f"list_{what}")()
+        entries = dict(list_metrics())
+    else:
+        from consilience import registry
+
+        entries = getattr(registry, f"list_{what}")()
     cards = [entry.card for entry in entries.values()]
     if as_json:
         click.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))

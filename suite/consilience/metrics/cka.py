@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, as_pair, centered_columns, undefined
-from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
+from ._engine.centering import double_centered, matrix_correlation, permuted_correlation, u_centered
 from ._engine.collection import Collection
-from ._engine.correlations import relabelled_correlations
+from ._engine.correlations import permuted_correlations
+from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
 
@@ -57,6 +55,18 @@ def cka(x: npt.ArrayLike, y: npt.ArrayLike, *, unbiased: bool = True) -> float:
     References
     ----------
     S. Kornblith et al., ICML 2019, arXiv:1905.00414; L. Song et al., JMLR 13, 1393 (2012), equation 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import cka
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(cka(x, y), 2)
+    0.58
+    >>> round(cka(x, x), 2)
+    1.0
     """
     if unbiased and is_large(x, y):
         return score_pair("cka", x, y)[0]
@@ -77,7 +87,7 @@ def _score(a: FloatArray, b: FloatArray) -> float:
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    return relabelled_correlations(collection, _centered_kernel, "CKA", permutations)
+    return permuted_correlations(collection, _centered_kernel, "CKA", permutations)
 
 
 def _matrix(collection: Collection, k: int) -> FloatArray:
@@ -89,8 +99,8 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     sources, n = collection.sources, len(collection)
     if n < 4:
         raise ValueError(f"{sources[0].name}: needs at least 4 rows, found {n}")
-    found = np.ones((len(sources), len(sources)))
-    dependence = np.empty_like(found)
+    matrix = np.ones((len(sources), len(sources)))
+    dependence = np.empty_like(matrix)
 
     def one(pair: tuple[int, int], scratch: dict[str, Any]) -> None:
         i, j = pair
@@ -110,11 +120,11 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     for i in models:
         for j in range(i + 1, len(sources)):
             scale = dependence[i, i] * dependence[j, j]
-            found[i, j] = found[j, i] = dependence[i, j] / np.sqrt(scale) if scale > 0 else np.nan
-    return found
+            matrix[i, j] = matrix[j, i] = dependence[i, j] / np.sqrt(scale) if scale > 0 else np.nan
+    return matrix
 
 
 pairwise(
     "cka",
-    Pairwise(state=_centered_kernel, score=_score, relabelled=relabelled_correlation, null=_null, matrix=_matrix),
+    Pairwise(state=_centered_kernel, score=_score, relabelled=permuted_correlation, null=_null, matrix=_matrix),
 )

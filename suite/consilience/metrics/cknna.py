@@ -9,12 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, check_choice, check_same_length, warn_undefined
 from ._engine.collection import Collection
 from ._engine.neighbor_kernel import NeighborKernel
+from .card import MetricCard, metric
 from .pairs import Null, Pairwise, pairwise
 
 Variant = Literal["paper", "platonic-rep"]
@@ -77,6 +75,18 @@ def cknna(
     ----------
     arXiv:2512.03750, appendix A (the formula); M. Huh et al., "The Platonic Representation Hypothesis",
     ICML 2024, arXiv:2405.07987 (the code).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import cknna, prepare
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(cknna(prepare(x), prepare(y)), 2)
+    0.58
+    >>> round(cknna(x, x), 2)
+    1.0
     """
     check_choice(variant, get_args(Variant), "variant")
     a, b = as_kernel(x, "x", k), as_kernel(y, "y", k)
@@ -108,6 +118,17 @@ def cknna_from(a: NeighborKernel, b: NeighborKernel) -> float:
     ------
     ValueError
         The models have different numbers of items or of neighbours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, cknna_from
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> round(cknna_from(a, b), 2)
+    0.41
     """
     if undefined_kernels("CKNNA", a, b):
         return float("nan")
@@ -140,15 +161,15 @@ def norm(a: NeighborKernel, b: NeighborKernel) -> float:
 
 
 def shared_edges(
-    a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None
+    a: NeighborKernel, b: NeighborKernel, order: IntArray | None = None
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Find the pairs (i, j) that are neighbours in `a` and, after relabelling, in `b`.
+    """Find the pairs (i, j) that are neighbours in `a` and, after permutation, in `b`.
 
     Parameters
     ----------
     a, b : NeighborKernel
         Two models of n items.
-    relabelling : ndarray of shape (n,), optional
+    order : ndarray of shape (n,), optional
         Permutation p: row i of `a` is set against row ``p[i]`` of `b`.
 
     Returns
@@ -158,21 +179,21 @@ def shared_edges(
     rows, ranks : ndarray of shape (m,)
         Where the same pairs stand in the lists of `b`.
     """
-    if relabelling is None:
+    if order is None:
         edges = a.edges
     else:
-        edges = relabelling.take(a.columns)
-        edges += (relabelling * len(a))[:, None]
+        edges = order.take(a.columns)
+        edges += (order * len(a))[:, None]
         edges = edges.ravel()
     ranks = b.ranks_at(edges)
     places = np.flatnonzero(ranks < b.k)
     rows = places // a.k
-    return places, rows if relabelling is None else relabelling[rows], ranks[places]
+    return places, rows if order is None else order[rows], ranks[places]
 
 
-def aligned_sum(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None) -> float:
+def aligned_sum(a: NeighborKernel, b: NeighborKernel, order: IntArray | None = None) -> float:
     """Numerator of CKNNA: the sum of products of both centred kernels over the shared neighbours."""
-    places, rows, ranks = shared_edges(a, b, relabelling)
+    places, rows, ranks = shared_edges(a, b, order)
     # not `@`: BLAS would start threads for a few thousand products and wait longer than it computes
     return float(np.einsum("e,e->", a.kernel_values.ravel()[places], b.kernel_values[rows, ranks]))
 
@@ -189,15 +210,15 @@ def _platonic_from(a: NeighborKernel, b: NeighborKernel, eps: float) -> float:
     return _masked_hsic(a, b) / (float(np.sqrt(products)) + eps)
 
 
-def _masked_hsic(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | None = None) -> float:
+def _masked_hsic(a: NeighborKernel, b: NeighborKernel, order: IntArray | None = None) -> float:
     """Unbiased HSIC (Song et al. 2012, eq. 5) of two kernels set to zero outside their shared edges."""
     n = len(a)
-    places, rows, ranks = shared_edges(a, b, relabelling)
+    places, rows, ranks = shared_edges(a, b, order)
     columns = a.columns.ravel()[places]
     first: FloatArray = a.raw_values.ravel()[places]
     second: FloatArray = b.raw_values[rows, ranks]
     items = places // a.k
-    other = columns if relabelling is None else relabelling[columns]
+    other = columns if order is None else order[columns]
     reciprocal = (a.ranks_at(columns * n + items) < a.k) & (b.ranks_at(other * n + rows) < b.k)
     trace = float(np.sum((first * second)[reciprocal]))
     crossed = np.bincount(columns, first, n) @ np.bincount(items, second, n)
@@ -205,7 +226,7 @@ def _masked_hsic(a: NeighborKernel, b: NeighborKernel, relabelling: IntArray | N
     return float(total / (n * (n - 3)))
 
 
-def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+def _permuted(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
     return aligned_sum(a, b, permutation) / norm(a, b)
 
 
@@ -218,11 +239,11 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     def rows(part: slice, scratch: dict[str, Any]) -> None:
         if not scratch:
             scratch.update(row=np.zeros(len(collection)), order=np.arange(len(collection)))
-        found = np.zeros_like(sums)
+        block_sums = np.zeros_like(sums)
         lists = (collection.inner_indices, collection.inner_values, k, scratch["order"])
-        compiled.shared_products(*lists, part.start, part.stop, scratch["row"], found)
+        compiled.shared_products(*lists, part.start, part.stop, scratch["row"], block_sums)
         with lock:
-            sums[:] += found
+            sums[:] += block_sums
 
     collection.run("CKNNA", rows, collection.row_blocks())
     own, scale = _self_terms(collection, k)
@@ -237,7 +258,7 @@ def _self_terms(collection: Collection, k: int) -> tuple[FloatArray, FloatArray]
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """CKNNA of all pairs under each relabelling, from the same lists."""
+    """CKNNA of all pairs under each permutation, from the same lists."""
     from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
@@ -258,7 +279,7 @@ def _platonic_score(a: NeighborKernel, b: NeighborKernel) -> float:
     return _platonic_from(a, b, PLATONIC_EPS)
 
 
-def _platonic_relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+def _platonic_permuted(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
     products = _masked_hsic(a, a) * _masked_hsic(b, b)
     return _masked_hsic(a, b, permutation) / (float(np.sqrt(products)) + PLATONIC_EPS)
 
@@ -298,7 +319,7 @@ def _platonic_matrix(collection: Collection, k: int) -> FloatArray:
 _parts = Pairwise(
     state=NeighborKernel,
     score=cknna_from,
-    relabelled=_relabelled,
+    relabelled=_permuted,
     neighbors=25,
     depths=lambda k, n: (k, 0),
     matrix=_matrix,
@@ -307,5 +328,5 @@ _parts = Pairwise(
 pairwise("cknna", _parts)
 pairwise(
     "cknna:platonic-rep",
-    replace(_parts, score=_platonic_score, relabelled=_platonic_relabelled, matrix=_platonic_matrix, null=None),
+    replace(_parts, score=_platonic_score, relabelled=_platonic_permuted, matrix=_platonic_matrix, null=None),
 )

@@ -10,15 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, as_pair, check_choice, symmetric_distances, undefined
-from ._engine.centering import double_centered, matrix_correlation, relabelled_correlation, u_centered
+from ._engine.centering import double_centered, matrix_correlation, permuted_correlation, u_centered
 from ._engine.collection import Collection
-from ._engine.correlations import MatrixCorrelation, relabelled_correlations
+from ._engine.correlations import MatrixCorrelation, permuted_correlations
 from ._engine.row_source import Source
 from ._engine.tiles import Place, Tile
+from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
 
@@ -66,6 +64,18 @@ def distance_correlation(x: npt.ArrayLike, y: npt.ArrayLike, *, variant: Variant
     ----------
     G. Szekely, M. Rizzo, Ann. Statist. 42, 2382 (2014), equation 3.7; G. Szekely, M. Rizzo, N. Bakirov,
     Ann. Statist. 35, 2769 (2007), definition 5; arXiv:2512.03750, equation A18.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import distance_correlation
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(distance_correlation(x, y), 2)
+    0.59
+    >>> round(distance_correlation(x, y, variant="biased"), 2)
+    0.8
     """
     check_choice(variant, get_args(Variant), "variant")
     if is_large(x, y):
@@ -106,16 +116,16 @@ class _Correlations(MatrixCorrelation):
         self.store(model, tile, place, scratch, root=True)
 
 
-def _unbiased(found: _Correlations) -> FloatArray:
-    return found.correlations(unbiased=True)
+def _unbiased(consumer: _Correlations) -> FloatArray:
+    return consumer.correlations(unbiased=True)
 
 
-def _paper(found: _Correlations) -> FloatArray:
-    return found.correlations(unbiased=False)
+def _paper(consumer: _Correlations) -> FloatArray:
+    return consumer.correlations(unbiased=False)
 
 
-def _biased(found: _Correlations) -> FloatArray:
-    root: FloatArray = np.sqrt(np.maximum(_paper(found), 0.0))
+def _biased(consumer: _Correlations) -> FloatArray:
+    root: FloatArray = np.sqrt(np.maximum(_paper(consumer), 0.0))
     return root
 
 
@@ -127,15 +137,15 @@ def _biased_score(a: FloatArray, b: FloatArray) -> float:
     return float(np.sqrt(max(_score(a, b), 0.0)))
 
 
-def _biased_relabelled(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
-    return float(np.sqrt(max(relabelled_correlation(a, b, permutation), 0.0)))
+def _biased_permuted(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
+    return float(np.sqrt(max(permuted_correlation(a, b, permutation), 0.0)))
 
 
 def _null(variant: Variant) -> Callable[[Collection, int, IntArray], Null]:
     def null(collection: Collection, k: int, permutations: IntArray) -> Null:
         centred = partial(_centered_distances, variant=variant)
-        found = relabelled_correlations(collection, centred, "distance correlation", permutations)
-        return replace(found, scores=np.sqrt(np.maximum(found.scores, 0.0))) if variant == "biased" else found
+        squared = permuted_correlations(collection, centred, "distance correlation", permutations)
+        return replace(squared, scores=np.sqrt(np.maximum(squared.scores, 0.0))) if variant == "biased" else squared
 
     return null
 
@@ -143,8 +153,8 @@ def _null(variant: Variant) -> Callable[[Collection, int, IntArray], Null]:
 _squared = Pairwise(
     state=_centered_distances,
     score=_score,
-    relabelled=relabelled_correlation,
-    consumer=lambda collection, k: _Correlations(collection.loops),
+    relabelled=permuted_correlation,
+    consumer=lambda collection, k: _Correlations(collection.engine),
     read=_unbiased,
     null=_null("unbiased"),
 )
@@ -159,7 +169,7 @@ pairwise(
         _squared,
         state=partial(_centered_distances, variant="biased"),
         score=_biased_score,
-        relabelled=_biased_relabelled,
+        relabelled=_biased_permuted,
         read=_biased,
         null=_null("biased"),
     ),

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import (
     TIE_TOLERANCE,
     FloatArray,
@@ -27,6 +24,7 @@ from ._engine.collection import Collection
 from ._engine.neighbors import Neighbors
 from ._engine.row_source import Source
 from ._engine.tiles import Consumer, Place, Tile, run
+from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, check_dense, pairwise
 
@@ -62,8 +60,8 @@ def information_imbalance(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 1) -> 
     Returns
     -------
     x_to_y, y_to_x : float
-        (k + 1)/n if the first embedding holds all that the second knows about neighbourhoods, about 1 if it
-        says nothing about them. Lower is more alike. Equal distances (to a share of 2^-42) share their mean
+        (k + 1)/n if the first embedding determines the neighbourhoods of the second, about 1 if the two are
+        independent. Lower is more alike. Equal distances (to a share of 2^-42) share their mean
         rank, and where they make the nearest neighbours ambiguous the mean over all choices is returned. Both
         ``nan``, with a :class:`DegenerateInputWarning`, when all rows of one embedding are equal.
 
@@ -75,6 +73,17 @@ def information_imbalance(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 1) -> 
     References
     ----------
     A. Glielmo, C. Zeni, B. Cheng, G. Csanyi, A. Laio, PNAS Nexus 1, pgac039 (2022), equation 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import information_imbalance
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> x_to_y, y_to_x = information_imbalance(x, y)
+    >>> round(x_to_y, 2), round(y_to_x, 2)
+    (0.19, 0.33)
     """
     if is_large(x, y):
         check_k(k, len(np.asarray(x)))
@@ -136,7 +145,7 @@ def _score(a: _Neighborhoods, b: _Neighborhoods) -> tuple[float, float]:
     return _imbalance(a, b.ranks[a.rows, a.columns]), _imbalance(b, a.ranks[b.rows, b.columns])
 
 
-def _relabelled(a: _Neighborhoods, b: _Neighborhoods, permutation: IntArray) -> float:
+def _permuted(a: _Neighborhoods, b: _Neighborhoods, permutation: IntArray) -> float:
     return _imbalance(a, b.ranks[permutation[a.rows], permutation[a.columns]])
 
 
@@ -145,7 +154,7 @@ class _Imbalances(Consumer):
 
     def __init__(self, collection: Collection, k: int) -> None:
         self.k = k
-        self.threads, self.loops = collection.threads, collection.loops
+        self.threads, self.engine = collection.threads, collection.engine
         lists = collection.euclidean
         self.groups = [_nearest_groups(s, near, k) for s, near in zip(collection.sources, lists, strict=True)]
 
@@ -154,33 +163,33 @@ class _Imbalances(Consumer):
         self.sources, n = sources, len(sources[0])
         self.targets, self.owners, self.weights = _by_item(self.groups, n)
         del self.groups
-        self.thresholds = np.empty((len(sources), *self.targets.shape), dtype=self.loops.threshold_type)
+        self.thresholds = np.empty((len(sources), *self.targets.shape), dtype=self.engine.threshold_type)
         self.bands = np.empty((len(sources), n), dtype=np.float32)
         self.sums = np.zeros((len(sources), len(sources)))
         self.lock = Lock()
 
         def look_up(model: int, scratch: dict[str, Any]) -> None:
             source = sources[model]
-            self.loops.near_squared_distances(source, self.targets, self.thresholds[model])
+            self.engine.near_squared_distances(source, self.targets, self.thresholds[model])
             lengths = np.sqrt(source.squares)
-            error = self.loops.rounding(source.x.shape[1]) * lengths * lengths.max()
+            error = self.engine.rounding(source.x.shape[1]) * lengths * lengths.max()
             self.bands[model] = 2.0**-24 * (2 * error + 4 * (source.squares + source.squares.max()))
 
-        run(look_up, range(len(sources)), threads=self.loops.workers(self.threads))
+        run(look_up, range(len(sources)), threads=self.engine.workers(self.threads))
 
     def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
         """Count how many items are nearer than each nearest neighbour of the other models."""
-        loops, source = self.loops, self.sources[model]
+        engine, source = self.engine, self.sources[model]
         if place.diagonal:
-            tile = loops.copy(tile)
-            loops.fill_diagonal(tile, np.inf)
-        sums = loops.zeros((len(self.sources),), np.float64)
-        known = (self.thresholds[model], self.targets, self.owners, self.weights, self.bands[model])
-        loops.add_ranks(tile, place.rows, place.columns, known, source, sums)
+            tile = engine.copy(tile)
+            engine.fill_diagonal(tile, np.inf)
+        sums = engine.zeros((len(self.sources),), np.float64)
+        ranking = (self.thresholds[model], self.targets, self.owners, self.weights, self.bands[model])
+        engine.add_ranks(tile, place.rows, place.columns, ranking, source, sums)
         if not place.diagonal:
-            loops.add_ranks(loops.across(tile), place.columns, place.rows, known, source, sums)
+            engine.add_ranks(engine.transpose(tile), place.columns, place.rows, ranking, source, sums)
         with self.lock:
-            self.sums[:, model] += loops.get(sums)
+            self.sums[:, model] += engine.to_numpy(sums)
 
     def imbalances(self) -> FloatArray:
         """Return the imbalances, row to column, (M, M)."""
@@ -204,8 +213,8 @@ def _nearest_groups(source: Source, lists: Neighbors, k: int) -> tuple[IntArray,
     open_end = np.flatnonzero(chosen[:, -1]) if lists.depth < n - 1 else np.empty(0, dtype=np.intp)
     if len(open_end) == 0:
         return items, neighbors, weights
-    kept = ~np.isin(items, open_end)
-    parts = [(items[kept], neighbors[kept], weights[kept])]
+    certain = ~np.isin(items, open_end)
+    parts = [(items[certain], neighbors[certain], weights[certain])]
     random = np.random.default_rng(0)
     for block in np.array_split(open_end, max(1, len(open_end) * n // 2**22)):
         for i, row in zip(block, source.squared_distances(block), strict=True):
@@ -236,7 +245,7 @@ def _by_item(groups: Sequence[tuple[IntArray, IntArray, FloatArray]], n: int) ->
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """Imbalances of all pairs under each relabelling, from the ranks of all models."""
+    """Imbalances of all pairs under each permutation, from the ranks of all models."""
     from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
@@ -250,9 +259,9 @@ def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
         hoods[model] = replace(hood, ranks=np.empty((0, 0), dtype=np.float32))
 
     collection.run("ranks", one_model, range(models))
-    known = [hood for hood in hoods if hood is not None]
-    rows, columns, weights = (np.concatenate([getattr(h, f) for h in known]) for f in ("rows", "columns", "weights"))
-    starts = np.append(0, np.cumsum([len(hood.rows) for hood in known]))
+    every = [hood for hood in hoods if hood is not None]
+    rows, columns, weights = (np.concatenate([getattr(h, f) for h in every]) for f in ("rows", "columns", "weights"))
+    starts = np.append(0, np.cumsum([len(hood.rows) for hood in every]))
     sums = np.full((len(permutations), models, models), np.nan)
 
     def one(draw: int, scratch: dict[str, Any]) -> None:
@@ -267,7 +276,7 @@ pairwise(
     Pairwise(
         state=_neighborhoods,
         score=_score,
-        relabelled=_relabelled,
+        relabelled=_permuted,
         neighbors=1,
         best=lambda n, k: (k + 1) / n,
         depths=lambda k, n: (0, min(k + _SPARE, n - 1)),

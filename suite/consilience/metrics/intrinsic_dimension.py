@@ -7,13 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, check_choice, check_k
 from ._engine.collection import Collection
 from ._engine.neighbors import search
 from ._engine.row_source import Source
+from .card import MetricCard, metric
 from .pairs import Single, single
 
 Estimator = Literal["two_nn", "mle"]
@@ -63,6 +61,15 @@ def intrinsic_dimension(
     References
     ----------
     E. Facco et al., Sci. Rep. 7, 12140 (2017); E. Levina, P. Bickel, NIPS 17 (2004), equations 8 and 9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import intrinsic_dimension
+    >>> random = np.random.default_rng(0)
+    >>> plane = random.normal(size=(500, 2)) @ random.normal(size=(2, 10))
+    >>> round(intrinsic_dimension(plane), 1)
+    1.9
     """
     check_choice(estimator, get_args(Estimator), "estimator")
     if not 0 < fraction <= 1:

@@ -10,9 +10,6 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import (
     FloatArray,
     IntArray,
@@ -27,6 +24,7 @@ from ._engine.collection import Collection
 from ._engine.engine import Array
 from ._engine.row_source import Source
 from ._engine.tiles import row_reader, run, thread_count
+from .card import MetricCard, metric
 from .intrinsic_dimension import two_nn, two_nn_fit
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
@@ -35,7 +33,7 @@ from .pairs import Null, Pairwise, pairwise
 _ROWS, _COLUMNS = 128, 1024
 #: Squared distances below this share of the squared norms are computed from differences.
 _DOUBTFUL = 1e-2
-#: Items whose joint neighbours a permutation null looks for, and relabellings at the observed value that decide.
+#: Items whose joint neighbours a permutation null looks for, and permutations at the observed value that decide.
 _ANCHORS, _DECIDED = 128, 10
 
 
@@ -95,6 +93,16 @@ def intrinsic_dimension_correlation(
     ----------
     L. Basile, S. Acevedo, L. Bortolussi, F. Anselmi, A. Rodriguez, "Intrinsic dimension correlation",
     arXiv:2406.15812, equation 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import intrinsic_dimension_correlation
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(500, 3))
+    >>> y = x @ random.normal(size=(3, 4))
+    >>> round(intrinsic_dimension_correlation(x, y), 1)
+    1.0
     """
     if permutations is not None and permutations < 1:
         raise ValueError(f"permutations: expected at least 1, found {permutations}")
@@ -111,7 +119,7 @@ def intrinsic_dimension_correlation(
         return value, float("nan")
     random = np.random.default_rng(seed)
     # the denominator does not change, so a lower joint dimension is a higher score
-    null = [_relabelled(a, b, random.permutation(len(x))) for _ in range(permutations)]
+    null = [_permuted(a, b, random.permutation(len(x))) for _ in range(permutations)]
     return value, (1 + int(np.sum(np.asarray(null) >= value))) / (1 + permutations)
 
 
@@ -138,7 +146,7 @@ def _score(a: _StandardizedDistances, b: _StandardizedDistances) -> float:
     return value
 
 
-def _relabelled(a: _StandardizedDistances, b: _StandardizedDistances, permutation: IntArray) -> float:
+def _permuted(a: _StandardizedDistances, b: _StandardizedDistances, permutation: IntArray) -> float:
     return _correlation(a, b, b.squared[np.ix_(permutation, permutation)])
 
 
@@ -161,7 +169,7 @@ def joint_dimensions(
     Parameters
     ----------
     left, right : Side
-        Standardized models of the same n items, `right` perhaps relabelled; it may be `left`.
+        Standardized models of the same n items, `right` perhaps permuted; it may be `left`.
     pairs : ndarray of shape (P, 2)
         Model of `left` and model of `right`.
     items : ndarray, optional
@@ -173,51 +181,51 @@ def joint_dimensions(
         ``nan`` where fewer than 3 items have two distinct, non-zero nearest distances. A second distance
         within a factor 1 + 2^-20 of the first counts as equal.
     """
-    n, loops = len(left), left.loops
+    n, engine = len(left), left.engine
     items = np.arange(n) if items is None else items
-    share = -(-len(items) // thread_count(loops.workers(threads)))  # no thread without rows
-    height, width = min(_ROWS * loops.scale, share), _COLUMNS * loops.scale
+    share = -(-len(items) // thread_count(engine.workers(threads)))  # no thread without rows
+    height, width = min(_ROWS * engine.scale, share), _COLUMNS * engine.scale
     log_ratios = np.empty((len(pairs), len(items)), dtype=np.float32)
     sides = [left] if right is left else [left, right]
 
     def work(part: slice, scratch: dict[str, Any]) -> None:
         if not scratch:
-            scratch["stacks"] = [loops.buffer(len(side.squares), height * width) for side in sides]
+            scratch["stacks"] = [engine.buffer(len(side.squares), height * width) for side in sides]
         here = items[part]
         infinite = np.full((len(here), len(pairs)), np.inf, dtype=np.float32)
-        smallest, second = loops.put(infinite), loops.put(infinite.copy())
+        smallest, second = engine.to_device(infinite), engine.to_device(infinite.copy())
         rows = [side.rows(here) for side in sides]
         for start in range(0, n, width):
             columns = slice(start, min(start + width, n))
-            found = columns.stop - start
+            count = columns.stop - start
             meets = np.flatnonzero((here >= start) & (here < columns.stop))
             tiles = []
             for side, first, stack in zip(sides, rows, scratch["stacks"], strict=True):
-                tile = stack[:, : len(here) * found].reshape(len(first), len(here), found)
+                tile = stack[:, : len(here) * count].reshape(len(first), len(here), count)
                 for m, (values, own) in enumerate(first):
                     others, theirs = side.model(m, columns)
-                    loops.multiply(values, others, tile[m])
-                    loops.to_squared_distances(tile[m], own, theirs, values, others, _DOUBTFUL)
-                tile[:, loops.put(meets), loops.put(here[meets] - start)] = np.inf
+                    engine.multiply(values, others, tile[m])
+                    engine.to_squared_distances(tile[m], own, theirs, values, others, _DOUBTFUL)
+                tile[:, engine.to_device(meets), engine.to_device(here[meets] - start)] = np.inf
                 near = np.zeros((len(first), len(here), 2), dtype=np.int32)
                 if start == 0:  # later columns have the bound of the earlier ones
-                    loops.two_nearest(tile, near)
+                    engine.two_nearest(tile, near)
                 tiles.append((tile, near))
             (first, first_near), (other, other_near) = tiles[0], tiles[-1]
-            loops.joint_minima(first, other, pairs, first_near, other_near, smallest, second)
+            engine.joint_minima(first, other, pairs, first_near, other_near, smallest, second)
         with np.errstate(divide="ignore", invalid="ignore"):
-            one, two = loops.get(smallest), loops.get(second)
+            one, two = engine.to_numpy(smallest), engine.to_numpy(second)
             ratios = two.astype(np.float64) / one
             usable = (one > 0) & (ratios > 1 + 2.0**-20)
             log_ratios[:, part] = np.where(usable, 0.5 * np.log(ratios), np.nan).T
 
     parts = [slice(start, min(start + height, len(items))) for start in range(0, len(items), height)]
-    run(work, parts, threads=loops.workers(threads), progress=progress, loops=loops)
+    run(work, parts, threads=engine.workers(threads), progress=progress, engine=engine)
     return np.array([two_nn_fit(ratios[~np.isnan(ratios)].astype(np.float64)) for ratios in log_ratios])
 
 
 class Side:
-    """Standardized models, their items perhaps relabelled.
+    """Standardized models, their items perhaps permuted.
 
     Parameters
     ----------
@@ -226,17 +234,17 @@ class Side:
     """
 
     def __init__(self, collection: Collection) -> None:
-        self.loops = collection.loops
+        self.engine = collection.engine
         sources = [Source(source.x, source.name, standardize=True) for source in collection.sources]
-        self.read = row_reader(sources, self.loops)
-        self.squares = [self.loops.put(source.squares.astype(np.float32)) for source in sources]
+        self.read = row_reader(sources, self.engine)
+        self.squares = [self.engine.to_device(source.squares.astype(np.float32)) for source in sources]
         self.order: IntArray | None = None
         self.n = len(collection)
 
     def __len__(self) -> int:
         return self.n
 
-    def relabelled(self, order: IntArray) -> Side:
+    def permuted(self, order: IntArray) -> Side:
         """Return the same models with item ``order[i]``, (n,), in the place of item i."""
         other = copy(self)
         other.order = order
@@ -245,7 +253,7 @@ class Side:
     def model(self, m: int, items: slice | IntArray) -> tuple[Array, Array]:
         """Return rows and their squared lengths."""
         place = items if self.order is None else self.order[items]
-        return self.read(m, place), self.loops.take(self.squares[m], place)
+        return self.read(m, place), self.engine.take(self.squares[m], place)
 
     def rows(self, items: IntArray) -> list[tuple[Array, Array]]:
         """Return the same for all models."""
@@ -275,13 +283,13 @@ def correlations(dimensions: FloatArray, pairs: npt.NDArray[np.int32]) -> FloatA
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """I_dCor of all pairs under each relabelling, over anchor items, for as long as a pair is undecided.
+    """I_dCor of all pairs under each permutation, over anchor items, for as long as a pair is undecided.
 
     Notes
     -----
-    The statistic is the I_dCor of the anchors' neighbour distances, observed and relabelled alike, so the test is
+    The statistic is the I_dCor of the anchors' neighbour distances, observed and permuted alike, so the test is
     exact whatever the number of anchors; the dimension of m anchors has a relative standard error of about
-    m^-1/2. A pair is decided once ten relabellings reach its observed value (Besag and Clifford 1991).
+    m^-1/2. A pair is decided once ten permutations reach its observed value (Besag and Clifford 1991).
     """
     models, threads = Side(collection), collection.threads
     n, count = len(collection), len(collection.sources)
@@ -298,17 +306,17 @@ def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
         if len(undecided) == 0:
             break
         a, b = undecided.T
-        joint = joint_dimensions(models, models.relabelled(order), undecided, items=anchors, threads=threads)
+        joint = joint_dimensions(models, models.permuted(order), undecided, items=anchors, threads=threads)
         scores[draw, a, b] = (own[a] + own[b] - joint) / np.maximum(own[a], own[b])
         exceeded[a, b] += scores[draw, a, b] >= observed[a, b] - 1e-6 * np.abs(observed[a, b])
         undecided = undecided[exceeded[a, b] < _DECIDED]
         if progress is not None:
             progress(draw + 1, len(permutations))
-    note = f"I_dCor over {len(anchors)} of {n} items as anchors, at most {len(permutations)} relabellings per pair"
+    note = f"I_dCor over {len(anchors)} of {n} items as anchors, at most {len(permutations)} permutations per pair"
     return Null(scores, observed=observed, rounding=1e-6, note=f"{note}, fewer once {_DECIDED} reach the observed one")
 
 
 pairwise(
     "intrinsic_dimension_correlation",
-    Pairwise(state=_standardized_distances, score=_score, relabelled=_relabelled, matrix=_matrix, null=_null),
+    Pairwise(state=_standardized_distances, score=_score, relabelled=_permuted, matrix=_matrix, null=_null),
 )

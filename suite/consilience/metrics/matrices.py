@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.registry import get_metric, list_metrics
-
 from ._engine.arrays import FloatArray, check_k, check_same_length, warn_undefined
 from ._engine.collection import Collection, Progress
-from ._engine.engine import PROCESSOR, Loops, loops_for
+from ._engine.engine import PROCESSOR, Engine
+from ._engine.factory import engine_for
 from ._engine.tiles import Consumer, sweep
+from .card import get_metric, list_metrics
 from .pairs import Pairwise, Score, Single, parts_of, single_of
 
 if TYPE_CHECKING:
     import torch
 
 #: Up to this many items the functions of one pair use dense (n, n) matrices in float64, beyond it tiles.
-LARGEST_DENSE = 2048
+MAX_DENSE_ITEMS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def alignment_matrices(
     ValueError
         There are no embeddings, one of them is refused (the message names it), lengths differ, n is not
         above the number of neighbours, or `device` is not there.
-    UnknownNameError
+    UnknownMetricError
         No metric has one of the names.
 
     Notes
@@ -109,15 +109,29 @@ def alignment_matrices(
     Distances are computed in float32 from centred rows (close pairs from differences): dCor agrees with float64
     to 1e-7, I_dCor to 1e-5. Information imbalances are exact: what float32 leaves open is compared in float64.
     Where more than 32 items share the place of the nearest neighbour, a sample of 32 stands for them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import alignment_matrices
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = alignment_matrices({"x": x, "y": y}, metrics=["cknna", "cka"])
+    >>> result["cka"].round(2)
+    array([[1.  , 0.58],
+           [0.58, 1.  ]])
+    >>> round(result.score("cknna", "x", "y"), 2)
+    0.56
     """
-    wanted = wanted_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
-    loops = loops_for(device)
-    collection = checked_collection(embeddings, wanted, threads=threads, progress=progress, loops=loops)
-    found = score_all(collection, wanted)
+    numbers = neighbor_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
+    engine = engine_for(device)
+    collection = checked_collection(embeddings, numbers, threads=threads, progress=progress, engine=engine)
+    scores = score_all(collection, numbers)
     return AlignmentMatrices(
         collection.names,
-        {name: values for name, values in found.items() if values.ndim == 2},
-        {name: values for name, values in found.items() if values.ndim == 1},
+        {name: values for name, values in scores.items() if values.ndim == 2},
+        {name: values for name, values in scores.items() if values.ndim == 1},
     )
 
 
@@ -126,12 +140,12 @@ def pair_metrics() -> list[str]:
     return [name for name, entry in list_metrics().items() if entry.card.inputs == "pair"]
 
 
-def wanted_numbers(metrics: Iterable[str], k: int, neighbors: Mapping[str, int] | None) -> dict[str, int | None]:
+def neighbor_numbers(metrics: Iterable[str], k: int, neighbors: Mapping[str, int] | None) -> dict[str, int | None]:
     """Return the number of neighbours of each metric, None for one without.
 
     Raises
     ------
-    UnknownNameError
+    UnknownMetricError
         No metric has one of the names.
     ValueError
         No variant has one of the names.
@@ -141,11 +155,11 @@ def wanted_numbers(metrics: Iterable[str], k: int, neighbors: Mapping[str, int] 
 
 def checked_collection(
     embeddings: Mapping[str, npt.ArrayLike],
-    wanted: Mapping[str, int | None],
+    numbers: Mapping[str, int | None],
     *,
     threads: int | None,
     progress: Progress | None,
-    loops: Loops = PROCESSOR,
+    engine: Engine = PROCESSOR,
 ) -> Collection:
     """Return the embeddings as a collection; warns of those whose rows are all equal.
 
@@ -154,8 +168,8 @@ def checked_collection(
     ValueError
         The embeddings are refused, or n is not above a number of neighbours.
     """
-    collection = Collection(embeddings, threads=threads, progress=progress, loops=loops)
-    for name, number in wanted.items():
+    collection = Collection(embeddings, threads=threads, progress=progress, engine=engine)
+    for name, number in numbers.items():
         if number is not None:
             check_k(number, len(collection), name=f"k of {name}")
     for source in collection.sources:
@@ -166,7 +180,7 @@ def checked_collection(
 
 def is_large(x: npt.ArrayLike, y: npt.ArrayLike) -> bool:
     """Whether a pair has too many items for dense (n, n) matrices in float64; both must be arrays of rows."""
-    lengths = {len(shape) == 2 and shape[0] > LARGEST_DENSE for shape in (np.shape(x), np.shape(y))}
+    lengths = {len(shape) == 2 and shape[0] > MAX_DENSE_ITEMS for shape in (np.shape(x), np.shape(y))}
     return lengths == {True}
 
 
@@ -180,57 +194,57 @@ def score_pair(metric: str, x: npt.ArrayLike, y: npt.ArrayLike, k: int = 0) -> t
     return float(matrix[0, 1]), float(matrix[1, 0])
 
 
-def score_all(collection: Collection, wanted: Mapping[str, int | None]) -> dict[str, FloatArray]:
+def score_all(collection: Collection, numbers: Mapping[str, int | None]) -> dict[str, FloatArray]:
     """Return (M, M) scores, or (M,) values of a metric of one embedding, by name.
 
     Parameters
     ----------
     collection : Collection
         The embeddings.
-    wanted : mapping of str to int or None
+    numbers : mapping of str to int or None
         Metrics, or their variants, and their numbers of neighbours.
     """
-    kept = np.flatnonzero([source.distinct for source in collection.sources])
+    distinct = np.flatnonzero([source.distinct for source in collection.sources])
     models = len(collection.sources)
-    if len(kept) == models:
-        return _score_distinct(collection, wanted)
-    found = _score_distinct(collection.take(kept), wanted) if len(kept) else {}
+    if len(distinct) == models:
+        return _score_distinct(collection, numbers)
+    scores = _score_distinct(collection.take(distinct), numbers) if len(distinct) else {}
     result = {}
-    for name in wanted:
+    for name in numbers:
         result[name] = np.full((models,) * (1 if single_of(name) else 2), np.nan)
-        if name in found:
-            result[name][np.ix_(*(kept,) * result[name].ndim)] = found[name]
+        if name in scores:
+            result[name][np.ix_(*(distinct,) * result[name].ndim)] = scores[name]
     return result
 
 
-def _score_distinct(collection: Collection, wanted: Mapping[str, int | None]) -> dict[str, FloatArray]:
-    found: dict[str, FloatArray] = {}
-    singles = {name: single for name in wanted if (single := single_of(name)) is not None}
-    pairs = {name: parts_of(name) for name in wanted if name not in singles}
-    numbers = {name: number or 0 for name, number in wanted.items()}
+def _score_distinct(collection: Collection, numbers: Mapping[str, int | None]) -> dict[str, FloatArray]:
+    scores: dict[str, FloatArray] = {}
+    singles = {name: single for name in numbers if (single := single_of(name)) is not None}
+    pairs = {name: parts_of(name) for name in numbers if name not in singles}
+    counts = {name: number or 0 for name, number in numbers.items()}
     parts_by_name: dict[str, Pairwise | Single] = {**singles, **pairs}
-    depths = [part.depths(numbers[name], len(collection)) for name, part in parts_by_name.items()]
+    depths = [part.depths(counts[name], len(collection)) for name, part in parts_by_name.items()]
     collection.search(*(max(depth, default=0) for depth in zip(*depths, strict=True)))
     for name, single in singles.items():
-        found[name] = single.values(collection, numbers[name])
+        scores[name] = single.values(collection, counts[name])
     for name, parts in pairs.items():
         if parts.matrix is not None:
-            found[name] = parts.matrix(collection, numbers[name])
+            scores[name] = parts.matrix(collection, counts[name])
     consumers: dict[tuple[Any, int], Consumer] = {}
     for name, parts in pairs.items():
-        if parts.consumer is not None and (parts.consumer, numbers[name]) not in consumers:
-            consumers[parts.consumer, numbers[name]] = parts.consumer(collection, numbers[name])
+        if parts.consumer is not None and (parts.consumer, counts[name]) not in consumers:
+            consumers[parts.consumer, counts[name]] = parts.consumer(collection, counts[name])
     collection.forget_lists()
     if consumers:
         progress = collection.progress("distances")
-        threads, loops = collection.threads, collection.loops
-        sweep(collection.sources, list(consumers.values()), threads=threads, progress=progress, loops=loops)
+        threads, engine = collection.threads, collection.engine
+        sweep(collection.sources, list(consumers.values()), threads=threads, progress=progress, engine=engine)
     for name, parts in pairs.items():
         if parts.consumer is not None:
-            found[name] = parts.read(consumers[parts.consumer, numbers[name]])
+            scores[name] = parts.read(consumers[parts.consumer, counts[name]])
         elif parts.matrix is None:
-            found[name] = _pair_by_pair(collection, name, parts, wanted[name])
-    return {name: found[name] for name in wanted}
+            scores[name] = _pair_by_pair(collection, name, parts, numbers[name])
+    return {name: scores[name] for name in numbers}
 
 
 def _pair_by_pair(collection: Collection, name: str, parts: Pairwise, k: int | None) -> FloatArray:

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consilience.cards import MetricCard
-from consilience.registry import metric
-
 from ._engine.arrays import FloatArray, IntArray, as_embedding, check_same_length, undefined
 from ._engine.collection import Collection
 from ._engine.neighbor_kernel import NeighborKernel
 from ._engine.neighbors import Neighbors, neighbors
+from .card import MetricCard, metric
 from .cknna import shared_edges, undefined_kernels
 from .pairs import Null, Pairwise, pairwise
 
@@ -55,6 +53,18 @@ def mutual_knn(x: npt.ArrayLike | Neighbors, y: npt.ArrayLike | Neighbors, *, k:
     References
     ----------
     M. Huh et al., "The Platonic Representation Hypothesis", ICML 2024, arXiv:2405.07987.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import mutual_knn
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> round(mutual_knn(x, y), 2)
+    0.39
+    >>> round(mutual_knn(x, x), 2)
+    1.0
     """
     given = {name: as_embedding(z, name) for name, z in (("x", x), ("y", y)) if not isinstance(z, Neighbors)}
     check_same_length(
@@ -75,13 +85,25 @@ def overlap(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> floa
 
 
 def mutual_knn_from(a: NeighborKernel, b: NeighborKernel) -> float:
-    """Mutual kNN of two models from the lists that CKNNA uses, at their own k."""
+    """Mutual kNN of two models from the lists that CKNNA uses, at their own k.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, mutual_knn_from
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> round(mutual_knn_from(a, b), 2)
+    0.39
+    """
     if undefined_kernels("mutual kNN", a, b):
         return float("nan")
     return overlap(a.neighbors.nearest(a.k), b.neighbors.nearest(b.k))
 
 
-def _relabelled(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
+def _permuted(a: NeighborKernel, b: NeighborKernel, permutation: IntArray) -> float:
     return len(shared_edges(a, b, permutation)[0]) / a.edges.size
 
 
@@ -94,11 +116,11 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
     def rows(part: slice, scratch: dict[str, Any]) -> None:
         if not scratch:
             scratch.update(row=np.zeros(len(collection), dtype=np.int32), order=np.arange(len(collection)))
-        found = np.zeros_like(counts)
+        block_counts = np.zeros_like(counts)
         lists = (collection.inner_indices, k, scratch["order"])
-        compiled.shared_counts(*lists, part.start, part.stop, scratch["row"], found)
+        compiled.shared_counts(*lists, part.start, part.stop, scratch["row"], block_counts)
         with lock:
-            counts[:] += found
+            counts[:] += block_counts
 
     collection.run("mutual kNN", rows, collection.row_blocks())
     shared: FloatArray = (counts + counts.T) / (len(collection) * k)
@@ -107,7 +129,7 @@ def _matrix(collection: Collection, k: int) -> FloatArray:
 
 
 def _null(collection: Collection, k: int, permutations: IntArray) -> Null:
-    """Mutual kNN of all pairs under each relabelling, from the same lists."""
+    """Mutual kNN of all pairs under each permutation, from the same lists."""
     from ._engine import compiled
 
     n, models = len(collection), len(collection.sources)
@@ -127,7 +149,7 @@ pairwise(
     Pairwise(
         state=NeighborKernel,
         score=mutual_knn_from,
-        relabelled=_relabelled,
+        relabelled=_permuted,
         neighbors=10,
         depths=lambda k, n: (k, 0),
         matrix=_matrix,

@@ -1,21 +1,24 @@
-"""A pair metric taken apart: what is done once per model, what is left to do per pair, what is shared by all pairs.
+"""Parts of a pair metric: the work per embedding, the work per pair, and the work shared by all pairs.
 
-Each metric file announces its parts with :func:`pairwise`, next to its card; all-pairs matrices and
-permutation nulls use them. A metric of a plug-in that announces none still works: its function is called for
-each pair. A variant of a metric goes by ``"name:variant"``, as in ``"cknna:platonic-rep"``.
+A metric file announces its parts with :func:`pairwise`, next to its card; all-pairs matrices and permutation nulls
+use them. A metric that announces none works as well: its function is called for each pair, which is slower. Its number
+of neighbours, if it has one, is the keyword `k`. A variant of a metric goes by ``"name:variant"``, as in
+``"cknna:platonic-rep"``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
-from consilience.registry import get_metric
+import numpy as np
 
 from ._engine.arrays import FloatArray, IntArray
 from ._engine.collection import Collection
 from ._engine.tiles import Consumer
+from .card import MetricEntry, get_metric
 
 #: What the (n, n) matrices behind a permutation null may take, in bytes.
 LARGEST_NULL = 2**33
@@ -30,7 +33,7 @@ class Pairwise:
     Attributes
     ----------
     state : callable
-        ``state(x, k)``, or ``state(x)`` for a metric without neighbours: what is kept of one embedding.
+        ``state(x, k)``, or ``state(x)`` for a metric without neighbours: the state of one embedding.
     score : callable
         ``score(a, b)`` of two states: a number, or two (there and back) if the metric is directed.
     relabelled : callable
@@ -52,7 +55,7 @@ class Pairwise:
     read : callable
         ``read(consumer)``: the (M, M) scores after the pass.
     null : callable, optional
-        ``null(collection, k, permutations)``: the scores of all pairs under each of the relabellings (P, n),
+        ``null(collection, k, permutations)``: the scores of all pairs under each of the permutations (P, n),
         faster than `relabelled` pair by pair.
     """
 
@@ -74,7 +77,7 @@ class Pairwise:
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """Scores of all pairs with the items of the second embedding relabelled.
+    """Scores of all pairs with the items of the second embedding permuted.
 
     Attributes
     ----------
@@ -84,7 +87,7 @@ class Null:
     observed : ndarray of shape (M, M), optional
         What the scores are to be compared with, if that is not the metric itself.
     rounding : float
-        Relative difference below which a relabelled score counts as equal to the observed one.
+        Relative difference below which a permuted score counts as equal to the observed one.
     note : str
         How the null was drawn, where it is not the plain permutation null.
     """
@@ -119,7 +122,33 @@ _singles: dict[str, Single] = {}
 
 
 def pairwise(name: str, parts: Pairwise) -> None:
-    """Announce the parts of the metric `name`, or of a variant, ``"name:variant"``."""
+    """Announce the parts of the metric `name`, or of a variant, ``"name:variant"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import MetricCard, Pairwise, calibrate, metric, pairwise
+    >>> card = MetricCard(
+    ...     name="first-column",
+    ...     title="first column",
+    ...     inputs="pair",
+    ...     higher_is_more_alike=True,
+    ...     invariances=(),
+    ...     reference="-",
+    ... )
+    >>> @metric(card)
+    ... def first_column(x, y):
+    ...     return float(np.corrcoef(x[:, 0], y[:, 0])[0, 1])
+    >>> parts = Pairwise(
+    ...     state=lambda x: (x[:, 0] - x[:, 0].mean()) / x[:, 0].std(),
+    ...     score=lambda a, b: float(a @ b / len(a)),
+    ...     relabelled=lambda a, b, order: float(a @ b[order] / len(a)),
+    ... )
+    >>> pairwise("first-column", parts)
+    >>> x = np.arange(20.0)[:, None]
+    >>> round(calibrate(x, x, metric="first-column").score, 2)
+    1.0
+    """
     _parts[name] = parts
 
 
@@ -129,35 +158,96 @@ def single(name: str, parts: Single) -> None:
 
 
 def single_of(name: str) -> Single | None:
-    """Return the parts of a metric of one embedding; None if it is no such metric."""
-    return _singles.get(name)
+    """Return the parts of a metric of one embedding; None for a metric of pairs.
+
+    A metric that announces no parts has its function called for each embedding.
+
+    Raises
+    ------
+    UnknownMetricError
+        No metric has this name.
+    """
+    if name in _singles:
+        return _singles[name]
+    entry = get_metric(name.partition(":")[0])
+    if ":" in name or entry.card.inputs == "pair":
+        return None
+    call = _with_neighbors(entry)
+
+    def values(collection: Collection, k: int) -> FloatArray:
+        return np.array([call(k, source.x.astype(np.float64)) for source in collection.sources])
+
+    return Single(values, depths=lambda k, n: (0, 0), neighbors=_own_neighbors(entry))
 
 
 def parts_of(name: str) -> Pairwise:
     """Return the parts of a registered pair metric.
 
+    A metric that announces no parts has its function called for each pair; embeddings that agree entirely are taken
+    to score 1, or 0 where lower is more alike.
+
     Raises
     ------
-    UnknownNameError
+    UnknownMetricError
         No metric has this name.
     ValueError
         The metric describes a single embedding.
+
+    Examples
+    --------
+    >>> from consilience.metrics import parts_of
+    >>> parts_of("mutual_knn").neighbors
+    10
     """
     base, _, variant = name.partition(":")
     entry = get_metric(base)
     if variant and name not in _parts:
-        known = [other for other in _parts if other.startswith(f"{base}:")]
-        raise ValueError(f"metric: expected one of {', '.join(map(repr, [base, *known]))}, found {name!r}")
+        variants = [other for other in _parts if other.startswith(f"{base}:")]
+        raise ValueError(f"metric: expected one of {', '.join(map(repr, [base, *variants]))}, found {name!r}")
     if entry.card.inputs != "pair":
         raise ValueError(f"metric: expected a metric of two embeddings, found {name!r}")
-    if name in _parts:
-        return _parts[name]
-    function = entry.function
+    return _parts[name] if name in _parts else _parts_of_function(entry)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """State of one embedding for a metric without parts."""
+
+    x: FloatArray
+    k: int | None
+
+
+def _parts_of_function(entry: MetricEntry) -> Pairwise:
+    """Parts of a metric that has only its function."""
+    call, neighbors = _with_neighbors(entry), _own_neighbors(entry)
+    identical = 1.0 if entry.card.higher_is_more_alike else 0.0
+
+    def score(a: _Rows, b: _Rows) -> Score:
+        value: Score = call(a.k, a.x, b.x)
+        if entry.card.symmetric or isinstance(value, tuple):
+            return value
+        return value, forward(call(b.k, b.x, a.x))  # a directed metric that returns one way at a time
+
     return Pairwise(
-        state=lambda x: x,
-        score=function,
-        relabelled=lambda a, b, permutation: forward(function(a, b[permutation])),
+        state=_Rows if neighbors is not None else lambda x: _Rows(x, None),
+        score=score,
+        relabelled=lambda a, b, permutation: forward(call(a.k, a.x, b.x[permutation])),
+        neighbors=neighbors,
+        best=lambda n, k: identical,
     )
+
+
+def _own_neighbors(entry: MetricEntry) -> int | None:
+    """Return the default of the keyword `k` of a metric's function; None for a function without."""
+    parameter = signature(entry.function).parameters.get("k")
+    return parameter.default if parameter is not None and isinstance(parameter.default, int) else None
+
+
+def _with_neighbors(entry: MetricEntry) -> Callable[..., Any]:
+    """Return ``call(k, *embeddings)`` of a metric's function, which may have no neighbours."""
+    if _own_neighbors(entry) is None:
+        return lambda k, *embeddings: entry.function(*embeddings)
+    return lambda k, *embeddings: entry.function(*embeddings, k=k)
 
 
 def check_dense(metric: str, needed: int) -> None:

@@ -1,7 +1,7 @@
-"""What is done to an embedding before it is scored; part of every score's name.
+"""Preparation of an embedding before it is scored; part of every score's name.
 
-Embeddings may be larger than memory: they are read block of rows by block of rows, once for each thing to be
-known about their columns, and are never copied to float64 as a whole.
+Embeddings may be larger than memory: they are read in blocks of rows, once for each statistic of their columns, and are
+never copied to float64 as a whole.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from ._engine.arrays import LARGEST_MAGNITUDE, FloatArray, IntArray, as_embeddin
 Scheme = Literal["raw", "unit", "standardized"]
 Floats = TypeVar("Floats", bound=npt.NDArray[np.floating[Any]])
 
+#: Raised when a scheme or the removal of controls changes what comes out; a test pins the values of each version.
+VERSION = 1
 #: From "no penalty" to "predict the mean": with many controls and few items only the latter is safe.
 RIDGE_STRENGTHS = np.logspace(-3, 7, 11)
 FOLDS = 5
@@ -45,26 +47,26 @@ def prepare(
     controls: npt.ArrayLike | None = None,
     out: npt.NDArray[np.floating[Any]] | Callable[[tuple[int, int]], npt.NDArray[np.floating[Any]]] | None = None,
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return an embedding as the metrics should see it.
+    """Scale an embedding for the metrics, and remove what is linear in controls.
 
     Parameters
     ----------
     x : array_like of shape (n, d)
         Embedding; memory maps are read in blocks of rows.
     scheme : {"standardized", "unit", "raw"}
-        ``"raw"``: as given. ``"unit"``: rows of length 1 (what arXiv:2512.03750 scores); a few loud columns
-        decide: SevenNet-0's alignment doubles once columns are standardized, and on QM9 trained and
-        untrained networks can't be told apart. ``"standardized"``: columns of mean 0 and deviation 1,
-        constant ones dropped, then rows of length 1: every column speaks. On sparse fingerprints that makes
-        rare bits loud (Morgan against MiniMol falls from 0.36 to 0.23).
+        ``"raw"``: as given. ``"unit"``: rows of length 1 (the preparation of arXiv:2512.03750). The columns of
+        largest deviation dominate: SevenNet-0's alignment doubles once columns are standardized, and on QM9
+        trained and untrained networks do not separate. ``"standardized"``: columns of mean 0 and deviation 1,
+        constant ones dropped, then rows of length 1: all columns have the same weight. On sparse fingerprints
+        this gives rare bits a large weight (Morgan against MiniMol falls from 0.36 to 0.23).
     controls : array_like of shape (n, c), optional
-        What the embedding should be compared *beyond*: composition and size of each item, from the data
-        set. The part of the standardized columns that is linear in the (standardized) controls is removed
-        out of fold, before rows are scaled: ridge regression on four fifths of the items predicts the last
-        fifth, its strength chosen by leave-one-out within the four fifths, one strength for all columns.
+        Properties of each item whose effect is removed, such as composition and size, from the data set. The part
+        of the standardized columns that is linear in the (standardized) controls is removed out of fold, before
+        rows are scaled: ridge regression on four fifths of the items predicts the last fifth, its strength chosen
+        by leave-one-out within the four fifths, one strength for all columns.
         Constant controls are dropped; if none is left, the result is the plain standardized one. On QM9
-        this is what separates trained from untrained networks (discrimination 0.57 unit, 0.98 standardized,
-        1.00 with controls), and on crystals nothing else does (0.78, 0.78, 1.00).
+        this separates trained from untrained networks (discrimination 0.57 unit, 0.98 standardized, 1.00 with
+        controls), and on crystals only this does (0.78, 0.78, 1.00).
     out : ndarray of shape (n, d') and a float dtype, or callable, optional
         Where the result goes, such as a float32 memory map; `x` itself will do. Since d' is known only once
         the columns have been read, a callable is handed the shape (n, d') and returns the array:
@@ -75,8 +77,8 @@ def prepare(
     -------
     ndarray of shape (n, d')
         `out`, or a new float64 array. d' = d, less the constant columns if standardized. Rows that are zero
-        stay zero. When all columns are constant, one column of zeros: every pair metric answers ``nan`` to
-        it.
+        stay zero. When all columns are constant, one column of zeros, for which every pair metric is
+        ``nan``.
 
     Raises
     ------
@@ -88,9 +90,9 @@ def prepare(
     Notes
     -----
     On sparse bits: one set in 5 of 1,000 items, among 99 set in a fifth of them, makes up 5 % of the squared
-    length of its rows with ``"unit"`` and two thirds with ``"standardized"``. On loud columns: four of 64
-    with thirty times the deviation of the others, on their own, name 9 in 10 of the ten nearest neighbours
-    with ``"unit"`` and 1 in 20 with ``"standardized"`` (by chance, 1 in 50).
+    length of its rows with ``"unit"`` and two thirds with ``"standardized"``. On dominant columns: four of 64
+    with thirty times the deviation of the others determine 9 in 10 of the ten nearest neighbours with ``"unit"``
+    and 1 in 20 with ``"standardized"`` (by chance, 1 in 50).
 
     A column counts as constant when its deviation is at most four units in the last place of its mean, in
     the dtype given: a float32 column of 1e6 with the noise of a sum is constant. The folds are fixed
@@ -98,6 +100,20 @@ def prepare(
 
     All arithmetic is in float64. Beside the result, memory holds a few blocks of rows (16 MB each), and with
     controls these and their singular vectors, about 5 n c numbers at most.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import prepare
+    >>> x = np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
+    >>> prepare(x, scheme="unit").round(2)
+    array([[0.2 , 0.98],
+           [0.37, 0.93],
+           [0.62, 0.78]])
+    >>> prepare(x).round(2)  # the constant column is dropped
+    array([[-1.],
+           [-1.],
+           [ 1.]])
     """
     check_choice(scheme, get_args(Scheme), "scheme")
     if controls is not None and scheme != "standardized":
@@ -224,14 +240,14 @@ class _StandardizedColumns:
 
 def _predictors(controls: npt.ArrayLike, n: int) -> FloatArray:
     """Return the standardized controls of n items, checked."""
-    known = _Columns(controls, "controls")
-    if known.n != n:
-        raise ValueError(f"x and controls: expected the same items, found {n} and {known.n} rows")
+    given = _Columns(controls, "controls")
+    if given.n != n:
+        raise ValueError(f"x and controls: expected the same items, found {n} and {given.n} rows")
     if n < 2 * FOLDS:
         raise ValueError(f"controls: needs at least {2 * FOLDS} rows, found {n}")
-    columns = _StandardizedColumns(known)
+    columns = _StandardizedColumns(given)
     result = np.empty((n, columns.width))
-    for rows in blocks(n, known.width):
+    for rows in blocks(n, given.width):
         result[rows] = columns.read(rows)
     return result
 
@@ -242,8 +258,8 @@ def _output(out: Any, shape: tuple[int, int], dropped: int) -> npt.NDArray[np.fl
         return np.empty(shape)
     array = out(shape) if callable(out) else out
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"out: expected an array of a float dtype or a callable that returns one, found {found}")
+        kind = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"out: expected an array of a float dtype or a callable that returns one, found {kind}")
     if array.shape != shape:
         hint = f"; {dropped} columns are constant and left out, a callable is told the shape" if dropped > 0 else ""
         raise ValueError(f"out: expected shape {shape}, found {array.shape}{hint}")
@@ -322,11 +338,11 @@ def ridge(predictors: FloatArray, read: Callable[[IntArray], FloatArray], width:
     seen : ndarray of int
         Rows to fit to.
     """
-    known = predictors[seen]
-    center = known.mean(axis=0)
-    known -= center
-    u, s, vt = decompose(known)
-    del known
+    centered = predictors[seen]
+    center = centered.mean(axis=0)
+    centered -= center
+    u, s, vt = decompose(centered)
+    del centered
     rank = int(np.sum(s > 1e-10 * s[0]))
     u, s, vt = u[:, :rank], s[:rank], vt[:rank]
     step = max(width, rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
@@ -15,13 +15,12 @@ from consilience.cards import Sha256
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import identify
 from consilience.isolation.environments import Header, python_of
-from consilience.metrics import NeighborKernel, calibration_matrices, interval_from
-from consilience.metrics.inference.resampling import draw_halves
-from consilience.metrics.inference.subsampling import Interval as ScoreInterval
+from consilience.metrics import NeighborKernel, calibration_matrices
 from consilience.records.record import Interval
 from consilience.records.schema import SchemaModel, Value
 from consilience.records.spec import SpecSettings
 from consilience.registry import PACKAGE, list_targets
+from consilience.scoring.alignment import Halves, PairAlignment, mean_alignment
 from consilience.scoring.energy import ridge_out_of_fold
 from consilience.scoring.lineage import distribution
 from consilience.scoring.presets import RANKED, prepare_in
@@ -437,27 +436,27 @@ def _align(
         prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
         alpha=settings.alpha,
     )["cknna"]  # fmt: skip
-    halves = draw_halves(len(items), settings.subsamples // 2, seed=settings.seed)
+    method = Halves()
+    subsets = method.subsets(len(items), settings)
     kernels = [NeighborKernel(rows, settings.k) for rows in prepared.values()]
     pairs: list[CandidatePair] = []
-    around: dict[frozenset[str], tuple[float, float, NDArray[np.float64]]] = {}
+    aligned: dict[frozenset[str], PairAlignment] = {}
     for i, first in enumerate(names):
         for j, second in enumerate(names[:i]):
-            room = 1 - found.null_quantile[j, i]
-            if not room > 0:
+            threshold, cknna = float(found.null_quantile[j, i]), float(found.score[j, i])
+            if not threshold < 1:
                 continue
-            spread = interval_from(kernels[j], kernels[i], halves=halves)
-            ends, value = np.array([spread.low, spread.high]), float(found.calibrated[j, i])
-            low, high = np.maximum(0, (ends - found.null_quantile[j, i]) / room).tolist()
-            scaled = float((spread.score - found.null_quantile[j, i]) / room)
-            around[frozenset((first, second))] = value, scaled, (spread.draws - found.null_quantile[j, i]) / room
+            draws = method.draws(kernels[j], kernels[i], cknna, subsets)
+            pair = PairAlignment.of(float(found.calibrated[j, i]), cknna, threshold, draws)
+            aligned[frozenset((first, second))] = pair
+            mean = mean_alignment([pair], method)
             pairs.append(
                 CandidatePair(
                     first=second,
                     second=first,
-                    calibrated=value,
-                    low=low,
-                    high=high,
+                    calibrated=pair.value,
+                    low=mean.low,
+                    high=mean.high,
                     p_value=float(found.p_value[j, i]),
                     same_group=False,
                 )
@@ -465,20 +464,10 @@ def _align(
     for name in names:
         own = candidates[name]
         others = [o for o in candidates.values() if o.trained and o.family != own.family and o.target != name]
-        seen = [around[key] for o in others if (key := frozenset((name, o.target))) in around]
+        seen = [aligned[key] for o in others if (key := frozenset((name, o.target))) in aligned]
         if seen:
-            own.alignment = _mean_alignment(*zip(*seen, strict=True))
+            own.alignment = mean_alignment(seen, method).interval
     return pairs
-
-
-def _mean_alignment(values: Sequence[float], scaled: Sequence[float], draws: Sequence[NDArray[np.float64]]) -> Interval:
-    """Mean over pairs; the halves are the same for all, so that the mean keeps its joint distribution."""
-    value = float(np.mean(values))
-    spread = ScoreInterval.from_draws(float(np.mean(scaled)), np.mean(draws, axis=0))
-    if not np.isfinite([spread.low, spread.high, value]).all():
-        return Interval(value=value)
-    # As on the board: around the mean before anything is cut off at 0, then cut off, and never beside the value.
-    return Interval(value=value, low=max(0.0, min(spread.low, value)), high=max(spread.high, value))
 
 
 def _rank(candidates: list[Candidate], drawn: Mapping[str, NDArray[np.float64]] | None) -> list[Candidate]:

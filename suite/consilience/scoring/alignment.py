@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from consilience.metrics import Interval as ScoreInterval
-from consilience.metrics import NeighborKernel, draw_halves, subsample_scores
-from consilience.metrics.inference.subsampling import draws_around
+from consilience.metrics import NeighborKernel, draw_halves, draws_around, subsample_scores
 from consilience.records.record import Interval
 from consilience.registry import UnknownNameError
 

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.metrics import DegenerateInputWarning, NeighborKernel, calibration_matrices
+from consilience.metrics import (
+    DegenerateInputWarning,
+    NeighborKernel,
+    calibration_matrices,
+    get_metric,
+)
 from consilience.records.pairs import Pair, PairFigures
-from consilience.registry import get_metric
 
 from .alignment import PairAlignment, mean_alignment
 from .presets import prepare_in

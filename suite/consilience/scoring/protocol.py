@@ -14,8 +14,8 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from consilience.metrics import get_metric
 from consilience.records.spec import MetricChoice, Spec
-from consilience.registry import get_metric
 
 from . import alignment, energy
 from .alignment import IntervalMethod, get_interval_method

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.metrics import DegenerateInputWarning, alignment_matrices
-from consilience.metrics._engine.neighbor_kernel import NeighborKernel
-from consilience.metrics._engine.tiles import run
-from consilience.metrics.cknna import cknna_from
-from consilience.metrics.inference.calibration import Calibration, calibrate_from
-from consilience.metrics.inference.resampling import draw_permutations
-from consilience.metrics.matrices import LARGEST_DENSE
-from consilience.metrics.pairs import parts_of
+from consilience.metrics import (
+    Calibration,
+    DegenerateInputWarning,
+    NeighborKernel,
+    alignment_matrices,
+    calibrate_from,
+    cknna_from,
+    draw_permutations,
+    get_metric,
+    parts_of,
+)
+from consilience.metrics.matrices import MAX_DENSE_ITEMS
+from consilience.metrics.parallel import run
 from consilience.records.record import Interval, PairScore, PresetScore, Twin
 from consilience.records.spec import MetricChoice, SpecSettings
-from consilience.registry import get_metric
 
 from .alignment import PairAlignment, mean_alignment
 from .energy import energy_error, probe
@@ -69,7 +73,7 @@ class Prepared:
         """Make whatever scoring will ask for."""
         self.kernel.subsampled(halves)
         _ = self.singles if singles else None
-        if len(self.rows) <= LARGEST_DENSE:
+        if len(self.rows) <= MAX_DENSE_ITEMS:
             for metric in self._pair_metrics:
                 self.state(metric)
 
@@ -258,7 +262,7 @@ def _other_metrics(
         # A control such as size leaves some metrics undefined; the record says so with a null.
         warnings.simplefilter("ignore", DegenerateInputWarning)
         # Beyond some thousand items no (n, n) matrix is held: one pass over tiles serves all of them.
-        large = len(prepared.rows) > LARGEST_DENSE and len(others) > 0 and len(metrics) > 0
+        large = len(prepared.rows) > MAX_DENSE_ITEMS and len(others) > 0 and len(metrics) > 0
         rows = [prepared.rows, *(other.rows for other in others.values())] if large else []
         tiled = matrices_of({str(i): one for i, one in enumerate(rows)}, metrics) if large else None
         for number, (other, values) in enumerate(zip(others.values(), scores.values(), strict=True), start=1):

@@ -24,6 +24,7 @@ from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedEr
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.files import write_atomically
+from consilience.isolation.job import Progress
 from consilience.records.migrations import read_record
 from consilience.records.pairs import AllPairs
 from consilience.records.record import Provenance, Record, Truncation

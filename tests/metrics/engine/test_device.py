@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from consilience.metrics import alignment_matrices, matrices
-from consilience.metrics._engine import device as _on_device
+from consilience.metrics._engine import device as device_module
 from consilience.metrics._engine.device import OnDevice
-from consilience.metrics._engine.engine import PROCESSOR, loops_for
+from consilience.metrics._engine.engine import PROCESSOR
+from consilience.metrics._engine.factory import engine_for
 from consilience.metrics._engine.neighbors import SMALL, search
 from consilience.metrics._engine.row_source import Source
 
@@ -30,19 +31,19 @@ FEW = {"mutual_knn": 5, "intrinsic_dimension:mle": 5, "information_imbalance": 2
 ITEMS = 1500
 
 
-def engine(*, cramped=False):
+def torch_engine(*, cramped=False):
     """Torch on the processor, if `cramped` with small tiles and all rows sent again for each."""
     made = OnDevice("cpu")
     if cramped:
-        made.scale, made.room = 1, 0
+        made.scale, made.free_bytes = 1, 0
     return made
 
 
-def compare(embeddings, loops, monkeypatch, metrics=METRICS):
-    """All scores by `loops` against those by the processor's loops."""
+def compare(embeddings, engine, monkeypatch, metrics=METRICS):
+    """All scores by `engine` against those by the processor's."""
     expected = alignment_matrices(embeddings, metrics=metrics, k=5, neighbors=FEW)
     with monkeypatch.context() as patched:
-        patched.setattr(matrices, "loops_for", lambda device: loops)
+        patched.setattr(matrices, "engine_for", lambda device: engine)
         found = alignment_matrices(embeddings, metrics=metrics, k=5, neighbors=FEW)
     for name in metrics:
         tolerance = LOOSE.get(name.partition(":")[0], 1e-9)
@@ -72,7 +73,7 @@ def duplicates():
 
 
 def test_small_embeddings(trap, monkeypatch):
-    compare(dict(zip("xy", trap, strict=True)), engine(), monkeypatch)
+    compare(dict(zip("xy", trap, strict=True)), torch_engine(), monkeypatch)
 
 
 @pytest.mark.parametrize("cramped", [False, True])
@@ -80,8 +81,8 @@ def test_small_embeddings(trap, monkeypatch):
 def test_more_items_than_a_tile_holds(data, cramped, monkeypatch):
     assert ITEMS > SMALL
     if cramped:
-        monkeypatch.setattr(_on_device, "CHUNK_BYTES", 2**21)
-    compare(data(), engine(cramped=cramped), monkeypatch)
+        monkeypatch.setattr(device_module, "CHUNK_BYTES", 2**21)
+    compare(data(), torch_engine(cramped=cramped), monkeypatch)
 
 
 @pytest.mark.parametrize("cramped", [False, True])
@@ -90,7 +91,7 @@ def test_neighbours_are_the_same(data, cramped):
     for name, x in data().items():
         wanted = {"inner_product": 7, "euclidean": 12}
         expected = search(Source(x, name), **wanted)
-        found = search(Source(x, name), **wanted, loops=engine(cramped=cramped))
+        found = search(Source(x, name), **wanted, engine=torch_engine(cramped=cramped))
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours.indices, theirs.indices)
             np.testing.assert_array_equal(ours.values, theirs.values)
@@ -102,9 +103,9 @@ def test_rows_are_the_processors_also_of_a_file(cramped, tmp_path):
     x = np.random.default_rng(3).normal(size=(90, 7)) + 1e3
     np.save(tmp_path / "x.npy", x)
     source = Source(np.load(tmp_path / "x.npy", mmap_mode="r"), "x", standardize=True)
-    loops, order = engine(cramped=cramped), np.random.default_rng(4).permutation(90)
+    engine, order = torch_engine(cramped=cramped), np.random.default_rng(4).permutation(90)
     for part in (slice(20, 50), slice(80, 100), order):
-        np.testing.assert_array_equal(loops.get(loops.rows(source, part)), source.rows(part))
+        np.testing.assert_array_equal(engine.to_numpy(engine.rows(source, part)), source.rows(part))
     np.testing.assert_array_equal(x, source.x)
 
 
@@ -133,7 +134,7 @@ def test_the_level_of_precision_is_restored():
 
 def test_devices(pair, monkeypatch):
     embeddings = dict(zip("xy", pair, strict=True))
-    assert loops_for("cpu") is loops_for(torch.device("cpu")) is PROCESSOR
+    assert engine_for("cpu") is engine_for(torch.device("cpu")) is PROCESSOR
     for wrong in ("gpu", "cuda:x", None):
         with pytest.raises(ValueError, match=f"device: expected 'cpu', 'cuda', .* found {wrong!r}"):
             alignment_matrices(embeddings, device=wrong)

@@ -141,15 +141,15 @@ def test_two_threads_find_what_one_finds():
 
 
 def test_pairs_beyond_the_dense_limit(monkeypatch):
-    monkeypatch.setattr("consilience.metrics.matrices.LARGEST_DENSE", 100)
+    monkeypatch.setattr("consilience.metrics.matrices.MAX_DENSE_ITEMS", 100)
     small, large = larger(90), larger(150)
     for name in METRICS:
         for embeddings in (small, large):
             x, y = embeddings["x"], embeddings["y"]
             value = alone(name, x, y, 5)
-            monkeypatch.setattr("consilience.metrics.matrices.LARGEST_DENSE", 10**6)
+            monkeypatch.setattr("consilience.metrics.matrices.MAX_DENSE_ITEMS", 10**6)
             assert value == pytest.approx(alone(name, x, y, 5), **METRICS[name])
-            monkeypatch.setattr("consilience.metrics.matrices.LARGEST_DENSE", 100)
+            monkeypatch.setattr("consilience.metrics.matrices.MAX_DENSE_ITEMS", 100)
     with pytest.warns(metrics.DegenerateInputWarning, match="dCor is undefined"):
         assert np.isnan(metrics.distance_correlation(np.ones((150, 2)), large["y"]))
     with pytest.raises(ValueError, match=r"^y: found 1 NaN"):

@@ -5,12 +5,13 @@ from consilience.metrics import (
     Calibration,
     DegenerateInputWarning,
     NeighborKernel,
+    UnknownMetricError,
     calibrate,
     calibrate_from,
     draw_permutations,
+    list_metrics,
     prepare,
 )
-from consilience.registry import UnknownNameError, list_metrics
 
 PAIR_METRICS = [name for name, entry in list_metrics().items() if entry.card.inputs == "pair"]
 
@@ -99,7 +100,7 @@ def test_degenerate(pair):
 
 def test_errors(pair):
     x, y = pair
-    with pytest.raises(UnknownNameError, match="did you mean 'cknna'"):
+    with pytest.raises(UnknownMetricError, match="did you mean 'cknna'"):
         calibrate(x, y, metric="cknn")
     with pytest.raises(ValueError, match="found 'intrinsic_dimension'"):
         calibrate(x, y, metric="intrinsic_dimension")

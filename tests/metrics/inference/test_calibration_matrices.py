@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from consilience.metrics import DegenerateInputWarning, calibrate, calibration_matrices, draw_permutations
+from consilience.metrics import DegenerateInputWarning, calibrate, calibration_matrices, draw_permutations, list_metrics
 from consilience.metrics.pairs import LARGEST_NULL, check_dense
-from consilience.registry import list_metrics
 
 PAIR_METRICS = [name for name, entry in list_metrics().items() if entry.card.inputs == "pair"]
 VARIANTS = ["cknna:platonic-rep", "distance_correlation:paper", "distance_correlation:biased"]

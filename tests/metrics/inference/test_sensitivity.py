@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from consilience import metrics
 from consilience.metrics import DegenerateInputWarning, alignment_matrices, cknna, k_sweep, mutual_knn, n_sweep
 from consilience.metrics.inference import sensitivity
 
@@ -181,7 +182,8 @@ def test_rows_equal_within_a_subset(pair, metric, lists):
         ({"ks": (2.5,)}, "ks: expected an integer"),
         ({"ks": ()}, "ks: expected at least one"),
         ({}, "ks: 100 neighbours need more than 100 rows, found 60"),
-        ({"ks": (2,), "metric": "cknna:platonic-rep"}, "metric: expected one of 'cknna', 'mutual_knn'"),
+        ({"ks": (2,), "metric": "cknna:other"}, "metric: expected one of 'cknna', 'cknna:platonic-rep', found"),
+        ({"ks": (2,), "metric": "cka"}, r"metric: expected one that takes neighbours \(cknna, .*mutual_knn"),
         ({"ks": (2,), "threads": 0}, "threads: expected at least 1"),
     ],
 )
@@ -201,12 +203,37 @@ def test_refused_ks(pair, options, message):
         ({"sizes": (30, 1), "scale_k": True}, "sizes: 1 neighbours need more than 1 items, found 1"),
         ({"sizes": (30,), "k": 60}, "k: 60 neighbours"),
         ({"sizes": (30,), "draws": 1}, "draws: expected at least 2, found 1"),
-        ({"sizes": (30,), "metric": "cka"}, "metric: expected one of"),
+        ({"sizes": (30,), "metric": "cka:other"}, "metric: expected one of"),
+        ({"sizes": (30,), "metric": "cka", "k": 5}, "k: cka has no neighbours, found k=5"),
     ],
 )
 def test_refused_sizes(pair, options, message):
     with pytest.raises(ValueError, match=message):
         n_sweep(together(*pair), **options)
+
+
+def test_metrics_without_lists_are_computed_for_each_k(pair):
+    ks = (1, 4, 20)
+    found = k_sweep(together(*pair), metric="information_imbalance", ks=ks)
+    for place, k in enumerate(ks):
+        there, back = metrics.information_imbalance(*pair, k=k)
+        np.testing.assert_allclose(found.values[place, [0, 1], [1, 0]], [there, back], rtol=1e-12)
+    assert np.isnan(found.chance).all()
+
+
+@pytest.mark.parametrize("metric", [name for name, e in metrics.list_metrics().items() if e.card.inputs == "pair"])
+def test_every_pair_metric_is_swept_over_sizes(pair, metric):
+    found = n_sweep(together(*pair), metric=metric, sizes=(30, 45), draws=3, seed=5)
+    np.testing.assert_allclose(
+        found.whole, alignment_matrices(together(*pair), metrics=[metric], neighbors={"mutual_knn": 25})[metric]
+    )
+    subsets = members(found, 60, seed=5)
+    for s, k in enumerate(found.ks):
+        options = {} if k is None else {"k": k}
+        for d, rows in enumerate(subsets[s]):
+            expected = metrics.list_metrics()[metric].function(*(x[rows] for x in pair), **options)
+            there = expected[0] if isinstance(expected, tuple) else expected
+            assert found.values[s, d, 0, 1] == pytest.approx(there, rel=1e-5, abs=1e-8)  # tiles of float32
 
 
 def test_refused_embeddings(pair):

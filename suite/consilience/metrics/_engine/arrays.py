@@ -1,12 +1,11 @@
-"""Embeddings as the metrics want them: checked, float64, C order.
+"""Checks of embeddings, and their conversion to float64 in C order.
 
-What is refused and what is answered with ``nan`` is decided here, once for every metric:
+The rules for invalid input are here, once for every metric:
 
-* an array that is no embedding (NaN, infinity, wrong shape, too few rows for the question asked) raises
+* an array that is no embedding (NaN, infinity, wrong shape, too few rows for the metric) raises
   :class:`ValueError`, because the caller made a mistake;
-* an embedding all of whose rows are equal is a legitimate model that tells nothing apart: a *pair* metric
-  answers ``nan`` with a :class:`DegenerateInputWarning`. A metric of a single embedding has nothing to
-  measure on it and raises :class:`ValueError`.
+* a constant embedding (all rows equal) is valid, but no pair metric is defined on it: the value is ``nan`` with a
+  :class:`DegenerateInputWarning`. A metric of a single embedding raises :class:`ValueError`.
 """
 
 from __future__ import annotations

@@ -53,6 +53,6 @@ def matrix_correlation(a: FloatArray, b: FloatArray, name: str) -> float:
     return float(np.vdot(a, b)) / norms
 
 
-def relabelled_correlation(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
+def permuted_correlation(a: FloatArray, b: FloatArray, permutation: IntArray) -> float:
     """Return :func:`matrix_correlation` with rows and columns of `b` permuted (the norms stay)."""
     return float(np.vdot(a, b[np.ix_(permutation, permutation)])) / float(np.linalg.norm(a) * np.linalg.norm(b))

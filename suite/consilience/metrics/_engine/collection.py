@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import check_same_length
-from .engine import PROCESSOR, Loops
+from .engine import PROCESSOR, Engine
 from .neighbors import Neighbors, search
 from .row_source import Source
 from .tiles import run
@@ -29,7 +29,7 @@ class Collection:
         See :func:`~consilience.metrics._engine.tiles.run`.
     progress : callable, optional
         Called with the name of a stage, the steps done and their number.
-    loops : Loops
+    engine : Engine
         Where the work on tiles is done.
 
     Attributes
@@ -56,13 +56,13 @@ class Collection:
         threads: int | None = None,
         progress: Progress | None = None,
         label: str = "embeddings[{!r}]",
-        loops: Loops = PROCESSOR,
+        engine: Engine = PROCESSOR,
     ) -> None:
         if not embeddings:
             raise ValueError("embeddings: expected at least one, found none")
         self.names = tuple(embeddings)
         self.threads = threads
-        self.loops = loops
+        self.engine = engine
         self._progress = progress
         self.sources = [Source(x, label.format(name)) for name, x in embeddings.items()]
         for source in self.sources:
@@ -81,32 +81,32 @@ class Collection:
         return len(self.sources[0])
 
     def search(self, inner: int, euclidean: int) -> None:
-        """Find the nearest neighbours of all models, so many of each kind."""
+        """Find the nearest neighbours of all models: numbers by inner product and by distance."""
         shape = (len(self.sources), len(self), inner)
         self.inner_indices = np.empty(shape, dtype=np.int32)
         self.inner_values = np.empty(shape)
-        found: dict[int, Neighbors] = {}
+        by_model: dict[int, Neighbors] = {}
 
         def one(model: int, scratch: dict[str, Any]) -> None:
             source = self.sources[model]
-            by_product, by_distance = search(source, inner_product=inner, euclidean=euclidean, loops=self.loops)
+            by_product, by_distance = search(source, inner_product=inner, euclidean=euclidean, engine=self.engine)
             if by_product is not None:
                 self.inner_indices[model], self.inner_values[model] = by_product.indices, by_product.values
             if by_distance is not None:
-                found[model] = by_distance
+                by_model[model] = by_distance
 
         if inner or euclidean:
             self.run("neighbours", one, range(len(self.sources)))
-        self.euclidean = [found[model] for model in sorted(found)]
+        self.euclidean = [by_model[model] for model in sorted(by_model)]
 
     def forget_lists(self) -> None:
-        """Give the memory of the lists back."""
+        """Free the memory of the lists."""
         self.inner_indices, self.inner_values = np.empty((0, 0, 0), np.int32), np.empty((0, 0, 0))
         self.euclidean = []
 
     def run(self, stage: str, work: Callable[[Any, dict[str, Any]], None], tasks: Any) -> None:
         """Do the work of one stage in all threads."""
-        run(work, tasks, threads=self.threads, progress=self.progress(stage), loops=self.loops)
+        run(work, tasks, threads=self.threads, progress=self.progress(stage), engine=self.engine)
 
     def progress(self, stage: str) -> Callable[[int, int], None] | None:
         """Return what to call with the steps done and their number."""

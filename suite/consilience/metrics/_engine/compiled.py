@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disallow-any-unimported=False
-"""Loops that no library offers, compiled by numba on first use and kept in its cache.
+"""Loops compiled by numba on first use and stored in its cache.
 
 Every function works on plain arrays, releases the interpreter lock and writes to arrays of its caller, so that
 threads can share the work. Imported by functions, never by modules: numba takes half a second to load.
@@ -50,7 +50,7 @@ def keep_largest(products, first_row, first_column, bias, cutoffs, values, indic
 
     Item ``first_row + i`` is offered item ``first_column + j`` with the key ``products[i, j] + bias[item]``, the
     bias that of the item offered; off the diagonal also the other way round. `cutoffs` (n,) are the smallest
-    keys kept, `values` and `indices` (n, kept) the heaps.
+    keys in the heaps, `values` and `indices` (n, length) the heaps.
     """
     rows, columns = products.shape
     last = first_column + columns
@@ -94,7 +94,7 @@ def keep_largest(products, first_row, first_column, bias, cutoffs, values, indic
 
 @_jit
 def exact_inner_products(x, mean, indices, values):
-    """Fill `values` (m, kept) with ``x_i . (x_j - mean)`` in float64, j from `indices`."""
+    """Fill `values` (m, length) with ``x_i . (x_j - mean)`` in float64, j from `indices`."""
     for i in range(len(indices)):
         for place in range(indices.shape[1]):
             j = indices[i, place]
@@ -116,7 +116,7 @@ def squared_distance(x, factors, i, j):
 
 @_jit
 def exact_squared_distances(x, factors, indices, values):
-    """Fill `values` (m, kept) with minus the squared distances of rows i and ``indices[i]``."""
+    """Fill `values` (m, length) with minus the squared distances of rows i and ``indices[i]``."""
     for i in range(len(indices)):
         for place in range(indices.shape[1]):
             values[i, place] = -squared_distance(x, factors, i, indices[i, place])
@@ -130,11 +130,11 @@ def order_candidates(values, indices, tolerances, relative, k, ends):
 
     `ends` (m,) become the least value tied with the k-th, minus infinity if the tie reaches the last candidate.
     """
-    kept = values.shape[1]
+    length = values.shape[1]
     for i in range(len(values)):
         value, index = values[i], indices[i]
         ends[i] = -np.inf
-        for place in range(1, kept):
+        for place in range(1, length):
             v, j = value[place], index[place]
             hole = place
             while hole > 0 and value[hole - 1] < v:
@@ -142,11 +142,11 @@ def order_candidates(values, indices, tolerances, relative, k, ends):
                 hole -= 1
             value[hole], index[hole] = v, j
         start = 0
-        for place in range(1, kept + 1):
-            allowed = tolerances[i] + relative * abs(value[min(place, kept - 1)])
-            if place < kept and value[place - 1] - value[place] <= allowed:
+        for place in range(1, length + 1):
+            allowed = tolerances[i] + relative * abs(value[min(place, length - 1)])
+            if place < length and value[place - 1] - value[place] <= allowed:
                 continue
-            if start < k <= place < kept:
+            if start < k <= place < length:
                 ends[i] = value[place - 1]
             for inner in range(start + 1, place):
                 v, j = value[inner], index[inner]
@@ -163,7 +163,7 @@ def shared_products(indices, values, k, order, first_row, last_row, scratch, sum
     """Add to `sums` (M, M), above the diagonal, the products of values at shared neighbours of the rows given.
 
     `indices` and `values` (M, n, at least k); `order` (n,) a permutation: item i of the first model is set
-    against item ``order[i]`` of the second; `scratch` (n,) float64 zeros, left as found.
+    against item ``order[i]`` of the second; `scratch` (n,) float64 zeros, unchanged on return.
     """
     models = len(indices)
     for i in range(first_row, last_row):
@@ -203,7 +203,7 @@ def mean_ranks(ranks, rows, columns, weights, starts, order, out):
     """Fill `out` (M, M) with the weighted sums of ranks, in each model, of the neighbours in each other one.
 
     `ranks` (M, n, n) twice the ranks, integers; neighbours of model a are the entries ``starts[a]`` up to
-    ``starts[a + 1]`` of `rows`, `columns` and `weights`; `order` (n,) relabels the items of the model that ranks.
+    ``starts[a + 1]`` of `rows`, `columns` and `weights`; `order` (n,) permutes the items of the model that ranks.
     """
     models = len(ranks)
     for a in range(models):
@@ -218,8 +218,8 @@ def mean_ranks(ranks, rows, columns, weights, starts, order, out):
 
 
 @_plain
-def reciprocal_edges(indices, found):
-    """Fill `found` (n, k): whether i is among the neighbours of its own neighbour j."""
+def reciprocal_edges(indices, mutual):
+    """Fill `mutual` (n, k): whether i is among the neighbours of its own neighbour j."""
     n, k = indices.shape
     for i in range(n):
         for place in range(k):
@@ -227,7 +227,7 @@ def reciprocal_edges(indices, found):
             hit = False
             for other in range(k):
                 hit |= back[other] == i
-            found[i, place] = hit
+            mutual[i, place] = hit
 
 
 @_jit
@@ -294,7 +294,7 @@ def to_squared_distances(products, row_squares, column_squares, row_values, colu
 
 @_jit
 def shifted_tile(tile, row_shifts, column_shifts, diagonal, root, out, row_sums, column_sums):
-    """Write the tile (its root, if so wanted) minus both shifts to `out`, zeros on the diagonal; add up its sums."""
+    """Write the tile (its root, if `root`) minus both shifts to `out`, zeros on the diagonal; add up its sums."""
     rows, columns = tile.shape
     for i in range(rows):
         line, target = tile[i], out[i]
@@ -359,7 +359,7 @@ def add_ranks(squared, first_row, first_column, thresholds, targets, owners, wei
     thresholds : (n, L) float32
         Squared distances to the targets of each item, infinite beyond their number.
     targets, owners, weights : (n, L)
-        Item whose rank is wanted (-1: none), entry of `sums` it counts for, and its weight.
+        Item whose rank is counted (-1: none), entry of `sums` it counts for, and its weight.
     bands : (n,) float32
         Rounding error of the tile's rows: entries this close to a threshold are compared in float64.
     exact : tuple (x, factors, relative)
@@ -388,12 +388,12 @@ def add_ranks(squared, first_row, first_column, thresholds, targets, owners, wei
     for i in range(rows):
         item = first_row + i
         line, band, limits = squared[i], bands[item], thresholds[item]
-        known = 0
+        filled = 0
         least, most = np.float32(np.inf), zero
-        while known < count and targets[item, known] >= 0:
-            least, most = min(least, limits[known]), max(most, limits[known])
-            known += 1
-        if known == 0:
+        while filled < count and targets[item, filled] >= 0:
+            least, most = min(least, limits[filled]), max(most, limits[filled])
+            filled += 1
+        if filled == 0:
             continue
         low = least - 2 * band
         # a band is never wider than a level, so that it touches two of them at most
@@ -403,11 +403,11 @@ def add_ranks(squared, first_row, first_column, thresholds, targets, owners, wei
             level = level if level < levels else levels
             level = level if level > zero else zero
             reduced[j] = np.int16(level)
-        for at in range(known):
+        for at in range(filled):
             starts[at] = np.int16((limits[at] - band - low) * scale + margin)
-        for at in range(known):
+        for at in range(filled):
             ranks[at] = _count_below(reduced, starts[at])
-        for at in range(known):
+        for at in range(filled):
             for side in range(2):
                 level = starts[at] + side
                 links[at, side] = chain[level] if touched[level] else -1
@@ -429,7 +429,7 @@ def add_ranks(squared, first_row, first_column, thresholds, targets, owners, wei
                     elif line[j] - band <= limits[at]:
                         ranks[at] += _rank_share(x, factors, relative, item, target, other)
                 at = links[at, level - starts[at]]
-        for at in range(known):
+        for at in range(filled):
             sums[owners[item, at]] += ranks[at] * weights[item, at]
             touched[starts[at]] = touched[starts[at] + 1] = 0
 
@@ -515,14 +515,14 @@ def shared_by_rank(indices, values, shifts, items, member, bins, scratch, sums):
     bins : (k,) integers
         Bin of each rank, ascending; a pair falls into the bin of the larger of its two ranks.
     scratch : tuple
-        (M, k) int32 and float64; (n,) int32 full of B and float64 zeros, left as found.
+        (M, k) int32 and float64; (n,) int32 full of B and float64 zeros, unchanged on return.
 
     Returns
     -------
     bool
         Whether each list held k members. If not, `sums` are of no use.
     """
-    near, kernel, found, left = scratch
+    near, kernel, first_bins, left = scratch
     models, _, depth = indices.shape
     k, count = len(bins), len(sums)
     totals = np.zeros(count + 1)  # one more, for neighbours that are not shared
@@ -541,24 +541,24 @@ def shared_by_rank(indices, values, shifts, items, member, bins, scratch, sums):
                 return False
         for a in range(models):
             for rank in range(k):
-                found[near[a, rank]] = bins[rank]
+                first_bins[near[a, rank]] = bins[rank]
                 left[near[a, rank]] = kernel[a, rank]
             for b in range(a, models):
                 totals[:] = 0.0
                 for rank in range(k):
                     j = near[b, rank]
-                    totals[max(found[j], bins[rank])] += left[j] * kernel[b, rank]
+                    totals[max(first_bins[j], bins[rank])] += left[j] * kernel[b, rank]
                 for at in range(count):
                     sums[at, a, b] += totals[at]
             for rank in range(k):
-                found[near[a, rank]] = count
+                first_bins[near[a, rank]] = count
                 left[near[a, rank]] = 0.0
     return True
 
 
 @_jit
-def relabelled_rows(matrices, order, first, last, out):
-    """Fill `out` (M, last - first, n - first) with matrices whose rows and columns are relabelled, from `first` on."""
+def permuted_rows(matrices, order, first, last, out):
+    """Fill `out` (M, last - first, n - first) with matrices whose rows and columns are permuted, from `first` on."""
     n = len(order)
     for m in range(len(matrices)):
         for i in range(first, last):

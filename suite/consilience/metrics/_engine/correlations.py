@@ -12,13 +12,13 @@ from consilience.metrics.pairs import Null, check_dense
 
 from .arrays import FloatArray, IntArray
 from .collection import Collection
-from .engine import PROCESSOR, Loops
+from .engine import PROCESSOR, Engine
 from .row_source import Source
 from .tiles import Consumer, Place, Tile
 
 #: Entries multiplied in float32 before the sums go on in float64: 2^14 of them cost a digit and a half.
 _CHUNK = 2**10
-#: Rows of a centred matrix that are relabelled at a time.
+#: Rows of a centred matrix that are permuted at a time.
 _PANEL = 32
 
 
@@ -34,11 +34,11 @@ class MatrixCorrelation(Consumer):
         About the mean of row i less half the mean of all.
     """
 
-    def __init__(self, loops: Loops = PROCESSOR) -> None:
-        self.loops = loops
+    def __init__(self, engine: Engine = PROCESSOR) -> None:
+        self.engine = engine
 
     def begin(self, sources: Sequence[Source], scratch_size: int) -> None:
-        """Make room for the sums."""
+        """Allocate the sums."""
         models, self.n = len(sources), len(sources[0])
         self.key = f"{type(self).__name__} stack"
         self.entries = -(-scratch_size // _CHUNK) * _CHUNK
@@ -57,16 +57,18 @@ class MatrixCorrelation(Consumer):
         raise NotImplementedError
 
     def store(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any], *, root: bool) -> None:
-        """Keep a tile (its root, if so wanted) without shifts and diagonal; sum its rows and columns."""
+        """Keep a tile (its root, if `root`) without shifts and diagonal; sum its rows and columns."""
         if self.key not in scratch:
             # zeros beyond the end of a smaller tile add nothing
-            scratch[self.key] = self.loops.zeros((len(self.shifts), self.entries))
+            scratch[self.key] = self.engine.zeros((len(self.shifts), self.entries))
         out = scratch[self.key][model]
         size = place.shape[0] * place.shape[1]
         out[size:] = 0.0
         own, other = self.shifts[model][place.rows], self.shifts[model][place.columns]
         target = out[:size].reshape(place.shape)
-        rows, columns = map(self.loops.get, self.loops.shifted_tile(tile, own, other, place.diagonal, root, target))
+        rows, columns = map(
+            self.engine.to_numpy, self.engine.shifted_tile(tile, own, other, place.diagonal, root, target)
+        )
         with self.lock:
             self.row_sums[model, place.rows] += rows
             if not place.diagonal:
@@ -75,7 +77,7 @@ class MatrixCorrelation(Consumer):
     def finish(self, place: Place, scratch: dict[str, Any]) -> None:
         """Multiply the tiles of all pairs of models."""
         used = -(-place.shape[0] * place.shape[1] // _CHUNK)
-        sums = self.loops.gram(scratch[self.key][:, : used * _CHUNK], _CHUNK)
+        sums = self.engine.gram(scratch[self.key][:, : used * _CHUNK], _CHUNK)
         with self.lock:
             self.products_sum += sums if place.diagonal else 2 * sums
 
@@ -97,10 +99,10 @@ class MatrixCorrelation(Consumer):
         return result
 
 
-def relabelled_correlations(
+def permuted_correlations(
     collection: Collection, centred: Callable[[FloatArray], FloatArray], name: str, permutations: IntArray
 ) -> Null:
-    """Correlations of the centred matrices of all pairs under each relabelling.
+    """Correlations of the centred matrices of all pairs under each permutation.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def relabelled_correlations(
             stop = min(start + _PANEL, n)
             shape = (models, stop - start, n - start)
             other = scratch.setdefault(str(shape), np.empty(shape, dtype=np.float32))
-            compiled.relabelled_rows(matrices, permutations[draw], start, stop, other)
+            compiled.permuted_rows(matrices, permutations[draw], start, stop, other)
             first = matrices[:, start:stop, start:]
             square, rest = slice(0, stop - start), slice(stop - start, None)
             for part, weight in ((square, 1), (rest, 2)):

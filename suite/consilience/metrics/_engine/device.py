@@ -1,4 +1,4 @@
-"""Work on tiles by a torch device: the loops of `_compiled` as operations on whole tensors.
+"""Work on tiles by a torch device: the loops of `compiled` as operations on whole tensors.
 
 Results are those of the processor: neighbours and ranks exactly (what float32 leaves open is settled in
 float64), sums of float32 numbers up to the order of summation.
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from .arrays import FloatArray, IntArray
-from .engine import Loops
+from .engine import Engine
 from .row_source import Source
 
 Tensor = torch.Tensor
@@ -25,11 +25,11 @@ Tensor = torch.Tensor
 CHUNK_BYTES = 2**28
 #: Rows of models are kept on a device without a memory of its own up to this size.
 RESIDENT_BYTES = 2**30
-#: Entries of which only the least is looked at first.
+#: Entries per group; first the smallest of each group is compared.
 _GROUP = 32
 
 
-class OnDevice(Loops):
+class OnDevice(Engine):
     """Work on tiles by a torch device.
 
     Parameters
@@ -40,7 +40,7 @@ class OnDevice(Loops):
     Notes
     -----
     The device holds tiles, and embeddings as given while they fill no more than a third of its free memory;
-    the others are sent block by block. They are kept until this object is given up.
+    the others are sent block by block. They are kept as long as this object.
     """
 
     scale = 4  # a tile has to outlast the launch of what works on it
@@ -50,16 +50,16 @@ class OnDevice(Loops):
     def __init__(self, device: torch.device | str) -> None:
         self.device = torch.device(device)
         on_cuda = self.device.type == "cuda"
-        self.room = torch.cuda.mem_get_info(self.device)[0] // 3 if on_cuda else RESIDENT_BYTES
+        self.free_bytes = torch.cuda.mem_get_info(self.device)[0] // 3 if on_cuda else RESIDENT_BYTES
         # by id; the array is kept with its tensor so that no other can take its id
-        self._kept: dict[int, tuple[npt.NDArray[Any], Tensor]] = {}
+        self._resident: dict[int, tuple[npt.NDArray[Any], Tensor]] = {}
         self._lock = Lock()
 
     def workers(self, threads: int | None) -> int | None:
         """One: more would only multiply the memory that tiles take."""
         return 1
 
-    def turn(self) -> AbstractContextManager[Any]:
+    def lock(self) -> AbstractContextManager[Any]:
         """Wait until no other thread uses the device."""
         return self._lock
 
@@ -91,17 +91,17 @@ class OnDevice(Loops):
         """Return the bound without the processor's cap: a device may add up whole rows in one sum."""
         return float(4 * np.sqrt(width))
 
-    def put(self, array: npt.NDArray[Any]) -> Tensor:
+    def to_device(self, array: npt.NDArray[Any]) -> Tensor:
         """Return a copy on the device."""
         return torch.tensor(array, device=self.device)
 
-    def get(self, array: Tensor) -> npt.NDArray[Any]:
+    def to_numpy(self, array: Tensor) -> npt.NDArray[Any]:
         """Return a copy in the processor's memory."""
         result: npt.NDArray[Any] = array.cpu().numpy()
         return result
 
     def buffer(self, *shape: int) -> Tensor:
-        """Return room for float32 numbers."""
+        """Return an uninitialized float32 array."""
         return torch.empty(shape, device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: type[np.floating[Any]] = np.float32) -> Tensor:
@@ -113,7 +113,7 @@ class OnDevice(Loops):
         """Return a copy."""
         return tile.clone()
 
-    def across(self, tile: Tensor) -> Tensor:
+    def transpose(self, tile: Tensor) -> Tensor:
         """Return a tile with rows and columns exchanged."""
         return tile.T.contiguous()
 
@@ -124,23 +124,23 @@ class OnDevice(Loops):
     def raw(self, source: Source, part: slice | IntArray) -> Tensor:
         """Return rows as given, in their own precision."""
         x = source.x
-        if id(x) not in self._kept and x.nbytes <= self.room:
-            self.room -= x.nbytes
-            self._kept[id(x)] = x, self.put(x)
-        if id(x) in self._kept:
-            return self.take(self._kept[id(x)][1], part)
-        return self.put(x[part])
+        if id(x) not in self._resident and x.nbytes <= self.free_bytes:
+            self.free_bytes -= x.nbytes
+            self._resident[id(x)] = x, self.to_device(x)
+        if id(x) in self._resident:
+            return self.take(self._resident[id(x)][1], part)
+        return self.to_device(x[part])
 
     def rows(self, source: Source, part: slice | IntArray) -> Tensor:
         """Return centred and scaled rows in float32, the same bits as on the processor."""
         block = self.raw(source, part).to(torch.float64, copy=True)
-        block -= self.put(source.mean)
-        block *= self.put(source.factors)
+        block -= self.to_device(source.mean)
+        block *= self.to_device(source.factors)
         return block.float()
 
     def take(self, array: Tensor, part: slice | IntArray) -> Tensor:
         """Return some entries of an array."""
-        return array[part if isinstance(part, slice) else self.put(part)]
+        return array[part if isinstance(part, slice) else self.to_device(part)]
 
     def multiply(self, first: Tensor, second: Tensor, out: Tensor) -> None:
         """Fill `out` with the inner products of two sets of rows."""
@@ -152,7 +152,7 @@ class OnDevice(Loops):
         total = torch.zeros((len(stack), len(stack)), dtype=torch.float64, device=self.device)
         for some in _pieces(chunks, 4 * len(stack) ** 2):
             total += torch.bmm(some, some.transpose(1, 2)).sum(0, dtype=torch.float64)
-        return self.get(total)
+        return self.to_numpy(total)
 
     def keep_largest(
         self,
@@ -162,7 +162,7 @@ class OnDevice(Loops):
         bias: Tensor,
         cutoffs: Tensor,
         values: Tensor,
-        kept: Tensor,
+        indices: Tensor,
     ) -> None:
         """Offer the entries of a tile to the lists of both of its sides."""
         rows = slice(first_row, first_row + products.shape[0])
@@ -170,11 +170,11 @@ class OnDevice(Loops):
         keys = products + bias[columns]
         if rows == columns:
             keys.fill_diagonal_(-torch.inf)
-        _merge_largest(keys, columns.start, cutoffs[rows], values[rows], kept[rows])
+        _merge_largest(keys, columns.start, cutoffs[rows], values[rows], indices[rows])
         if rows != columns:
-            keys = self.across(products)
+            keys = self.transpose(products)
             keys += bias[rows]
-            _merge_largest(keys, rows.start, cutoffs[columns], values[columns], kept[columns])
+            _merge_largest(keys, rows.start, cutoffs[columns], values[columns], indices[columns])
 
     def to_squared_distances(
         self,
@@ -198,30 +198,30 @@ class OnDevice(Loops):
     def shifted_tile(
         self, tile: Tensor, row_shifts: FloatArray, column_shifts: FloatArray, diagonal: bool, root: bool, out: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Write a tile (its root, if so wanted) less both shifts to `out`; return its row and column sums."""
+        """Write a tile (its root, if `root`) less both shifts to `out`; return its row and column sums."""
         if root:
             torch.sqrt(tile, out=out)
         else:
             out.copy_(tile)
-        out -= self.put(row_shifts)[:, None]
-        out -= self.put(column_shifts)
+        out -= self.to_device(row_shifts)[:, None]
+        out -= self.to_device(column_shifts)
         if diagonal:
             out.fill_diagonal_(0.0)
         return out.sum(1, dtype=torch.float64), out.sum(0, dtype=torch.float64)
 
     def near_squared_distances(self, source: Source, targets: npt.NDArray[np.int32], out: npt.NDArray[Any]) -> None:
         """Fill `out` (n, L) with the squared distances, in float64, of each item to its `targets`; -1: infinity."""
-        factors = self.put(source.factors)
+        factors = self.to_device(source.factors)
         count, width = targets.shape[1], source.x.shape[1]
         # many items share a target: where rows have to be sent, each is sent once
         step = max(1, CHUNK_BYTES // (16 * count * width))
         for start in range(0, len(targets), step):
             part = slice(start, min(start + step, len(targets)))
-            wanted, places = np.unique(np.maximum(targets[part], 0), return_inverse=True)
-            own, others = self.raw(source, part), self.raw(source, wanted.astype(np.intp))
-            near = others[self.put(places.reshape(-1))].double().view(len(own), count, width)
+            others, places = np.unique(np.maximum(targets[part], 0), return_inverse=True)
+            own, rows = self.raw(source, part), self.raw(source, others.astype(np.intp))
+            near = rows[self.to_device(places.reshape(-1))].double().view(len(own), count, width)
             squared = near.sub_(own.double()[:, None]).mul_(factors).square_().sum(2)
-            out[part] = self.get(squared)
+            out[part] = self.to_numpy(squared)
         out[targets < 0] = np.inf
 
     def add_ranks(
@@ -229,16 +229,16 @@ class OnDevice(Loops):
         tile: Tensor,
         rows: slice,
         columns: slice,
-        known: tuple[npt.NDArray[Any], ...],
+        ranking: tuple[npt.NDArray[Any], ...],
         source: Source,
         sums: Tensor,
     ) -> None:
         """Add up how many entries of each row lie below its thresholds.
 
         An entry within the rounding error of a threshold is computed again in float64; one equal to it counts
-        one half. The item itself (infinitely far in the tile) and the target whose rank is wanted do not count.
+        one half. The item itself (infinitely far in the tile) and the target of the threshold do not count.
         """
-        exact, targets, owners, weights, bands = (self.put(array[rows]) for array in known)
+        exact, targets, owners, weights, bands = (self.to_device(array[rows]) for array in ranking)
         targets = targets.long()
         limits = torch.where(targets >= 0, exact, -torch.inf).float()
         lows, highs = limits - bands[:, None], limits + bands[:, None]
@@ -250,7 +250,7 @@ class OnDevice(Loops):
             below = tile[:, None] < lows[:, part, None]
             ranks[:, part] = below.sum(2).double()
             close |= (below.logical_not_() & (tile[:, None] <= highs[:, part, None])).any(1)
-        factors, relative = self.put(source.factors), source.exact()[2]
+        factors, relative = self.to_device(source.factors), source.exact()[2]
         pairs = close.nonzero()
         if len(pairs):
             first, second = self.raw(source, rows), self.raw(source, columns)
@@ -293,19 +293,19 @@ class OnDevice(Loops):
 
 
 def _pieces(tensor: Tensor, size: int) -> Iterator[Tensor]:
-    """Yield as many rows at a time as fit into a chunk, each of which takes `size` bytes."""
+    """Yield as many rows of `size` bytes at a time as fit into a chunk."""
     step = max(1, CHUNK_BYTES // size)
     for start in range(0, len(tensor), step):
         yield tensor[start : start + step]
 
 
-def _merge_largest(keys: Tensor, offset: int, cutoffs: Tensor, values: Tensor, kept: Tensor) -> None:
+def _merge_largest(keys: Tensor, offset: int, cutoffs: Tensor, values: Tensor, indices: Tensor) -> None:
     """Merge the largest of new keys (rows, columns), whose first item is `offset`, into descending lists."""
     new, places = keys.topk(min(values.shape[1], keys.shape[1]), dim=1)
-    items = torch.cat([kept, places.to(kept.dtype) + offset], dim=1)
+    items = torch.cat([indices, places.to(indices.dtype) + offset], dim=1)
     largest, order = torch.cat([values, new], dim=1).topk(values.shape[1], dim=1)
     values.copy_(largest)
-    kept.copy_(items.gather(1, order))
+    indices.copy_(items.gather(1, order))
     cutoffs.copy_(values[:, -1])
 
 
@@ -317,5 +317,5 @@ def _near_least(sums: Tensor) -> Tensor:
     # the two smallest entries are in the two groups with the smallest least ones
     groups = sums[:, :, :whole].view(*sums.shape[:2], -1, _GROUP)
     chosen = groups.amin(3).topk(2, dim=2, largest=False).indices
-    found = groups.gather(2, chosen[..., None].expand(*chosen.shape, _GROUP)).flatten(2)
-    return torch.cat([found, sums[:, :, whole:]], dim=2)
+    near = groups.gather(2, chosen[..., None].expand(*chosen.shape, _GROUP)).flatten(2)
+    return torch.cat([near, sums[:, :, whole:]], dim=2)

@@ -1,7 +1,7 @@
 """Where the work on tiles is done: numba's loops on the processor, or torch on any other device.
 
-The engine (tiles, neighbour search, consumers) is the same for both. It holds arrays that it never looks into:
-numpy arrays on the processor, tensors on a device; what leaves a device are sums and short lists.
+Tiles, neighbour search and consumers are the same for both. They hold arrays without reading them: numpy arrays on the
+processor, tensors on a device. Only sums and short lists leave a device.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .row_source import Source
 Array = Any
 
 
-class Loops:
-    """Work on tiles by the processor.
+class Engine:
+    """Work on tiles by the processor, and the interface of every engine.
 
     Attributes
     ----------
     scale : int
         How many times larger than the processor's the sides of tiles are.
     resident : bool
-        Whether rows of models are kept here, so that the engine need not.
+        Whether rows of models are kept here, so that the caller need not.
     threshold_type : type
         Of the squared distances that :meth:`add_ranks` compares with.
     """
@@ -37,10 +37,10 @@ class Loops:
     threshold_type: type[np.floating[Any]] = np.float32
 
     def workers(self, threads: int | None) -> int | None:
-        """Return how many tiles are worked on at a time if the caller asks for so many."""
+        """Return the number of tiles to work on at a time, where the caller asks for `threads`."""
         return threads
 
-    def turn(self) -> AbstractContextManager[Any]:
+    def lock(self) -> AbstractContextManager[Any]:
         """Wait until no other thread of this engine works in here."""
         return nullcontext()
 
@@ -49,21 +49,21 @@ class Loops:
         return nullcontext()
 
     def rounding(self, width: int) -> float:
-        """Return a bound of the error of inner products of so many columns, in roundings of the lengths' product."""
+        """Return a bound of the error of inner products of `width` columns, in roundings of the lengths' product."""
         # twice the largest rounding error seen in millions of float32 inner products of widths 16 to 2,048
         return float(min(4 * np.sqrt(width), 32))
 
-    def put(self, array: npt.NDArray[Any]) -> Array:
+    def to_device(self, array: npt.NDArray[Any]) -> Array:
         """Return a numpy array as one of the engine's."""
         return array
 
-    def get(self, array: Array) -> npt.NDArray[Any]:
+    def to_numpy(self, array: Array) -> npt.NDArray[Any]:
         """Return one of the engine's arrays as a numpy array."""
         result: npt.NDArray[Any] = array
         return result
 
     def buffer(self, *shape: int) -> Array:
-        """Return room for float32 numbers."""
+        """Return an uninitialized float32 array."""
         import torch
 
         return torch.empty(shape).numpy()  # aligned as torch's products like it
@@ -76,7 +76,7 @@ class Loops:
         """Return a copy."""
         return tile.copy()
 
-    def across(self, tile: Array) -> Array:
+    def transpose(self, tile: Array) -> Array:
         """Return a tile with rows and columns exchanged."""
         import torch
 
@@ -116,17 +116,17 @@ class Loops:
         bias: Array,
         cutoffs: Array,
         values: Array,
-        kept: Array,
+        indices: Array,
     ) -> None:
-        """Offer the entries of a tile to the lists of both of its sides; see ``_compiled.keep_largest``."""
+        """Offer the entries of a tile to the lists of both of its sides; see ``compiled.keep_largest``."""
         from . import compiled
 
-        compiled.keep_largest(products, first_row, first_column, bias, cutoffs, values, kept)
+        compiled.keep_largest(products, first_row, first_column, bias, cutoffs, values, indices)
 
     def to_squared_distances(
         self, products: Array, row_squares: Array, column_squares: Array, first: Array, second: Array, doubtful: float
     ) -> None:
-        """Turn inner products into squared distances, in place; see ``_compiled.to_squared_distances``."""
+        """Turn inner products into squared distances, in place; see ``compiled.to_squared_distances``."""
         from . import compiled
 
         compiled.to_squared_distances(products, row_squares, column_squares, first, second, np.float32(doubtful))
@@ -134,7 +134,7 @@ class Loops:
     def shifted_tile(
         self, tile: Array, row_shifts: Array, column_shifts: Array, diagonal: bool, root: bool, out: Array
     ) -> tuple[Array, Array]:
-        """Write a tile (its root, if so wanted) less both shifts to `out`; return its row and column sums."""
+        """Write a tile (its root, if `root`) less both shifts to `out`; return its row and column sums."""
         from . import compiled
 
         rows, columns = np.zeros(tile.shape[0], np.float32), np.zeros(tile.shape[1], np.float32)
@@ -148,15 +148,21 @@ class Loops:
         compiled.near_squared_distances(source.rows(slice(None)), targets, out)
 
     def add_ranks(
-        self, tile: Array, rows: slice, columns: slice, known: tuple[npt.NDArray[Any], ...], source: Source, sums: Array
+        self,
+        tile: Array,
+        rows: slice,
+        columns: slice,
+        ranking: tuple[npt.NDArray[Any], ...],
+        source: Source,
+        sums: Array,
     ) -> None:
-        """Add up how many entries of each row lie below its thresholds; see ``_compiled.add_ranks``.
+        """Add up how many entries of each row lie below its thresholds; see ``compiled.add_ranks``.
 
-        `known` are the thresholds, targets, owners, weights and bands of all items.
+        `ranking` holds the thresholds, targets, owners, weights and bands of all items.
         """
         from . import compiled
 
-        compiled.add_ranks(tile, rows.start, columns.start, *known, source.exact(), sums)
+        compiled.add_ranks(tile, rows.start, columns.start, *ranking, source.exact(), sums)
 
     def two_nearest(self, stack: Array, places: npt.NDArray[np.int32]) -> None:
         """Fill `places` (M, rows, 2) with the two smallest of each row, which save :meth:`joint_minima` work."""
@@ -174,38 +180,10 @@ class Loops:
         smallest: Array,
         second: Array,
     ) -> None:
-        """Update the two smallest sums of squared distances; see ``_compiled.joint_minima``."""
+        """Update the two smallest sums of squared distances; see ``compiled.joint_minima``."""
         from . import compiled
 
         compiled.joint_minima(left, right, pairs, left_near, right_near, smallest, second)
 
 
-PROCESSOR = Loops()
-
-
-def loops_for(device: Any) -> Loops:
-    """Return what works on a torch device, given as its name or as a ``torch.device``.
-
-    Raises
-    ------
-    ValueError
-        There is no such device, it cannot be used here, or it has no float64.
-    """
-    import torch
-
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device: expected 'cpu', 'cuda', 'cuda:1' or the like, found {device!r}") from None
-    if chosen.type == "cpu":
-        return PROCESSOR
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: found {str(chosen)!r}, but torch.cuda.is_available() is False")
-    try:
-        float(torch.zeros(1, dtype=torch.float64, device=chosen))
-    except (RuntimeError, TypeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device: found {str(chosen)!r}, which cannot hold float64 here: {reason}") from None
-    from .device import OnDevice
-
-    return OnDevice(chosen)
+PROCESSOR = Engine()

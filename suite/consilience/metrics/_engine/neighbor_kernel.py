@@ -106,8 +106,8 @@ class NeighborKernel:
             return self._rank_table.take(edges)
         keys, ranks = self._sorted_edges
         place = np.minimum(np.searchsorted(keys, edges), len(keys) - 1)
-        found: npt.NDArray[Any] = np.where(keys[place] == edges, ranks[place], self.neighbors.depth)
-        return found
+        places: npt.NDArray[Any] = np.where(keys[place] == edges, ranks[place], self.neighbors.depth)
+        return places
 
     @cached_property
     def _rank_table(self) -> npt.NDArray[Any]:

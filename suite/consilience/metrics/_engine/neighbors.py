@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import TIE_TOLERANCE, FloatArray, IntArray, check_choice, check_k
-from .engine import PROCESSOR, Loops
+from .engine import PROCESSOR, Engine
 from .row_source import Source
 from .tiles import row_reader
 
@@ -101,19 +101,29 @@ def neighbors(x: npt.ArrayLike, k: int, *, similarity: Similarity = "inner_produ
     ------
     ValueError
         `x` is no embedding (see :func:`~consilience.metrics._engine.arrays.as_embedding`), or k >= n.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import neighbors
+    >>> x = np.array([[0.0], [1.0], [3.0]])
+    >>> neighbors(x, 2, similarity="euclidean").indices
+    array([[1, 2],
+           [0, 2],
+           [1, 0]], dtype=int32)
     """
     check_choice(similarity, get_args(Similarity), "similarity")
     source = Source(x, "x")
     check_k(k, len(source))
     by_product = similarity == "inner_product"
     inner, euclidean = search(source, inner_product=k * by_product, euclidean=k * (not by_product))
-    found = inner if by_product else euclidean
-    assert found is not None
-    return found
+    lists = inner if by_product else euclidean
+    assert lists is not None
+    return lists
 
 
 def search(
-    source: Source, *, inner_product: int = 0, euclidean: int = 0, small: int = SMALL, loops: Loops = PROCESSOR
+    source: Source, *, inner_product: int = 0, euclidean: int = 0, small: int = SMALL, engine: Engine = PROCESSOR
 ) -> tuple[Neighbors | None, Neighbors | None]:
     """Find nearest neighbours of one or both similarities from the same matrix products.
 
@@ -122,29 +132,29 @@ def search(
     source : Source
         Embedding.
     inner_product, euclidean : int
-        Length of the lists of each similarity, below n; 0: not wanted.
+        Length of the lists of each similarity, below n; 0: none.
     small : int
         Up to this many items everything is done in float64.
-    loops : Loops
-        Where candidates are found; what is done in float64 is done by the processor.
+    engine : Engine
+        Where candidates are computed; what is done in float64 is done by the processor.
 
     Returns
     -------
     inner, euclidean : Neighbors or None
     """
     n = len(source)
-    wanted = [_Wanted(source, "inner_product", inner_product), _Wanted(source, "euclidean", euclidean)]
-    quick = [w for w in wanted if 0 < w.k <= min(LONG, n - 2 - SPARE) and n > small]
-    _search_tiles(source, quick, loops)
-    for w in wanted:
-        if w.k and w not in quick:
-            w.search_rows(np.arange(n))
-    first, second = (w.lists() if w.k else None for w in wanted)
+    searches = [_Search(source, "inner_product", inner_product), _Search(source, "euclidean", euclidean)]
+    quick = [one for one in searches if 0 < one.k <= min(LONG, n - 2 - SPARE) and n > small]
+    _search_tiles(source, quick, engine)
+    for one in searches:
+        if one.k and one not in quick:
+            one.search_rows(np.arange(n))
+    first, second = (one.lists() if one.k else None for one in searches)
     return first, second
 
 
-class _Wanted:
-    """Lists of one similarity in the making. Keys are larger for nearer items."""
+class _Search:
+    """Search for the lists of one similarity. Keys are larger for nearer items."""
 
     def __init__(self, source: Source, similarity: Similarity, k: int) -> None:
         self.source, self.similarity, self.k = source, similarity, k
@@ -198,8 +208,8 @@ class _Wanted:
         self.search_rows(np.flatnonzero(last - allowed <= cutoffs))
 
 
-def _search_tiles(source: Source, wanted: list[_Wanted], loops: Loops) -> None:
-    if not wanted:
+def _search_tiles(source: Source, searches: list[_Search], engine: Engine) -> None:
+    if not searches:
         return
     n, d = source.x.shape
     squares = source.squares
@@ -208,36 +218,36 @@ def _search_tiles(source: Source, wanted: list[_Wanted], loops: Loops) -> None:
     biases["euclidean"] = -0.5 * squares
     largest = np.sqrt(squares.max())
     heaps = []
-    for w in wanted:
-        kept = w.k + SPARE
+    for one in searches:
+        length = one.k + SPARE
         heaps.append(
             (
-                biases[w.similarity].astype(np.float32),
+                biases[one.similarity].astype(np.float32),
                 np.full(n, -np.inf, dtype=np.float32),
-                np.full((n, kept), -np.inf, dtype=np.float32),
-                np.zeros((n, kept), dtype=np.int32),
+                np.full((n, length), -np.inf, dtype=np.float32),
+                np.zeros((n, length), dtype=np.int32),
             )
         )
-    with loops.turn():
-        here = [tuple(map(loops.put, heap)) for heap in heaps]
-        read, step = row_reader([source], loops, room=inf), _TILE * loops.scale
-        buffer = loops.buffer(step * step)
+    with engine.lock():
+        here = [tuple(map(engine.to_device, heap)) for heap in heaps]
+        read, step = row_reader([source], engine, free_bytes=inf), _TILE * engine.scale
+        buffer = engine.buffer(step * step)
         for start in range(0, n, step):
             first = read(0, slice(start, start + step))
             for other in range(start, n, step):
                 second = first if other == start else read(0, slice(other, other + step))
                 products = buffer[: len(first) * len(second)].reshape(len(first), len(second))
-                loops.multiply(first, second, products)
+                engine.multiply(first, second, products)
                 for heap in here:
-                    loops.keep_largest(products, start, other, *heap)
-        found = [(loops.get(cutoffs), loops.get(indices)) for _, cutoffs, _, indices in here]
-    for w, (bias, *_), (cutoffs, indices) in zip(wanted, heaps, found, strict=True):
+                    engine.keep_largest(products, start, other, *heap)
+        results = [(engine.to_numpy(cutoffs), engine.to_numpy(indices)) for _, cutoffs, _, indices in here]
+    for one, (bias, *_), (cutoffs, indices) in zip(searches, heaps, results, strict=True):
         # worst-case rounding of a float32 inner product, its inputs and its bias (Higham 2002, section 3.1)
         unit = 2.0**-24
         error = (d + 4) * unit * np.sqrt(squares) * largest + 4 * unit * np.abs(bias).max()
         keys = cutoffs + error
         # for distances c_i . c_j - |c_j|^2 / 2, from which follows minus the squared distance
-        w.refine(source.x, indices, 2 * keys - squares if w.euclidean else keys / source.factors[0] ** 2)
+        one.refine(source.x, indices, 2 * keys - squares if one.euclidean else keys / source.factors[0] ** 2)
 
 
 def smallest(keys: FloatArray, k: int, tolerance: FloatArray, relative: float = 0.0) -> IntArray:

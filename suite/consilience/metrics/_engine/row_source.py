@@ -16,17 +16,17 @@ BLOCK_BYTES = 2**24
 
 
 class Source:
-    """One embedding whose rows are handed out centred and scaled.
+    """One embedding, read as centred and scaled rows.
 
     Parameters
     ----------
     x : array_like of shape (n, d)
         Embedding. float32 and float64 arrays are neither copied nor read as a whole.
     name : str
-        What to call it in an error.
+        Name in an error.
     standardize : bool
-        Scale columns to unit deviation (ddof=1, 1e-9 added, constant ones zero), as I_dCor wants it;
-        otherwise by one power of two for all, which no metric sees.
+        Scale columns to unit deviation (ddof=1, 1e-9 added, constant ones zero), for I_dCor; otherwise by one
+        power of two for all, which changes no metric.
     minimum : int
         Fewest rows allowed.
 
@@ -35,7 +35,7 @@ class Source:
     x : ndarray of shape (n, d), float32 or float64
         The rows as given.
     mean, factors : ndarray of shape (d,), float64
-        Rows are handed out as ``(x - mean) * factors``.
+        Rows are read as ``(x - mean) * factors``.
     squares : ndarray of shape (n,), float64
         Squared length of each such row.
     distinct : bool

@@ -1,7 +1,7 @@
 """One pass over tiles of the distances between items, for all models together.
 
-What a metric wants of the tiles it computes in a :class:`Consumer`; dCor and the information imbalance of all
-pairs come from one pass, which makes no (n, n) array.
+A metric computes what it needs from the tiles in a :class:`Consumer`; dCor and the information imbalance of all pairs
+come from one pass, which makes no (n, n) array.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .arrays import IntArray
-from .engine import PROCESSOR, Array, Loops
+from .engine import PROCESSOR, Array, Engine
 from .row_source import Source
 
 #: float32; a numpy array on the processor, a tensor on a device.
@@ -60,16 +60,16 @@ class Consumer:
     """
 
     def begin(self, sources: Sequence[Source], scratch_size: int) -> None:
-        """Hear of the models and of the largest number of entries in a tile; once."""
+        """Prepare for these models and this largest number of entries in a tile; called once."""
 
     def products(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
-        """See the inner products of centred rows of one model. The tile must not be changed."""
+        """Receive the inner products of centred rows of one model. The tile must not be changed."""
 
     def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
-        """See the squared distances of one model. The tile must not be changed."""
+        """Receive the squared distances of one model. The tile must not be changed."""
 
     def finish(self, place: Place, scratch: dict[str, Any]) -> None:
-        """All models have been seen at this place."""
+        """Combine the models at this place; called after all of them."""
 
 
 def sweep(
@@ -78,9 +78,9 @@ def sweep(
     *,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    loops: Loops = PROCESSOR,
+    engine: Engine = PROCESSOR,
 ) -> None:
-    """Show every tile of the upper triangle to all consumers.
+    """Pass every tile of the upper triangle to all consumers.
 
     Parameters
     ----------
@@ -92,22 +92,22 @@ def sweep(
         Tiles worked on at a time; default: ``OMP_NUM_THREADS``, or the cores this process may use.
     progress : callable, optional
         Called with the tiles done and their number.
-    loops : Loops
+    engine : Engine
         Where the tiles are; the consumers must work there, too.
     """
     n, models = len(sources[0]), len(sources)
-    room = STACK_BYTES * loops.scale / (4 * models)
-    side = min(LARGEST_SIDE * loops.scale, max(64, int(room**0.5) // 64 * 64))
+    tile_entries = STACK_BYTES * engine.scale / (4 * models)
+    side = min(LARGEST_SIDE * engine.scale, max(64, int(tile_entries**0.5) // 64 * 64))
     blocks = [slice(start, min(start + side, n)) for start in range(0, n, side)]
     places = [Place(rows, columns) for i, rows in enumerate(blocks) for columns in blocks[i:]]
     for consumer in consumers:
         consumer.begin(sources, side * side)
-    rows_of = row_reader(sources, loops)
-    squares = [loops.put(source.squares.astype(np.float32)) for source in sources]
+    rows_of = row_reader(sources, engine)
+    squares = [engine.to_device(source.squares.astype(np.float32)) for source in sources]
 
     def work(place: Place, scratch: dict[str, Any]) -> None:
         if "tile" not in scratch:
-            scratch["tile"] = loops.buffer(side * side)
+            scratch["tile"] = engine.buffer(side * side)
         if scratch.get("rows") != place.rows:  # places come row by row: one side is read once
             scratch["rows"] = place.rows
             scratch["first"] = [rows_of(model, place.rows) for model in range(models)]
@@ -116,29 +116,29 @@ def sweep(
             second = first if place.diagonal else rows_of(model, place.columns)
             height, width = place.shape
             tile = scratch["tile"][: height * width].reshape(height, width)
-            loops.multiply(first, second, tile)
+            engine.multiply(first, second, tile)
             for consumer in consumers:
                 consumer.products(model, tile, place, scratch)
             own, other = squares[model][place.rows], squares[model][place.columns]
-            loops.to_squared_distances(tile, own, other, first, second, DOUBTFUL)
+            engine.to_squared_distances(tile, own, other, first, second, DOUBTFUL)
             if place.diagonal:
-                loops.fill_diagonal(tile, 0.0)
+                engine.fill_diagonal(tile, 0.0)
             for consumer in consumers:
                 consumer.distances(model, tile, place, scratch)
         for consumer in consumers:
             consumer.finish(place, scratch)
 
-    run(work, places, threads=loops.workers(threads), progress=progress, loops=loops)
+    run(work, places, threads=engine.workers(threads), progress=progress, engine=engine)
 
 
 def row_reader(
-    sources: Sequence[Source], loops: Loops = PROCESSOR, *, room: float = RESIDENT_BYTES
+    sources: Sequence[Source], engine: Engine = PROCESSOR, *, free_bytes: float = RESIDENT_BYTES
 ) -> Callable[[int, slice | IntArray], Array]:
-    """Return what gives the centred rows of a model: kept in memory if all fit, else made anew each time."""
-    if loops.resident or 4 * sum(source.x.size for source in sources) > room:
-        return lambda model, part: loops.rows(sources[model], part)
-    kept = [source.rows(slice(None)) for source in sources]
-    return lambda model, part: kept[model][part]
+    """Return a function that reads centred rows of a model, held in memory if all fit, else computed each time."""
+    if engine.resident or 4 * sum(source.x.size for source in sources) > free_bytes:
+        return lambda model, part: engine.rows(sources[model], part)
+    rows = [source.rows(slice(None)) for source in sources]
+    return lambda model, part: rows[model][part]
 
 
 def run(
@@ -147,11 +147,11 @@ def run(
     *,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    loops: Loops = PROCESSOR,
+    engine: Engine = PROCESSOR,
 ) -> None:
     """Do ``work(task, scratch)`` for all tasks, each of the threads with a `scratch` dict of its own.
 
-    Libraries are held to one thread each meanwhile: independent tasks share no memory and wait for nothing.
+    Meanwhile libraries use one thread each, as the tasks are independent.
     """
     todo = list(tasks)
     count = min(thread_count(threads), len(todo))
@@ -172,7 +172,7 @@ def run(
                 if progress is not None:
                     progress(done, len(todo))
 
-    with single_threaded(), loops.full_precision():
+    with single_threaded(), engine.full_precision():
         if count <= 1:
             worker()
             return

@@ -1,7 +1,7 @@
 """What a score means against chance: permutation nulls.
 
 :func:`calibrate` takes two embeddings; :func:`calibrate_from` takes what was made once per model and drawn
-once per data set. Both also hand out the raw null, so that a mean over several reference models has its own.
+once per data set. Both also return the null itself, so that a mean over several reference models has its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from consilience.metrics._engine.arrays import FloatArray, IntArray, as_pair, check_k, rows_equal, warn_undefined
 from consilience.metrics._engine.neighbor_kernel import NeighborKernel
+from consilience.metrics.card import get_metric
 from consilience.metrics.pairs import forward, neighbors_for, parts_of
-from consilience.registry import get_metric
 
 from .resampling import check_items, draw_permutations
 from .subsampling import Interval, interval, interval_from, subsample_scores
@@ -43,15 +43,15 @@ class Calibration:
     score : float
         Observed score (of a directed metric: from x to y).
     null_mean : float
-        Mean score of the relabelled embeddings: the level of chance.
+        Mean score of the permuted embeddings: the level of chance.
     null_quantile : float
-        tau, the score that only a share `alpha` of relabellings passes.
+        tau, the score that only a share `alpha` of permutations passes.
     p_value : float
         ``(1 + #{null at least as extreme as score}) / (1 + permutations)``.
     calibrated : float
         ``max(0, (score - tau) / (best - tau))``: 0 within chance, 1 for identical embeddings.
     null : ndarray of shape (permutations,)
-        Scores of the relabelled embeddings.
+        Scores of the permuted embeddings.
     """
 
     score: float
@@ -73,7 +73,7 @@ class Calibration:
         rounding: float = 1e-12,
         stopped: bool = False,
     ) -> Calibration:
-        """Set `score` against the scores `null`, (permutations,), of relabelled embeddings.
+        """Set `score` against the scores `null`, (permutations,), of permuted embeddings.
 
         tau is the ``ceil((1 - alpha) (P + 1))``-th order statistic of the score and the null together, from
         the dissimilar end. `higher` says whether higher is more alike, `best` what identical embeddings
@@ -98,13 +98,13 @@ class Calibration:
         place = ceil((1 - alpha) * len(together) - 1e-9)  # 0.95 * 200 is 190 and must not become 191
         tau = sign * float(together[place - 1])
         extreme = int(np.sum(sign * compared >= sign * score))
-        room = sign * (best - tau)
+        headroom = sign * (best - tau)
         return cls(
             score=score,
             null_mean=float(null.mean()),
             null_quantile=tau,
             p_value=extreme / len(null) if stopped else (1 + extreme) / len(together),
-            calibrated=max(0.0, sign * (score - tau) / room) if room > 0 else 0.0,
+            calibrated=max(0.0, sign * (score - tau) / headroom) if headroom > 0 else 0.0,
             null=null,
         )
 
@@ -120,9 +120,9 @@ def calibrate(
     strata: npt.ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> Calibration:
-    """Set the score of two embeddings against the scores with the items of one relabelled.
+    """Compare the score of two embeddings with the scores after permuting the items of one.
 
-    Neighbour lists, distances and ranks are made once and relabelled: exactly what recomputing them for the
+    Neighbour lists, distances and ranks are made once and permuted: exactly what recomputing them for the
     permuted rows would give (without ties), and no new search.
 
     Parameters
@@ -137,14 +137,14 @@ def calibrate(
     k : int, optional
         Neighbours; default: the metric's own (25 for CKNNA).
     permutations : int
-        Number P of relabellings; p cannot fall below 1/(P + 1).
+        Number P of permutations; p cannot fall below 1/(P + 1).
     seed : int
-        Of the relabellings; pairs with the same seed and n share them.
+        Of the permutations; pairs with the same seed and n share them.
     strata : array_like of shape (n,), optional
         Permute only among items with the same label; see :func:`draw_permutations`. If all labels differ
         nothing can be permuted, and the result is p = 1, calibrated = 0.
     alpha : float
-        Share of relabellings allowed to pass tau. With fewer than 1/alpha - 1 permutations nothing is
+        Share of permutations allowed to pass tau. With fewer than 1/alpha - 1 permutations nothing is
         significant.
 
     Returns
@@ -156,26 +156,39 @@ def calibrate(
     ------
     ValueError
         An argument is no embedding, lengths differ, n <= k, or an option is out of range.
-    UnknownNameError
+    UnknownMetricError
         No metric has this name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import calibrate
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = calibrate(x, y, metric="mutual_knn", permutations=99)
+    >>> round(result.score, 2), round(result.null_mean, 2)
+    (0.39, 0.1)
+    >>> round(result.calibrated, 2), round(result.p_value, 2)
+    (0.3, 0.01)
     """
     first, second = as_pair(x, y)
     parts = parts_of(metric)
     k = neighbors_for(parts, metric, k)
     if k is not None:
         check_k(k, len(first))
-    relabellings = draw_permutations(len(first), permutations, seed=seed, strata=strata)
+    orders = draw_permutations(len(first), permutations, seed=seed, strata=strata)
     if rows_equal(first) or rows_equal(second):
         warn_undefined(metric, "all rows of an embedding are equal")
         return Calibration.from_null(NAN, np.full(permutations, NAN), alpha=alpha)
     a, b = parts.describe(first, k), parts.describe(second, k)
-    return calibrate_from(a, b, permutations=relabellings, metric=metric, alpha=alpha)
+    return calibrate_from(a, b, permutations=orders, metric=metric, alpha=alpha)
 
 
 def calibrate_from(
     a: Any, b: Any, *, permutations: IntArray, metric: str = "cknna", alpha: float = 0.05
 ) -> Calibration:
-    """Calibrate a pair from ready states and shared relabellings; see :func:`calibrate`.
+    """Calibrate a pair from ready states and shared permutations; see :func:`calibrate`.
 
     Parameters
     ----------
@@ -187,12 +200,24 @@ def calibrate_from(
     metric : str
         A registered pair metric.
     alpha : float
-        Share of relabellings allowed to pass tau.
+        Share of permutations allowed to pass tau.
 
     Raises
     ------
     ValueError
         The models do not fit together or to the permutations, or `alpha` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, calibrate_from, draw_permutations
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> permutations = draw_permutations(100, 99)
+    >>> round(calibrate_from(a, b, permutations=permutations).p_value, 2)
+    0.01
     """
     parts = parts_of(metric)
     if isinstance(a, NeighborKernel):

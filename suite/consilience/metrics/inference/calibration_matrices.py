@@ -1,4 +1,4 @@
-"""What the scores of all pairs mean against chance: one set of relabellings for a whole collection."""
+"""What the scores of all pairs mean against chance: one set of permutations for a whole collection."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from consilience.metrics._engine.arrays import FloatArray, IntArray
 from consilience.metrics._engine.collection import Collection, Progress
-from consilience.metrics._engine.engine import loops_for
-from consilience.metrics.matrices import checked_collection, pair_metrics, score_all, wanted_numbers
+from consilience.metrics._engine.factory import engine_for
+from consilience.metrics.card import get_metric
+from consilience.metrics.matrices import checked_collection, neighbor_numbers, pair_metrics, score_all
 from consilience.metrics.pairs import Null, Pairwise, parts_of
-from consilience.registry import get_metric
 
 from .calibration import Calibration
 from .resampling import draw_permutations
@@ -28,7 +28,7 @@ class CalibrationMatrices:
     """Scores of all pairs under one metric, each against its own permutation null.
 
     All arrays are (M, M): row i, column j is the score from embedding i to embedding j, the items of j
-    relabelled; symmetric unless the metric is directed, ``nan`` on the diagonal but for `score`.
+    permuted; symmetric unless the metric is directed, ``nan`` on the diagonal but for `score`.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ def calibration_matrices(
 ) -> dict[str, CalibrationMatrices]:
     """Score all pairs of a collection and set each score against its permutation null.
 
-    The relabellings are drawn once for all pairs. Neighbour lists, centred distances and ranks are made once per
-    embedding and relabelled, which gives exactly what recomputing them would.
+    The permutations are drawn once for all pairs. Neighbour lists, centred distances and ranks are made once per
+    embedding and permuted, which gives exactly what recomputing them would.
 
     Parameters
     ----------
@@ -84,14 +84,14 @@ def calibration_matrices(
     k, neighbors
         Neighbours, see :func:`alignment_matrices`.
     permutations : int
-        Number P of relabellings; p cannot fall below 1/(P + 1). Benjamini-Hochberg over many pairs needs small
+        Number P of permutations; p cannot fall below 1/(P + 1). Benjamini-Hochberg over many pairs needs small
         ones: with 1,770 pairs a lone p of 1/201 is never significant, many together are.
     seed : int
-        Of the relabellings.
+        Of the permutations.
     strata : array_like of shape (n,), optional
         Permute only among items with the same label; see :func:`draw_permutations`.
     alpha : float
-        Share of relabellings allowed to pass the null's quantile.
+        Share of permutations allowed to pass the null's quantile.
     threads : int, optional
         See :func:`alignment_matrices`.
     progress : callable, optional
@@ -110,43 +110,57 @@ def calibration_matrices(
     ValueError
         As :func:`alignment_matrices`; an option is out of range; or a metric whose null needs the (n, n)
         matrices of all embeddings (information imbalance, CKA) would take more than 8 GiB for them.
-    UnknownNameError
+    UnknownMetricError
         No metric has one of the names.
 
     Notes
     -----
-    I_dCor: each relabelling needs new joint neighbours, so its null is drawn over at most 128 anchor items (which
-    look for neighbours among all), for a pair only until ten relabellings reach the observed value; p is then
+    I_dCor: each permutation needs new joint neighbours, so its null is drawn over at most 128 anchor items (which
+    look for neighbours among all), for a pair only until ten permutations reach the observed value; p is then
     10 over their number (Besag and Clifford 1991, Biometrika 78, 301). Its `null_mean` and `null_quantile`
     are those of the anchors' I_dCor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import calibration_matrices
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = calibration_matrices({"x": x, "y": y}, metrics=["cka"], permutations=99)["cka"]
+    >>> result.calibrated.round(2)
+    array([[ nan, 0.57],
+           [0.57,  nan]])
     """
-    wanted = wanted_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
-    collection = checked_collection(embeddings, wanted, threads=threads, progress=progress, loops=loops_for(device))
-    relabellings = draw_permutations(len(collection), permutations, seed=seed, strata=strata)
-    scores = score_all(collection, wanted)
-    kept = np.flatnonzero([source.distinct for source in collection.sources])
-    distinct = collection.take(kept)
-    found = {}
-    for name, number in wanted.items():
+    numbers = neighbor_numbers(pair_metrics() if metrics is None else metrics, k, neighbors)
+    collection = checked_collection(embeddings, numbers, threads=threads, progress=progress, engine=engine_for(device))
+    orders = draw_permutations(len(collection), permutations, seed=seed, strata=strata)
+    scores = score_all(collection, numbers)
+    models = np.flatnonzero([source.distinct for source in collection.sources])
+    distinct = collection.take(models)
+    results = {}
+    for name, number in numbers.items():
         parts = parts_of(name)
-        null = _null(name, parts, distinct, number, relabellings) if len(kept) > 1 else None
-        found[name] = _calibrated(name, parts, collection, scores[name], kept, null, number or 1, permutations, alpha)
-    return found
+        null = _null(name, parts, distinct, number, orders) if len(models) > 1 else None
+        results[name] = _calibrated(
+            name, parts, collection, scores[name], models, null, number or 1, permutations, alpha
+        )
+    return results
 
 
-def _null(name: str, parts: Pairwise, collection: Collection, k: int | None, relabellings: IntArray) -> Null:
+def _null(name: str, parts: Pairwise, collection: Collection, k: int | None, orders: IntArray) -> Null:
     if parts.null is not None:
         collection.search(*parts.depths(k or 0, len(collection)))
-        null = parts.null(collection, k or 0, relabellings)
+        null = parts.null(collection, k or 0, orders)
         collection.forget_lists()
         return null
     states = [parts.describe(source.x.astype(np.float64), k) for source in collection.sources]
     models = len(states)
-    scores = np.full((len(relabellings), models, models), np.nan)
+    scores = np.full((len(orders), models, models), np.nan)
 
     def one(pair: tuple[int, int], scratch: dict[str, Any]) -> None:
         i, j = pair
-        scores[:, i, j] = [parts.relabelled(states[i], states[j], p) for p in relabellings]
+        scores[:, i, j] = [parts.relabelled(states[i], states[j], p) for p in orders]
 
     collection.run(f"null of {name}", one, ordered_pairs(models, symmetric=_symmetric(name)))
     return Null(scores)
@@ -166,7 +180,7 @@ def _calibrated(
     parts: Pairwise,
     collection: Collection,
     score: FloatArray,
-    kept: IntArray,
+    models: IntArray,
     null: Null | None,
     k: int,
     permutations: int,
@@ -179,8 +193,8 @@ def _calibrated(
     fields = ("null_mean", "null_quantile", "p_value", "calibrated", "q_value")
     matrices = {field_: np.full(score.shape, np.nan) for field_ in fields}
     drawn = np.zeros(score.shape, dtype=np.intp)
-    pairs = ordered_pairs(len(kept), symmetric=_symmetric(name)) if null is not None else []
-    places = [(int(kept[i]), int(kept[j])) for i, j in pairs]
+    pairs = ordered_pairs(len(models), symmetric=_symmetric(name)) if null is not None else []
+    places = [(int(models[i]), int(models[j])) for i, j in pairs]
     for (i, j), place in zip(pairs, places, strict=True):
         assert null is not None
         values = null.scores[:, i, j]
@@ -201,10 +215,12 @@ def _calibrated(
         for field_ in fields[:-1]:
             matrices[field_][place] = getattr(result, field_)
     p_values = np.array([matrices["p_value"][place] for place in places])
-    known = ~np.isnan(p_values)
-    if known.any():
-        adjusted = false_discovery_control(p_values[known])
-        for place, q in zip([p for p, is_known in zip(places, known, strict=True) if is_known], adjusted, strict=True):
+    defined = ~np.isnan(p_values)
+    if defined.any():
+        adjusted = false_discovery_control(p_values[defined])
+        for place, q in zip(
+            [p for p, is_defined in zip(places, defined, strict=True) if is_defined], adjusted, strict=True
+        ):
             matrices["q_value"][place] = q
     if _symmetric(name):
         for matrix in (*matrices.values(), drawn):

@@ -11,7 +11,7 @@ from consilience.metrics._engine.arrays import IntArray
 def draw_permutations(
     n: int, permutations: int = 200, *, seed: int = 0, strata: npt.ArrayLike | None = None
 ) -> IntArray:
-    """Draw random relabellings of n items.
+    """Draw random permutations of n items.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def draw_permutations(
     permutations : int
         How many.
     seed : int
-        The same seed gives the same relabellings.
+        The same seed gives the same permutations.
     strata : array_like of shape (n,), optional
         Labels (formula, scaffold); items change places only with items of the same label, and an item that
         is alone with its label stays.
@@ -34,6 +34,14 @@ def draw_permutations(
     ------
     ValueError
         `permutations` is below 1, or `strata` is not of length n.
+
+    Examples
+    --------
+    >>> from consilience.metrics import draw_permutations
+    >>> draw_permutations(4, 2, strata=["a", "b", "a", "b"]).shape
+    (2, 4)
+    >>> draw_permutations(3, 1, strata=["a", "b", "c"])
+    array([[0, 1, 2]])
     """
     if permutations < 1:
         raise ValueError(f"permutations: expected at least 1, found {permutations}")
@@ -56,8 +64,8 @@ def draw_permutations(
 def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
     """Draw random splits of n items into two halves.
 
-    Halves, never samples with replacement: copies of an item would be each other's nearest neighbours (CKNNA
-    of 0.22 reads 0.43).
+    A sample with replacement would be biased: copies of an item are each other's nearest neighbours (a CKNNA of 0.22
+    becomes 0.43).
 
     Parameters
     ----------
@@ -78,6 +86,15 @@ def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
     ------
     ValueError
         `splits` is below 1, or there are fewer than 4 items.
+
+    Examples
+    --------
+    >>> from consilience.metrics import draw_halves
+    >>> halves = draw_halves(6, 1)
+    >>> halves.shape
+    (2, 3)
+    >>> sorted(halves.ravel().tolist())
+    [0, 1, 2, 3, 4, 5]
     """
     if splits < 1:
         raise ValueError(f"splits: expected at least 1, found {splits}")
@@ -92,10 +109,10 @@ def draw_halves(n: int, splits: int = 50, *, seed: int = 0) -> IntArray:
 
 
 def check_items(name: str, rows: IntArray, n: int, *, exactly: bool) -> None:
-    """Raise :class:`ValueError` unless each of the `rows` relabels (or else is a part of) n items."""
+    """Raise :class:`ValueError` unless each of the `rows` permutes (or else is a part of) n items."""
     if rows.ndim != 2 or (rows.shape[1] != n if exactly else rows.shape[1] >= n):
-        wanted = f"(number, {n})" if exactly else f"(number, fewer than {n})"
-        raise ValueError(f"{name}: expected shape {wanted}, found {rows.shape}")
+        shape = f"(number, {n})" if exactly else f"(number, fewer than {n})"
+        raise ValueError(f"{name}: expected shape {shape}, found {rows.shape}")
 
 
 def check_halves(halves: IntArray, n: int) -> None:

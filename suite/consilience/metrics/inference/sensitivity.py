@@ -1,8 +1,9 @@
-"""How scores from neighbour lists depend on their two free numbers: the neighbours k and the items n.
+"""How scores depend on their two free numbers: the neighbours k and the items n.
 
-Both sweeps make one set of lists. A pair of items that stands at ranks r and s in two lists (0: nearest) is
-shared for every k above max(r, s), so that sums over pairs, put into bins by that rank and accumulated, give
-the scores for all k at once. A list without the items left out is the list of what remains.
+For CKNNA and mutual kNN both sweeps make one set of lists. A pair of items that stands at ranks r and s in two lists
+(0: nearest) is shared for every k above max(r, s), so that sums over pairs, put into bins by that rank and accumulated,
+give the scores for all k at once. The list of a subset is the list of all items without those left out. Other metrics
+are computed anew for each k and each subset.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from consilience.metrics._engine.arrays import (
     BoolArray,
     FloatArray,
     IntArray,
-    check_choice,
     check_k,
     warn_undefined,
 )
 from consilience.metrics._engine.collection import Collection
 from consilience.metrics._engine.neighbors import LONG, smallest
 from consilience.metrics._engine.row_source import Source
-from consilience.metrics.matrices import score_all
+from consilience.metrics.matrices import pair_metrics, score_all
+from consilience.metrics.pairs import neighbors_for, parts_of
 
 from .subsampling import FROM_LISTS
 
-#: Lists of all models are held up to this size, else made anew (in float64) for each block of rows.
+#: Lists of all models are held up to this size, else computed again (in float64) for each block of rows.
 HELD_BYTES = 2**32
 #: Entries of a block of inner products where lists are made block by block, in bytes.
 _BLOCK_BYTES = 2**25
@@ -53,11 +54,12 @@ class KSweep:
     ks : tuple of int
         Numbers of neighbours, in the order given.
     values : ndarray of shape (len(ks), M, M)
-        Scores; symmetric, each embedding against itself on the diagonals.
+        Scores, each embedding against itself on the diagonals; row i, column j is from i to j, the same as from j to
+        i unless the metric is directed.
     chance : ndarray of shape (len(ks),)
-        Score of unrelated embeddings, k/(n-1). For mutual kNN it is the exact mean over random relabellings of the
-        items, for CKNNA no more than an upper bound of it: close while the centred kernel varies little among the
-        k nearest, too high where k reaches into the bulk of the items.
+        Score of unrelated embeddings, k/(n-1); ``nan`` for a metric other than CKNNA and mutual kNN. For mutual kNN
+        it is the exact mean over random permutations of the items, for CKNNA an upper bound of it: close while the
+        centred kernel varies little among the k nearest, too high where k reaches into the bulk of the items.
     """
 
     names: tuple[str, ...]
@@ -81,19 +83,22 @@ class NSweep:
         Names of the M embeddings, in the order given.
     sizes : tuple of int
         Numbers of items, in the order given.
-    ks : tuple of int
-        Neighbours at each size.
+    ks : tuple of int or None
+        Neighbours at each size; None for a metric without.
     values : ndarray of shape (len(sizes), draws, M, M)
         Scores of each subset, as if its items were all there are.
     whole : ndarray of shape (M, M)
         Scores of all items.
+    metric : str
+        What was scored.
     """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
-    ks: tuple[int, ...]
+    ks: tuple[int | None, ...]
     values: FloatArray = field(repr=False)
     whole: FloatArray = field(repr=False)
+    metric: str = "cknna"
 
     @property
     def mean(self) -> FloatArray:
@@ -114,7 +119,7 @@ class NSweep:
     @property
     def chance(self) -> FloatArray:
         """Score of unrelated embeddings at each size, k/(m-1), (len(sizes),); see :class:`KSweep`."""
-        return np.array(self.ks) / (np.array(self.sizes) - 1.0)
+        return _chance(self.metric, self.ks, np.array(self.sizes))
 
     def curve(self, first: str, second: str) -> FloatArray:
         """Return the scores of one pair, (len(sizes), draws), by names."""
@@ -129,14 +134,15 @@ def k_sweep(
     ks: Iterable[int] = (2, 25, 50, 100, 1000, 2500),
     threads: int | None = None,
 ) -> KSweep:
-    """Score all pairs for several numbers of neighbours, from lists made once at the largest.
+    """Score all pairs for several numbers of neighbours.
 
     Parameters
     ----------
     embeddings : mapping of str to array_like of shape (n, d)
         Two or more prepared embeddings of the same n items.
-    metric : {"cknna", "mutual_knn"}
-        What to score.
+    metric : str
+        A registered pair metric that takes neighbours. For ``"cknna"`` and ``"mutual_knn"`` lists are made once, at
+        the largest k.
     ks : iterable of int
         Numbers of neighbours, all below n; default: those of arXiv:2512.03750, figure A1.
     threads : int, optional
@@ -152,23 +158,42 @@ def k_sweep(
     ------
     ValueError
         There are fewer than two embeddings, one of them is refused (the message names it), lengths differ,
-        `metric` is another, `ks` are empty, or one of them does not fit n.
+        `metric` takes no neighbours, `ks` are empty, or one of them does not fit n.
+    UnknownMetricError
+        No metric has this name.
 
     Notes
     -----
     Lists of up to 256 neighbours are held for all M embeddings, ``12 M n k`` bytes, where that is at most
     4 GiB; longer ones are made and forgotten block by block: each thread has those of ``2^22 / n`` items at a time
     (of 83 at n=50,000). A pair costs O(n k) for the largest k, however many there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import k_sweep
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = k_sweep({"x": x, "y": y}, metric="mutual_knn", ks=[5, 10, 99])
+    >>> result.curve("x", "y").round(2)
+    array([0.29, 0.39, 1.  ])
     """
     collection = _collection(embeddings, metric, threads)
     n = len(collection)
     numbers = tuple(check_k(k, n, name="ks") for k in ks)
     if not numbers:
         raise ValueError("ks: expected at least one, found none")
+    if metric not in FROM_LISTS:
+        if parts_of(metric).neighbors is None:
+            others = [name for name in pair_metrics() if parts_of(name).neighbors is not None]
+            raise ValueError(f"metric: expected one that takes neighbours ({', '.join(others)}), found {metric!r}")
+        values = np.stack([score_all(collection, {metric: k})[metric] for k in numbers])
+        return KSweep(collection.names, numbers, values, _chance(metric, numbers, np.array(n)))
     steps, places = np.unique(numbers, return_inverse=True)
     everything = _Task(np.ones(n, dtype=bool), np.searchsorted(steps, np.arange(steps[-1]), side="right"))
     scores, _ = _score(collection, int(steps[-1]), [everything], metric)
-    return KSweep(collection.names, numbers, scores[0, places], np.array(numbers) / (n - 1.0))
+    return KSweep(collection.names, numbers, scores[0, places], _chance(metric, numbers, np.array(n)))
 
 
 def n_sweep(
@@ -176,7 +201,7 @@ def n_sweep(
     *,
     sizes: Iterable[int],
     metric: str = "cknna",
-    k: int = 25,
+    k: int | None = None,
     draws: int = 10,
     seed: int = 0,
     scale_k: bool = False,
@@ -190,10 +215,10 @@ def n_sweep(
         Two or more prepared embeddings of the same n items. They are not prepared again for a subset.
     sizes : iterable of int
         Numbers of items, below n.
-    metric : {"cknna", "mutual_knn"}
-        What to score.
-    k : int
-        Neighbours; with `scale_k`, among all n items.
+    metric : str
+        A registered pair metric. For ``"cknna"`` and ``"mutual_knn"`` lists are made once, for all subsets.
+    k : int, optional
+        Neighbours; with `scale_k`, among all n items. Default: 25 for CKNNA and mutual kNN, else the metric's own.
     draws : int
         Subsets of each size, at least 2; without replacement. Within a draw smaller subsets are parts of larger ones.
     seed : int
@@ -214,49 +239,53 @@ def n_sweep(
     ------
     ValueError
         There are fewer than two embeddings, one of them is refused (the message names it), lengths differ,
-        `metric` is another, `sizes` are empty, one of them is not below n or has too few items for its number of
-        neighbours, or `draws` is below 2.
+        `k` is given for a metric without neighbours, `sizes` are empty, one of them is not below n or has too few
+        items for its number of neighbours, or `draws` is below 2.
+    UnknownMetricError
+        No metric has this name.
 
     Notes
     -----
     Lists of all items, up to 256 long, serve every subset that leaves enough of them; they are held or made block
     by block as in :func:`k_sweep`. Smaller subsets are searched anew, which takes less time than longer lists.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import n_sweep
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = n_sweep({"x": x, "y": y}, metric="mutual_knn", sizes=[40, 80], k=10)
+    >>> result.values.shape
+    (2, 10, 2, 2)
+    >>> float(result.whole[0, 1].round(2))
+    0.39
     """
     collection = _collection(embeddings, metric, threads)
     n = len(collection)
-    check_k(k, n)
+    whole_k = 25 if k is None and metric in FROM_LISTS else neighbors_for(parts_of(metric), metric, k)
+    if whole_k is not None:
+        check_k(whole_k, n)
     numbers = tuple(check_k(size, maxsize, name="sizes") for size in sizes)
     if not numbers:
         raise ValueError("sizes: expected at least one, found none")
     if draws < 2:
         raise ValueError(f"draws: expected at least 2, found {draws}")
-    ks = tuple(max(1, round(k * size / n)) if scale_k else k for size in numbers)
+    ks = tuple(max(1, round(whole_k * size / n)) if scale_k and whole_k else whole_k for size in numbers)
     for size, own in zip(numbers, ks, strict=True):
         if size >= n:
             raise ValueError(f"sizes: expected fewer than {n} items, found {size}")
-        if own >= size:
+        if own is not None and own >= size:
             raise ValueError(f"sizes: {own} neighbours need more than {own} items, found {size}")
     random = np.random.default_rng(seed)
     orders = [random.permutation(n) for _ in range(draws)]
-    everything = _Task(np.ones(n, dtype=bool), np.zeros(k, dtype=np.intp))
-    depth, tasks, places = k, [everything], []
     values = np.full((len(numbers), draws, len(collection.names), len(collection.names)), np.nan)
-    alone = []
-    for s, (size, own) in enumerate(zip(numbers, ks, strict=True)):
-        needed = _needed(own, size, n)
-        for d, order in enumerate(orders):
-            if needed <= max(k, LONG):
-                depth = max(depth, needed)
-                tasks.append(_Task(np.isin(np.arange(n), order[:size]), np.zeros(own, dtype=np.intp)))
-                places.append((s, d))
-            else:
-                alone.append((s, d))
-    scores, complete = _score(collection, depth, tasks, metric)
-    for place, found, all_there in zip(places, scores[1:, 0], complete[1:], strict=True):
-        if all_there:
-            values[place] = found
-        else:
-            alone.append(place)
+    if metric in FROM_LISTS and whole_k is not None:
+        whole, alone = _from_lists(collection, metric, whole_k, numbers, ks, orders, values)
+    else:
+        whole = score_all(collection, {metric: whole_k})[metric]
+        alone = [(s, d) for s in range(len(numbers)) for d in range(draws)]
     for s, d in alone:
         rows = np.sort(orders[d][: numbers[s]])
         items = {name: source.x[rows] for name, source in zip(collection.names, collection.sources, strict=True)}
@@ -264,19 +293,61 @@ def n_sweep(
     distinct = [source.distinct for source in collection.sources]
     if np.isnan(np.diagonal(values, axis1=2, axis2=3)[:, :, distinct]).any():
         warn_undefined(metric, "all rows of an embedding are equal within a subset")
-    return NSweep(collection.names, numbers, ks, values, scores[0, 0])
+    return NSweep(collection.names, numbers, ks, values, whole, metric)
+
+
+def _from_lists(
+    collection: Collection,
+    metric: str,
+    k: int,
+    sizes: Sequence[int],
+    ks: Sequence[int | None],
+    orders: Sequence[IntArray],
+    values: FloatArray,
+) -> tuple[FloatArray, list[tuple[int, int]]]:
+    """Fill `values` from lists of all items; return the scores of all items, and the subsets that need their own.
+
+    `orders` are random orders of the items: the subset of size m in draw d is the first m of ``orders[d]``.
+    """
+    n = len(collection)
+    everything = _Task(np.ones(n, dtype=bool), np.zeros(k, dtype=np.intp))
+    depth, tasks, places, alone = k, [everything], [], []
+    for s, (size, own) in enumerate(zip(sizes, ks, strict=True)):
+        needed = _needed(own or k, size, n)
+        for d, order in enumerate(orders):
+            if needed <= max(k, LONG):
+                depth = max(depth, needed)
+                tasks.append(_Task(np.isin(np.arange(n), order[:size]), np.zeros(own or k, dtype=np.intp)))
+                places.append((s, d))
+            else:
+                alone.append((s, d))
+    scores, complete = _score(collection, depth, tasks, metric)
+    for place, subset_scores, all_there in zip(places, scores[1:, 0], complete[1:], strict=True):
+        if all_there:
+            values[place] = subset_scores
+        else:
+            alone.append(place)
+    return scores[0, 0], alone
+
+
+def _chance(metric: str, ks: Sequence[int | None], items: npt.NDArray[np.intp]) -> FloatArray:
+    """Score of unrelated embeddings for each k and number of items; ``nan`` where it is not known."""
+    if metric not in FROM_LISTS:
+        return np.full(len(ks), np.nan)
+    chance: FloatArray = np.array(ks, dtype=np.float64) / (items - 1.0)
+    return chance
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Which items take part, (n,) bool, and the bin of each rank, ascending, one for each neighbour wanted."""
+    """Which items take part, (n,) bool, and the bin of each rank, ascending, one for each neighbour."""
 
     member: BoolArray
     bins: IntArray
 
 
 def _collection(embeddings: Mapping[str, npt.ArrayLike], metric: str, threads: int | None) -> Collection:
-    check_choice(metric, FROM_LISTS, "metric")
+    parts_of(metric)  # says what is wrong with a name
     if len(embeddings) < 2:
         raise ValueError(f"embeddings: expected at least two, found {len(embeddings)}")
     collection = Collection(embeddings, threads=threads)
@@ -287,7 +358,7 @@ def _collection(embeddings: Mapping[str, npt.ArrayLike], metric: str, threads: i
 
 
 def _needed(k: int, size: int, n: int) -> int:
-    """Length of lists that k members of a random subset are certain to be in, but for chances not worth a thought."""
+    """Length of lists that hold k members of a random subset, but for a negligible probability (see `_MARGIN`)."""
     share = size / n
     spread = _MARGIN * sqrt(1 - share)
     # t^2 = mean number of members, of which t sqrt(1 - share) is the deviation
@@ -322,19 +393,19 @@ def _score(collection: Collection, depth: int, tasks: Sequence[_Task], metric: s
     result = np.full((len(tasks), count, every, every), np.nan)
     if not len(chosen):
         return result, np.ones(len(tasks), dtype=bool)
-    kept = collection.take(chosen)
-    sums, complete = _sums(kept, depth, tasks, counting=metric == "mutual_knn")
+    distinct = collection.take(chosen)
+    sums, complete = _sums(distinct, depth, tasks, counting=metric == "mutual_knn")
     sums = np.cumsum(sums, axis=1)
     own = np.diagonal(sums, axis1=2, axis2=3)
-    defined = np.array([[_distinct(source.x, task.member) for source in kept.sources] for task in tasks])
+    defined = np.array([[_distinct(source.x, task.member) for source in distinct.sources] for task in tasks])
     own = np.where((own > 0) & defined[:, None], own, np.nan)
     sums = sums + np.swapaxes(np.triu(sums, 1), 2, 3)
     if metric == "mutual_knn":  # each own sum is the number of neighbours
-        found = sums / own[..., :, None] * (own / own)[..., None, :]
+        scores = sums / own[..., :, None] * (own / own)[..., None, :]
     else:
         scale = np.sqrt(own)
-        found = sums / (scale[..., :, None] * scale[..., None, :])
-    result[..., chosen[:, None], chosen] = found
+        scores = sums / (scale[..., :, None] * scale[..., None, :])
+    result[..., chosen[:, None], chosen] = scores
     return result, complete
 
 
@@ -358,7 +429,7 @@ def _sums(
         if not scratch:
             scratch["near"] = np.empty((models, longest), dtype=np.int32)
             scratch["kernel"] = np.empty((models, longest))
-            scratch["found"] = np.full(n, count, dtype=np.int32)
+            scratch["bins"] = np.full(n, count, dtype=np.int32)
             scratch["left"] = np.zeros(n)
         if held:
             indices = np.ascontiguousarray(collection.inner_indices[:, part])
@@ -374,15 +445,15 @@ def _sums(
         else:
             for m, source in enumerate(collection.sources):
                 shifts[:, m] = means[m] @ source.x[part].astype(np.float64).T
-        found, enough = np.zeros_like(sums), np.ones_like(complete)
-        buffers = tuple(scratch[name] for name in ("near", "kernel", "found", "left"))
+        block_sums, enough = np.zeros_like(sums), np.ones_like(complete)
+        buffers = tuple(scratch[name] for name in ("near", "kernel", "bins", "left"))
         for t, task in enumerate(tasks):
             items = np.flatnonzero(task.member[part])
             enough[t] = compiled.shared_by_rank(
-                indices, values, shifts[t], items, task.member, task.bins, buffers, found[t]
+                indices, values, shifts[t], items, task.member, task.bins, buffers, block_sums[t]
             )
         with lock:
-            sums[:] += found
+            sums[:] += block_sums
             complete[:] &= enough
 
     blocks = collection.row_blocks() if held else collection.row_blocks(max(1, _BLOCK_BYTES // (8 * n)))

@@ -1,7 +1,7 @@
 """How far a score depends on which items were drawn: intervals from halves of the items.
 
 :func:`interval` takes two embeddings; :func:`interval_from` takes what was made once per model and drawn
-once per data set. Both also hand out what other draws would have scored, so that a mean over several
+once per data set. Both also return the scores of other draws, so that a mean over several
 reference models, or a rank among several targets, keeps their joint distribution.
 """
 
@@ -105,6 +105,13 @@ def draws_around(score: float, halves: FloatArray, *, metric: str = "cknna") -> 
     Returns
     -------
     ndarray of shape (2 P,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import draws_around
+    >>> draws_around(0.5, np.array([0.4, 0.5, 0.7, 0.4])).round(2)
+    array([0.45, 0.55, 0.65, 0.35])
     """
     if metric in _ALL_HALVES:
         around: FloatArray = score + (halves - halves.mean())
@@ -127,7 +134,7 @@ def interval(
 
     The metric is recomputed on both halves of random splits of the items, with ``round(k / 2)`` neighbours so
     that a neighbourhood keeps its size in space. Two halves are independent data sets, so their difference
-    tells the deviation of a score; see :func:`~consilience.metrics.inference.subsampling.draws_around`.
+    estimates the deviation of a score; see :func:`~consilience.metrics.inference.subsampling.draws_around`.
 
     Parameters
     ----------
@@ -156,7 +163,7 @@ def interval(
     ValueError
         An argument is no embedding, lengths differ, n <= k, there are fewer than 4 items, `subsamples` is not
         even, or an option is out of range.
-    UnknownNameError
+    UnknownMetricError
         No metric has this name.
 
     Notes
@@ -167,6 +174,19 @@ def interval(
     I_dCor; its width was 0.97 to 1.57 times the exact one. It is narrowest for CKNNA where the items fall into
     few, small clusters (92 to 95 % in five such distributions), because the subsets share the standardisation
     of the whole. ``benchmarks/interval_coverage.py`` measures it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import interval
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> result = interval(x, y, metric="mutual_knn")
+    >>> result.low < result.score < result.high
+    True
+    >>> round(result.score, 2)
+    0.39
     """
     first, second = as_pair(x, y)
     n = len(first)
@@ -214,6 +234,18 @@ def interval_from(
     ValueError
         The models do not fit together or to the halves, the halves of a split overlap, `metric` is not read
         from lists, or `level` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, draw_halves, interval_from
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> result = interval_from(a, b, halves=draw_halves(100))
+    >>> result.low < result.score < result.high
+    True
     """
     check_choice(metric, FROM_LISTS, "metric")
     check_halves(halves, len(a))
@@ -228,6 +260,17 @@ def subsample_scores(a: NeighborKernel, b: NeighborKernel, subsets: IntArray, *,
     """Score two models on each subset, (s,), as if computed from the rows of the subset alone.
 
     `metric` is ``"cknna"`` or ``"mutual_knn"``; `subsets`, (s, m), may be any rows without repeats.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from consilience.metrics import NeighborKernel, draw_halves, subsample_scores
+    >>> random = np.random.default_rng(0)
+    >>> x = random.normal(size=(100, 8))
+    >>> y = np.tanh(x @ random.normal(size=(8, 5)))
+    >>> a, b = NeighborKernel(x, k=10), NeighborKernel(y, k=10)
+    >>> subsample_scores(a, b, draw_halves(100, 1)).shape
+    (2,)
     """
     first, second = a.subsampled(subsets), b.subsampled(subsets)
     values = second.kernel.neighbors.values

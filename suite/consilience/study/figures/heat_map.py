@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from consilience.cards import UNTRAINED
+from consilience.metrics import UnknownMetricError, get_metric
 from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import SCALE, layout
@@ -21,7 +23,7 @@ from consilience.study.study import is_untrained
 from ._pairs import APART, METRICS, MIXED, View, interval, mean, number, shown, views
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +37,8 @@ _CKNNA: tuple[tuple[str, str, str], ...] = (
 )
 #: More rows than this, and a value no longer fits into a cell.
 _WRITTEN = 14
+#: Endings of the two figures that a directed metric has in a record.
+_BOTH_WAYS = re.compile(r"_(to|from)$")
 
 
 def clustered(distances: NDArray[np.float64]) -> list[int]:
@@ -86,17 +90,18 @@ def draw(study: Study, dataset: str) -> Drawing | None:
         values = study.matrix(dataset, preset=preset, targets=names)[1]
         if np.isfinite(values).any():
             plots[tab] = _plot(names, values, f"calibrated CKNNA,<br>{title}", _cknna_hover(found, names, preset))
-    for metric, title in METRICS.items():
+    metrics = held_metrics(found)
+    for metric, title in metrics.items():
         values = study.matrix(dataset, metric, targets=names)[1]
         if np.isfinite(values).any():
-            imbalance = metric == "information_imbalance"
+            symmetric, higher = _declared(metric)
             plots[title] = _plot(
                 names,
                 values,
-                f"{title},<br>beyond composition" + (", row to column" if imbalance else ""),
+                f"{title},<br>beyond composition" + ("" if symmetric else ", row to column"),
                 _items_hover(found, names),
-                # Low imbalance is much agreement: bright, as elsewhere.
-                reverse=imbalance,
+                # Where low values are much agreement, they are bright, as elsewhere.
+                reverse=not higher,
             )
     families, means, counts = condensed(names, study.matrix(dataset, targets=names)[1], records)
     if len(families) < len(names):
@@ -108,7 +113,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
         )
     return Drawing(
         plots=plots,
-        table=rows_of(_line(view) for view in found),
+        table=rows_of(_line(view, metrics) for view in found),
         sentence=_sentence(found),
         downloads={"families.csv": _family_table(families, means, counts)},
         note="One order for all tabs: average linkage with optimal leaf ordering on 1 - calibrated CKNNA beyond "
@@ -117,6 +122,34 @@ def draw(study: Study, dataset: str) -> Drawing | None:
         "family of one). Untrained networks make a family of their own. 95 % intervals and p are those of CKNNA; the "
         "other metrics are shown as measured.",
     )
+
+
+def held_metrics(found: Sequence[View]) -> dict[str, str]:
+    """Return title by name of the metrics that pairs of a data set hold: figures' own first, then others by name."""
+    names = {name for view in found if (scores := view.scores(RANKED)) for name in scores.metrics}
+    bases = {_BOTH_WAYS.sub("", name) if _is_way(name, names) else name for name in names}
+    titles = {name: title for name, title in METRICS.items() if name in bases}
+    for name in sorted(bases - titles.keys()):
+        try:
+            titles[name] = get_metric(name).card.title
+        except UnknownMetricError:  # of a plug-in that is not installed here
+            titles[name] = name
+    return titles
+
+
+def _is_way(name: str, names: set[str]) -> bool:
+    """Whether a name is one of the two that a directed metric has in a record."""
+    base = _BOTH_WAYS.sub("", name)
+    return base != name and {f"{base}_to", f"{base}_from"} <= names
+
+
+def _declared(metric: str) -> tuple[bool, bool]:
+    """Whether a metric is symmetric, and whether higher is more alike."""
+    try:
+        card = get_metric(metric).card
+    except UnknownMetricError:
+        return True, True
+    return card.symmetric, bool(card.higher_is_more_alike)
 
 
 def condensed(
@@ -240,7 +273,8 @@ def _items_hover(found: Sequence[View], names: Sequence[str]) -> list[list[str]]
     return texts
 
 
-def _line(view: View) -> dict[str, Cell]:
+def _line(view: View, metrics: Iterable[str]) -> dict[str, Cell]:
+    others = [name for metric in metrics if metric not in METRICS for name in _names(metric)]
     ranked, paper = view.scores(RANKED), view.scores("paper")
     return {
         "first": view.pair.first,
@@ -261,7 +295,13 @@ def _line(view: View) -> dict[str, Cell]:
         "information_imbalance_to": view.metric("information_imbalance_to"),
         "information_imbalance_from": view.metric("information_imbalance_from"),
         "intrinsic_dimension_correlation": view.metric("intrinsic_dimension_correlation"),
+        **{name: view.metric(name) for name in others},
     }
+
+
+def _names(metric: str) -> tuple[str, ...]:
+    """Names that a metric's figures have in a record."""
+    return (metric,) if _declared(metric)[0] else (f"{metric}_to", f"{metric}_from")
 
 
 def _sentence(found: Sequence[View]) -> str:

@@ -12,8 +12,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from consilience.cards import UNTRAINED
-from consilience.metrics import DegenerateInputWarning, k_sweep, n_sweep
-from consilience.metrics.inference.calibration_matrices import calibration_matrices
+from consilience.metrics import (
+    DegenerateInputWarning,
+    alignment_matrices,
+    calibration_matrices,
+    get_metric,
+    k_sweep,
+    list_metrics,
+    n_sweep,
+    parts_of,
+)
 from consilience.scoring.presets import RANKED, prepare_in
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import NEUTRAL, colour_of, layout
@@ -21,6 +29,7 @@ from consilience.study.palette import NEUTRAL, colour_of, layout
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from consilience.records.spec import SpecSettings
     from consilience.study import Study
 
 CARD = FigureCard(
@@ -36,6 +45,10 @@ SHARES = (0.125, 0.25, 0.5)
 DRAWS = 4
 #: Relabellings behind each threshold: of 19 the 95 % quantile is the largest.
 PERMUTATIONS = 19
+#: Metrics of the suite that are not swept: the paper sweeps CKNNA, and these would take minutes more.
+NOT_SWEPT = frozenset(
+    {"cka", "distance_correlation", "information_imbalance", "intrinsic_dimension_correlation", "mutual_knn"}
+)
 #: References beyond the first few would only make the figure slower and harder to read.
 MOST = 5
 
@@ -79,39 +92,59 @@ def references(study: Study, dataset: str) -> References | None:
     )
 
 
-def sweep_k(given: References, *, seed: int, alpha: float) -> Sweep:
-    """Score all pairs for several k: the ks, CKNNA and its threshold, each (ks, M, M)."""
+def swept_metrics() -> list[str]:
+    """Return the metrics that the figure sweeps: CKNNA, then every pair metric that is not one of the suite's."""
+    names = [name for name, entry in list_metrics().items() if entry.card.inputs == "pair"]
+    return ["cknna", *(name for name in names if name not in {"cknna", *NOT_SWEPT})]
+
+
+def sweep_k(given: References, *, seed: int, alpha: float, metric: str = "cknna") -> Sweep:
+    """Score all pairs for several k: the ks, the metric and its threshold, each (ks, M, M)."""
     prepared, count = given.prepared, len(next(iter(given.prepared.values())))
     ks = [k for k in KS if k <= count // 4]
-    values = k_sweep(prepared, ks=ks).values
-    return ks, values, np.stack([_threshold(prepared, given.strata, k, seed, alpha) for k in ks])
+    values = k_sweep(prepared, metric=metric, ks=ks).values
+    return ks, values, np.stack([_threshold(prepared, given.strata, k, seed, alpha, metric) for k in ks])
 
 
-def sweep_n(given: References, *, k: int, seed: int, alpha: float) -> Sweep:
-    """Score all pairs for several n, means of a few draws: the sizes, CKNNA and threshold, each (sizes, M, M)."""
+def sweep_n(given: References, *, k: int, seed: int, alpha: float, metric: str = "cknna") -> Sweep:
+    """Score all pairs for several n, means of a few draws: the sizes, the metric and threshold, each (sizes, M, M)."""
     prepared, count = given.prepared, len(next(iter(given.prepared.values())))
     sizes = [size for share in SHARES if (size := round(share * count)) >= 4 * k]
-    parts = []
+    parts, has_neighbors = [], parts_of(metric).neighbors is not None
     if sizes:
-        parts = list(n_sweep(prepared, sizes=sizes, k=k, draws=DRAWS, seed=seed).mean)
-    whole = k_sweep(prepared, ks=[k]).values[0]
+        own_k = k if has_neighbors else None
+        parts = list(n_sweep(prepared, metric=metric, sizes=sizes, k=own_k, draws=DRAWS, seed=seed).mean)
+    if has_neighbors:
+        whole = k_sweep(prepared, metric=metric, ks=[k]).values[0]
+    else:
+        whole = alignment_matrices(prepared, metrics=[metric])[metric]
     order = np.random.default_rng(seed).permutation(count)
     thresholds = []
     for size in (*sizes, count):
         chosen = np.sort(order[:size])
         part = {name: one[chosen] for name, one in prepared.items()}
         strata = None if given.strata is None else given.strata[chosen]
-        thresholds.append(_threshold(part, strata, k, seed, alpha))
+        thresholds.append(_threshold(part, strata, k, seed, alpha, metric))
     return [*sizes, count], np.stack([*parts, whole]), np.stack(thresholds)
 
 
 def _threshold(
-    prepared: Mapping[str, NDArray[np.float64]], strata: NDArray[Any] | None, k: int, seed: int, alpha: float
+    prepared: Mapping[str, NDArray[np.float64]],
+    strata: NDArray[Any] | None,
+    k: int,
+    seed: int,
+    alpha: float,
+    metric: str,
 ) -> NDArray[np.float64]:
-    found = calibration_matrices(
-        prepared, metrics=["cknna"], k=k, permutations=PERMUTATIONS, seed=seed, alpha=alpha, strata=strata
-    )
-    return found["cknna"].null_quantile
+    options: dict[str, Any] = {"permutations": PERMUTATIONS, "seed": seed, "alpha": alpha, "strata": strata}
+    results = calibration_matrices(prepared, metrics=[metric], k=k, neighbors={metric: k}, **options)
+    return results[metric].null_quantile
+
+
+def calibrated(metric: str, values: NDArray[np.float64], thresholds: NDArray[np.float64], n: Any, k: Any) -> Any:
+    """Return scores with the threshold at 0 and identical embeddings at 1, as the board calibrates them."""
+    best = parts_of(metric).best(n, k)
+    return np.maximum(0, (values - thresholds) / (best - thresholds))
 
 
 @figure(CARD)
@@ -134,8 +167,8 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     for label, (numbers, values, thresholds) in swept.items():
         for first, second in pairs:
             i, j = names.index(first), names.index(second)
-            calibrated = np.maximum(0, (values[:, i, j] - thresholds[:, i, j]) / (1 - thresholds[:, i, j]))
-            curves[label][first, second] = [float(value) for value in calibrated]
+            scores = calibrated("cknna", values[:, i, j], thresholds[:, i, j], items, settings.k)
+            curves[label][first, second] = [float(value) for value in scores]
             table += [
                 {
                     "sweep": label,
@@ -145,7 +178,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
                     "n": number if label == "n" else items,
                     "cknna": float(values[place, i, j]),
                     "threshold": float(thresholds[place, i, j]),
-                    "calibrated": float(calibrated[place]),
+                    "calibrated": float(scores[place]),
                 }
                 for place, number in enumerate(numbers)
             ]
@@ -159,7 +192,35 @@ def draw(study: Study, dataset: str) -> Drawing | None:
         note += f"Smaller n are means of {DRAWS} draws; at fixed k, fewer items make a neighbourhood wider."
     else:
         note += "Here relabellings shuffle within groups of items; fewer items would break them up, so n is not swept."
+    for metric in swept_metrics()[1:]:
+        plots |= _plots_of(metric, given, pairs, settings)
     return Drawing(plots, table, f"{_words('k', swept['k'][0], curves['k'])}.{_sizes_words(swept, curves)}", note=note)
+
+
+def _plots_of(
+    metric: str, given: References, pairs: Sequence[tuple[str, str]], settings: SpecSettings
+) -> dict[str, go.Figure]:
+    """Draw the sweeps of a metric that is not one of the suite's, by tab; no k where it has no neighbours."""
+    names, items = list(given.prepared), len(next(iter(given.prepared.values())))
+    title = get_metric(metric).card.title
+    options: dict[str, Any] = {"seed": settings.seed, "alpha": settings.alpha, "metric": metric}
+    swept: dict[str, tuple[Sweep, str, int]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateInputWarning)
+        if parts_of(metric).neighbors is not None:
+            swept["k"] = sweep_k(given, **options), "neighbours k", settings.k
+        if given.strata is None:
+            swept["n"] = sweep_n(given, k=settings.k, **options), "items n", items
+    plots = {}
+    for label, ((numbers, values, thresholds), axis, own) in swept.items():
+        k, n = (np.array(numbers), items) if label == "k" else (settings.k, np.array(numbers))
+        curves = {
+            (a, b): calibrated(metric, values[:, i, j], thresholds[:, i, j], n, k).tolist()
+            for a, b in pairs
+            for i, j in [(names.index(a), names.index(b))]
+        }
+        plots[f"{label}, {title}"] = _plot(numbers, curves, axis, own, f"calibrated {title}")
+    return plots
 
 
 def _sizes_words(swept: Mapping[str, Sweep], curves: Mapping[str, Mapping[tuple[str, str], list[float]]]) -> str:
@@ -187,7 +248,13 @@ def _words(label: str, numbers: Sequence[int], curves: Mapping[tuple[str, str], 
     return text
 
 
-def _plot(numbers: Sequence[int], curves: Mapping[tuple[str, str], Sequence[float]], title: str, own: int) -> go.Figure:
+def _plot(
+    numbers: Sequence[int],
+    curves: Mapping[tuple[str, str], Sequence[float]],
+    title: str,
+    own: int,
+    scale: str = "calibrated CKNNA",
+) -> go.Figure:
     plot = go.Figure()
     order = sorted(curves, key=lambda pair: -curves[pair][-1])
     for place, (first, second) in enumerate(order):
@@ -218,5 +285,5 @@ def _plot(numbers: Sequence[int], curves: Mapping[tuple[str, str], Sequence[floa
             )
     plot.add_vline(x=own, line={"color": NEUTRAL, "dash": "dot", "width": 1})
     ticks = {"type": "log", "tickvals": list(numbers), "ticktext": [f"{number:,}" for number in numbers]}
-    plot.update_layout(layout(title, "calibrated CKNNA", xaxis=ticks, yaxis={"rangemode": "tozero"}))
+    plot.update_layout(layout(title, scale, xaxis=ticks, yaxis={"rangemode": "tozero"}))
     return plot
