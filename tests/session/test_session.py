@@ -186,7 +186,7 @@ def test_a_dry_run_says_what_it_would_take(nested: Path, own_cache: Path, monkey
     orb = by_id["mp-1k::orb-v2"]
     assert (orb.state, orb.download, orb.bytes) == ("embed", "download", 4 * 256 * 1000)
     assert not result.records
-    assert not [path for path in own_cache.rglob("*.safetensors")], "something was embedded"
+    assert not list(own_cache.rglob("*.safetensors")), "something was embedded"
     code, text = run_command(f"--targets={targets}", "--datasets=mp-1k", "--dry-run")
     assert code == 0
     assert "dry run: 4 cells, 1 stored, 2 to embed" in text
