@@ -11,6 +11,7 @@ import pytest
 from consilience.board.board import build_board, read_records, record_path
 from consilience.board.markdown import render
 from consilience.board.publish import publish, read_board
+from consilience.board.remarks import read_remarks
 from consilience.board.schemas import json_schemas
 from consilience.records.migrations import read_record
 from consilience.records.record import Record, to_json
@@ -120,7 +121,7 @@ def test_the_published_board_is_built_from_its_records() -> None:
     assert (published / "spec.toml").read_text() == DEFAULT_SPEC.read_text()
     board = read_board(published)
     assert to_json(board) == (published / "leaderboard.json").read_text()
-    assert render(board) == (published / "leaderboard.md").read_text()
+    assert render(board, read_remarks(published, board.spec)) == (published / "leaderboard.md").read_text()
 
 
 def test_what_was_not_run_shows_as_missing(folder: Path) -> None:

@@ -3,11 +3,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from consilience.metrics import preparation as module
 from consilience.metrics import prepare
 from consilience.metrics._engine.arrays import as_embedding, constant_columns, float_precision
-from consilience.metrics.preparation import RIDGE_STRENGTHS, folds, ridge
+from consilience.metrics.preparation import RIDGE_STRENGTHS, decompose, folds, ridge
 
 SCHEMES = ["raw", "unit", "standardized"]
 
@@ -235,6 +236,79 @@ def test_strength_is_no_matter_of_rounding_where_controls_explain_all(seed):
     sizes = np.hstack([size, 1 / size, size**2])
     controls, x = np.hstack([counts, counts / size, sizes]), sizes.astype(np.float32)
     np.testing.assert_allclose(prepare(x, controls=controls), dense(x, controls=controls), atol=1e-8)
+
+
+@pytest.fixture(params=[("gesdd",), ("gesdd", "gesvd")], ids="+".join)
+def failing_drivers(request, monkeypatch):
+    """A function that makes LAPACK's drivers of the SVD fail, one or both; it counts their failures."""
+    failures = dict.fromkeys(request.param, 0)
+
+    def fails(name):
+        def svd(*args, **options):
+            assert options.get("lapack_driver", "gesdd") == name
+            failures[name] += 1
+            raise np.linalg.LinAlgError("SVD did not converge")
+
+        return svd
+
+    def start():
+        monkeypatch.setattr(np.linalg, "svd", fails("gesdd"))
+        if "gesvd" in failures:
+            monkeypatch.setattr(scipy.linalg, "svd", fails("gesvd"))
+        return failures
+
+    return start
+
+
+def test_controls_whose_svd_does_not_converge(trap, failing_drivers):
+    cases = [(x, some_controls(len(x))) for x in trap]
+    random = np.random.default_rng(0)
+    x, wide, once = random.normal(size=(60, 12)), random.normal(size=(60, 70)), np.zeros((60, 1))
+    wide[:, :5] = x[:, :5] + 0.1 * wide[:, :5]
+    once[17] = 1  # in the fold of row 17 nothing is left to fit
+    twice = np.hstack([wide[:, :20], wide[:, :20] * 3 + 1])  # rank 20
+    near = np.hstack([wide[:, :20], wide[:, :20] + 1e-9 * wide[:, 20:40]])  # too little for a Gram matrix
+    cases += [(x, wide), (x, once), (x, twice), (x, near)]
+    expected = [dense(x, controls=controls) for x, controls in cases]
+    failures = failing_drivers()
+    for (x, controls), wanted in zip(cases, expected, strict=True):
+        np.testing.assert_allclose(prepare(x, controls=controls), wanted, atol=1e-10)
+    assert set(failures.values()) == {5 * len(cases)}
+
+
+def test_controls_that_explain_all_and_whose_svd_does_not_converge(failing_drivers):
+    x = np.random.default_rng(0).normal(size=(400, 6))
+    controls = np.hstack([x @ np.random.default_rng(1).normal(size=(6, 9)), x])
+    seen = np.arange(320)
+    centered = dense_standardized(controls)
+    expected = dense_ridge(centered[seen], x[seen], centered)
+    failing_drivers()
+    np.testing.assert_allclose(ridge(centered, lambda rows: x[rows], 6, seen).predict(centered), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(50, 8), (8, 50), (20, 20)])
+def test_decompositions_by_each_driver_agree(shape, failing_drivers):
+    x = np.random.default_rng(0).normal(size=shape)
+    x[:, -1] = x[:, 0]
+    _, wanted, _ = np.linalg.svd(x, full_matrices=False)
+    failing_drivers()
+    u, s, vt = decompose(x)
+    np.testing.assert_allclose(s, wanted[: len(s)], atol=1e-12)
+    assert (np.delete(wanted, np.arange(len(s))) < 1e-12).all()  # what a Gram matrix can't tell from zero
+    np.testing.assert_allclose((u * s) @ vt, x, atol=1e-12)
+    kept = s > 1e-10
+    np.testing.assert_allclose((u.T @ u)[kept][:, kept], np.eye(kept.sum()), atol=1e-12)
+
+
+def test_the_first_driver_decides_where_it_works(pair, monkeypatch):
+    def svd(*args, **options):
+        raise AssertionError("not asked for")
+
+    x, _ = pair
+    for found, wanted in zip(decompose(x), np.linalg.svd(x, full_matrices=False), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    monkeypatch.setattr(scipy.linalg, "svd", svd)
+    prepare(x, controls=some_controls(60))
 
 
 def test_many_controls_do_not_overfit():

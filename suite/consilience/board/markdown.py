@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, Row
 from consilience.records.record import PRESET_TITLES, PRESETS, RANKED, Interval, PresetName
 from consilience.registry import get_metric
+
+from .remarks import EVERY_TABLE, GENERAL
 
 _HEAD = """\
 # Consilience leaderboard {board}
@@ -14,19 +16,20 @@ _HEAD = """\
 {title}
 
 **Alignment** is the mean, over the reference models outside a target's own family, of calibrated CKNNA
-(k = {k}): 0 is what randomly paired items reach in 95 of 100 cases, 1 is perfect agreement about who is whose
-neighbour. Three preparations of the embeddings stand side by side; the board ranks by *beyond composition*, in
-which nothing that composition and size predict linearly is left to agree about. *Paper* is the plain CKNNA of
-arXiv 2512.03750 (rows L2-normalised, not calibrated), for comparison with it. Intervals are 95 %, from
-the differences between the halves of {splits} random splits of the items.
+(k = {k}): 0 is what randomly paired items reach in 95 of 100 cases, 1 means that both models name the same
+nearest neighbours. The tables show three preparations of the embeddings. The board ranks by *beyond composition*,
+which removes the part of an embedding that is linear in composition and size; effects of composition that are not
+linear remain. *Paper* is the plain CKNNA of arXiv 2512.03750 (rows L2-normalised, not calibrated), for comparison
+with it. Intervals are 95 %, from the differences between the halves of {splits} random splits of the items. They do
+not include the choice of references or run-to-run training variance.
 
-Built from the records in `results/`; do not edit.
+Built from `results/`, `pairs/` and `remarks.md` of this folder; do not edit.
 """
 
 _LEGEND = (
     "(c) control, (r) reference. Parameters count the weights. Contamination (in/out): in, where the target was "
     "trained on a collection that holds these items or near relatives of them, with the share of the very items that "
-    "it has seen where its training items are known by id; unknown, where nobody says. None of them costs a rank."
+    "it has seen where its training items are known by id; unknown, where nobody says. It does not affect the rank."
 )
 _DETAILS = (
     "dCor (distance correlation, unbiased and squared), CKA, mutual kNN, I_dCor (correlation of intrinsic dimension): "
@@ -38,15 +41,20 @@ _DETAILS = (
 )
 
 
-def render(board: Board) -> str:
-    """Markdown page of a board."""
+def render(board: Board, remarks: Mapping[str, str] | None = None) -> str:
+    """Markdown page of a board, with the remarks of its folder (`read_remarks`) where they belong."""
+    remarks = remarks or {}
     settings = board.spec.settings
     parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
+    if remarks.get(GENERAL):
+        parts.append(f"## Remarks\n\n{remarks[GENERAL]}\n")
     for matter in dict.fromkeys(row.matter for row in board.overall):
         parts.append(_overall([row for row in board.overall if row.matter == matter]))
     if board.generality:
         parts.append(_generality(board.generality))
-    parts += [_dataset(table, settings.permutations, board.spec.dataset(table.name).strata) for table in board.datasets]
+    for table in board.datasets:
+        notes = [remarks[name] for name in (table.name, EVERY_TABLE) if remarks.get(name)]
+        parts.append(_dataset(table, settings.permutations, board.spec.dataset(table.name).strata, notes))
     return "\n".join(parts)
 
 
@@ -56,13 +64,15 @@ def discrimination_words(table: DatasetBoard, preset: PresetName) -> str:
     if found.value is None:
         return ""
     if found.value >= 0.95:
-        verdict = "tells trained from untrained"
+        verdict = "trained pairs nearly always score higher"
     elif found.value >= 0.8:
-        verdict = "mostly tells trained from untrained"
+        verdict = "trained pairs mostly score higher"
     elif found.value >= 0.65:
-        verdict = "barely tells trained from untrained"
+        verdict = "trained pairs score higher more often than not"
+    elif found.value > 0.35:
+        verdict = "no clear difference"
     else:
-        verdict = "cannot tell trained from untrained"
+        verdict = "trained pairs score lower more often than not"
     words = f"{PRESET_TITLES[preset]}: {found.value:.2f}, {verdict}"
     if found.across_modalities is not None and found.pairs_across > found.trained_pairs:
         words += f" (across modalities {found.across_modalities:.2f})"
@@ -93,12 +103,12 @@ def _generality(rows: Sequence[Generality]) -> str:
     ]
     text = (
         "Alignment as a share of the data set's highest, averaged over the data sets in and out of distribution for\n"
-        "each target; generality is their ratio. Of two small shares, which chance has a part in, it says little.\n"
+        "each target; generality is their ratio. The ratio of two small shares is noisy.\n"
     )
     return f"## Generality\n\n{text}\n" + tabulated([head, *table], "pipe") + "\n"
 
 
-def _dataset(table: DatasetBoard, permutations: int, strata: str | None) -> str:
+def _dataset(table: DatasetBoard, permutations: int, strata: str | None, notes: Sequence[str]) -> str:
     card = table.card
     energy = f"Energies: {card.energy.level_of_theory}." if card.energy else ""
     ok = [row for row in table.rows if row.state == "ok"]
@@ -107,8 +117,9 @@ def _dataset(table: DatasetBoard, permutations: int, strata: str | None) -> str:
         f"## {table.name}",
         f"{card.title}. {card.items:,} {card.matter}s, revision `{table.revision[:12]}`, {card.licence}. {energy}",
         f"References: {', '.join(table.references)}."
-        + (f" Relabellings stay within `{strata}`: what its groups share is no merit." if strata else ""),
+        + (f" Permutations stay within `{strata}`: agreement explained by it is not credited." if strata else ""),
         tabulated(main_columns(ok), "pipe"),
+        *notes,
         _LEGEND,
         _groups(table, permutations),
         _discrimination(table),
@@ -198,12 +209,14 @@ def _discrimination(table: DatasetBoard) -> str:
     head = (
         "**Discrimination**: the probability that a pair of trained models of different families outscores a pair "
         f"of a trained model and an untrained network ({pairs.trained_pairs} and {pairs.untrained_pairs} pairs, all "
-        "reading the same kind of input, so that they differ in training alone); 0.5 is a coin toss."
+        "reading the same kind of input); 0.5 is a coin toss. The pairs differ in architecture as well as in training: "
+        "an untrained network of one architecture can align more than a trained network of another, so a low figure "
+        "does not show that training changes nothing."
     )
     if pairs.pairs_across > pairs.trained_pairs:
         head += (
-            f" Across modalities counts trained pairs of any two kinds of input ({pairs.pairs_across}): some trained "
-            "string and graph models agree with the references less than an untrained 3D network does."
+            f" Across modalities counts trained pairs of any two kinds of input ({pairs.pairs_across}), which differ "
+            "in what the models read, too."
         )
     return head + "\n\n" + "\n".join(f"- {word}" for word in words)
 
@@ -216,7 +229,7 @@ def _groups(table: DatasetBoard, permutations: int) -> str:
         "**Across modalities**: mean calibrated CKNNA beyond composition of all pairs of models from different "
         "families, by what the models read; in brackets the number of pairs and a p-value (twice the mean of the "
         f"pairs' permutation p, which holds however they depend on each other; {_chance(2 / (permutations + 1))} is "
-        f"the smallest that {permutations} relabellings can give). *untrained*: the untrained networks."
+        f"the smallest that {permutations} permutations can give). *untrained*: the untrained networks."
     )
     return text + "\n\n" + tabulated(rows, "pipe")
 

@@ -16,6 +16,7 @@ from consilience.records.spec import read_spec
 from .board import build_board, read_records, record_path
 from .groups import read_pairs, write_pairs
 from .markdown import render
+from .remarks import read_remarks
 
 
 def publish(
@@ -30,7 +31,8 @@ def publish(
     Parameters
     ----------
     folder
-        Holds ``spec.toml``, ``results/<dataset>/<target>.json`` and ``pairs/<dataset>.json``.
+        Holds ``spec.toml``, ``results/<dataset>/<target>.json``, ``pairs/<dataset>.json`` and, if there are any,
+        ``remarks.md``.
     records
         Records to add or replace.
     expected
@@ -44,6 +46,7 @@ def publish(
     Board
         What was written.
     """
+    remarks = read_remarks(folder, read_spec(folder / "spec.toml"))
     results = folder / "results"
     renewed: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -59,7 +62,7 @@ def publish(
             write_pairs(folder, all_pairs(dataset, scored[dataset]), set(scored[dataset]), targets)
     board = read_board(folder, expected=expected)
     write_atomically(folder / "leaderboard.json", to_json(board))
-    write_atomically(folder / "leaderboard.md", render(board))
+    write_atomically(folder / "leaderboard.md", render(board, remarks))
     return board
 
 

@@ -106,8 +106,8 @@ def discrimination(records: Sequence[Record], preset: PresetName = RANKED) -> Di
     measured in the preset. It is the area under the ROC curve: 0.5 means that the preset can't
     tell a trained network from a random one, 1 that it always can.
 
-    The figure compares like with like: only trained targets that read what the untrained twins read, so that
-    the pairs differ in training alone. Trained string and graph models can agree with 3D references less than
+    The figure counts only trained targets that read what the untrained twins read. Their pairs still differ in
+    architecture as well as in training. Trained string and graph models can agree with 3D references less than
     an untrained 3D network does; the figure over all modalities counts them too. (On board v1 the restriction
     was chosen after that figure had been seen to be 0.87 on the isomers.)
     """

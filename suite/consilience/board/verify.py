@@ -32,6 +32,8 @@ from .board import record_path
 from .groups import pairs_path, read_pairs
 from .markdown import render, tabulated
 from .publish import read_board
+from .remarks import FILE as REMARKS
+from .remarks import read_remarks
 
 #: Figures are published to 6 digits and come out alike on any machine to fewer: what differs by more is another figure.
 TOLERANCE = 1e-3
@@ -405,7 +407,12 @@ def _verify_pages(folder: Path, report: Report) -> None:
     except (ValueError, LookupError) as error:
         report.find("leaderboard.json", "", "can't be rebuilt", str(error))
         return
-    for name, wanted in (("leaderboard.json", to_json(board)), ("leaderboard.md", render(board))):
+    wanted_pages = {"leaderboard.json": to_json(board)}
+    try:
+        wanted_pages["leaderboard.md"] = render(board, read_remarks(folder, board.spec))
+    except ValueError as error:
+        report.find(REMARKS, "", str(error).removeprefix(f"{folder / REMARKS}: "), "remarks on this board")
+    for name, wanted in wanted_pages.items():
         path = folder / name
         found = path.read_text("utf-8", errors="replace") if path.is_file() else None
         if found is None:

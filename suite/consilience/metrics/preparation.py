@@ -273,6 +273,41 @@ class LinearFit:
         return result
 
 
+def decompose(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Singular value decomposition, thin: u, s (descending) and vt.
+
+    LAPACK's fast driver (gesdd) fails on some finite matrices, and on which ones depends on the processor: controls
+    of low rank can be such matrices. Then the slower driver (gesvd) is asked, and should that fail too, the
+    eigenvectors of the smaller Gram matrix are taken. In a Gram matrix singular values are squared, so those below
+    sqrt(eps max(n, c)) of the largest can't be told from zero and are left out; a ridge of strength 1e-3 or more
+    hardly uses them.
+    """
+    try:
+        return np.linalg.svd(x, full_matrices=False)
+    except np.linalg.LinAlgError:
+        pass
+    import scipy.linalg
+
+    try:
+        u, s, vt = scipy.linalg.svd(x, full_matrices=False, lapack_driver="gesvd", check_finite=False)
+        return u, s, vt
+    except np.linalg.LinAlgError:
+        return _decompose_gram(x)
+
+
+def _decompose_gram(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the same without the singular values that a Gram matrix can't resolve; at least one is kept."""
+    if len(x) < x.shape[1]:
+        v, s, ut = _decompose_gram(x.T)
+        return ut.T, s, v.T
+    values, vectors = np.linalg.eigh(x.T @ x)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    resolved = values > np.finfo(float).eps * max(x.shape) * values[0]
+    resolved[0] = True
+    s, v = np.sqrt(np.maximum(values[resolved], 0)), vectors[:, resolved]
+    return (x @ v) / np.where(s > 0, s, 1.0), s, v.T
+
+
 def ridge(predictors: FloatArray, read: Callable[[IntArray], FloatArray], width: int, seen: IntArray) -> LinearFit:
     """Ridge regression with the strength of least leave-one-out error, summed over all responses.
 
@@ -290,7 +325,7 @@ def ridge(predictors: FloatArray, read: Callable[[IntArray], FloatArray], width:
     known = predictors[seen]
     center = known.mean(axis=0)
     known -= center
-    u, s, vt = np.linalg.svd(known, full_matrices=False)
+    u, s, vt = decompose(known)
     del known
     rank = int(np.sum(s > 1e-10 * s[0]))
     u, s, vt = u[:, :rank], s[:rank], vt[:rank]

@@ -98,12 +98,23 @@ class Session:
                 )
             if not (self.publish_to / "spec.toml").is_file():
                 raise SessionError(f"{spelled('publish')}: {self.publish_to} holds no spec.toml")
+            self._check_board(self.publish_to)
         if request.compare_fail and not request.compare:
             raise SessionError(f"{spelled('compare_fail')}: {spelled('compare')} RUN says what to compare with")
         if request.save or request.compare or request.compare_fail:
             self._read_baseline()
         if request.metrics:
             select_metrics(request.metrics, spelled("metrics"))
+
+    def _check_board(self, folder: Path) -> None:
+        """Refuse a board whose spec or remarks can't be read."""
+        from consilience.board.remarks import read_remarks
+        from consilience.records.spec import read_spec
+
+        try:
+            read_remarks(folder, read_spec(folder / "spec.toml"))
+        except ValueError as error:
+            raise SessionError(f"{self.request.spelled('publish')}: {error}") from error
 
     def _read_baseline(self) -> None:
         from consilience.board import compare, gates
