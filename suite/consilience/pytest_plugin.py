@@ -11,20 +11,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key
 from .session.request import options
 
 if TYPE_CHECKING:
-    from consilience.records.record import Record
     from consilience.registry import Target
     from consilience.scoring.scorer import Cell
-
-_run_key = pytest.StashKey["BenchmarkRun"]()
 
 _FLAG: dict[str, Any] = {"action": "store_true", "dest": "align", "default": False}
 _FLAG_HELP = "score targets: those of target_*.py files given or found, else every target of the suite"
@@ -66,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         count = int(config.workerinput["workercount"])
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     run = BenchmarkRun(config)
-    config.stash[_run_key] = run
+    config.stash[run_key] = run
     config.pluginmanager.register(run, "consilience-run")
     if config.option.verbose == 0:
         config.option.verbose = 1
@@ -74,21 +72,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave everything but target files alone, and those too where others are named."""
-    if config.getoption("align") and collection_path.is_file() and not config.stash[_run_key].takes(collection_path):
+    if config.getoption("align") and collection_path.is_file() and not config.stash[run_key].takes(collection_path):
         return True
     return None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect target files."""
-    if parent.config.getoption("align") and parent.config.stash[_run_key].takes(file_path):
+    if parent.config.getoption("align") and parent.config.stash[run_key].takes(file_path):
         return TargetFile.from_parent(parent, path=file_path)
     return None
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Keep pytest from importing a target file as a module of tests as well."""
-    if parent.config.getoption("align") and parent.config.stash[_run_key].takes(module_path):
+    if parent.config.getoption("align") and parent.config.stash[run_key].takes(module_path):
         return NoTests.from_parent(parent, path=module_path)
     return None
 
@@ -100,90 +98,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if isinstance(item, AlignmentItem) and report.when == "call" and item.record is not None:
         report.consilience_record = item.record.model_dump_json()
     return report
-
-
-class TargetFile(pytest.File):
-    """A user's target file: every card of it on every data set."""
-
-    def collect(self) -> Iterator[pytest.Collector]:
-        """One collector per data set, so that the id of a cell works as an argument."""
-        from .registry import load_target_file
-
-        targets = load_target_file(self.path)
-        run = self.config.stash[_run_key]
-        if run.session.request.checkpoint or run.session.request.adapter:
-            return  # the file is there for its adapter
-        cells: dict[str, list[Cell]] = {}
-        for cell in run.plan(targets):
-            cells.setdefault(cell.dataset, []).append(cell)
-        for dataset, own in cells.items():
-            yield DatasetCells.from_parent(self, name=dataset, cells=own)
-
-
-class DatasetCells(pytest.Collector):
-    """Cells of a user's target file on one data set."""
-
-    def __init__(self, *, cells: list[Cell], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.cells = cells
-
-    def collect(self) -> Iterator[pytest.Item]:
-        """One item per card."""
-        for cell in self.cells:
-            yield AlignmentItem.from_parent(self, name=cell.target.name, cell=cell)
-
-
-class NoTests(pytest.File):
-    """Stands in for the test module that a target file is not."""
-
-    def collect(self) -> Iterator[pytest.Item]:
-        """Nothing."""
-        return iter(())
-
-
-class AlignmentItem(pytest.Item):
-    """One cell: a target on a data set."""
-
-    def __init__(self, *, cell: Cell, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.cell = cell
-        self.record: Record | None = None
-        if any(self.config.getoption(name, False) for name in ("benchmark_only", "benchmark_skip", "codspeed")):
-            self.fixturenames = ("benchmark",)  # how pytest-benchmark and pytest-codspeed know a benchmark
-
-    def runtest(self) -> None:
-        """Score the cell; fail or skip with the record's reason."""
-        run = self.config.stash[_run_key]
-        (self.record,) = run.session.run([self.cell], progress=lambda _: run.progress(self))
-        cells = [one.cell for one in self.session.items if isinstance(one, AlignmentItem)]
-        names = [cell.target.name for cell in cells if cell.dataset == self.cell.dataset]
-        regressed = run.session.regression(self.cell, self.record, names)
-        if regressed and self.record.state != "failed":
-            raise RegressedError(regressed)
-        if self.record.state == "skipped":
-            pytest.skip(self.record.reason or "")
-        if self.record.state != "ok":
-            raise CellFailedError(self.record.reason or "")
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Give the reason alone for a failed cell; a traceback into our own code would say nothing to its author."""
-        if isinstance(excinfo.value, CellFailedError):
-            return f"{self.cell.id} failed: {excinfo.value}"
-        if isinstance(excinfo.value, RegressedError):
-            return f"{self.cell.id} regressed: {excinfo.value}"
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where the item stands, and its headline (other than its id, whose dots pytest would rewrite)."""
-        return self.cell.target.path, 0, f"{self.cell.target.name} on {self.cell.dataset}"
-
-
-class CellFailedError(Exception):
-    """A cell failed; the message is its reason."""
-
-
-class RegressedError(Exception):
-    """A cell got worse than its baseline allows; the message says in what."""
 
 
 @contextlib.contextmanager
@@ -248,7 +162,7 @@ class BenchmarkRun:
             self._adapter_is_known = knows_adapter(self.session.request.adapter or "")
         return not self._adapter_is_known
 
-    def plan(self, own: list[Target] | None = None) -> list[Cell]:
+    def plan(self, own: Sequence[Target] | None = None) -> list[Cell]:
         """Cells of a user's file, or of what the request names."""
         with _stopping():
             return self.session.plan(own)
