@@ -1,6 +1,6 @@
-"""Put the figures of the published board into README.md, between its markers, and list targets and data sets.
+"""Put the figures of the published board into README.md, between its markers, and list targets, data sets and options.
 
-Run after publishing, and after adding a target.
+Run after publishing, after adding a target, and after changing an option.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from consilience.datasets.tables import DATA
 from consilience.records.board import Board
 from consilience.registry import PACKAGE, Target, list_datasets, list_targets
 from consilience.scoring.presets import PRESET_TITLES
+from consilience.session.request import Option, options
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS_PAGE = PACKAGE / "targets" / "README.md"
 DATASETS_PAGE = PACKAGE / "datasets" / "README.md"
+RUNNING_PAGE = ROOT / "docs" / "running.md"
 
 
 def discrimination(board: Board) -> str:
@@ -114,6 +116,39 @@ def datasets_page() -> str:
     return "\n".join([DATASETS_HEAD, tabulated([head, *rows], "pipe"), "", *cards])
 
 
+def spelling(option: Option, name: str) -> str:
+    """Option with its value, as people write it."""
+    return f"`{name} {option.metavar}`" if option.metavar else f"`{name}`"
+
+
+def options_table(*, sources: bool) -> str:
+    """Return all options of a run, from the fields of the request; with `sources`, where else each may be set."""
+    rows = []
+    for option in options().values():
+        of_run = spelling(option, f"--{option.word}") + (f", `-{option.short}`" if option.short else "")
+        of_pytest = spelling(option, f"--align-{option.word}") if option.pytest else f"`-{option.short}`"
+        default = option.default
+        shown = f" (default: {default if isinstance(default, str) else format(default, 'g')})" if default else ""
+        row = [of_pytest, of_run, option.help + shown]
+        if sources:
+            row[2:2] = [
+                f"`{option.variable}`" if "environment" in option.sources else "no",
+                "yes" if "repository" in option.sources else "`--config` only" if "config" in option.sources else "no",
+            ]
+        rows.append(row)
+    head = ["pytest", "`consilience run`", *(["variable", "in files"] if sources else []), "meaning"]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def with_options(text: str) -> str:
+    """Return a page with its table of options replaced."""
+    for name, sources in (("options", False), ("options and sources", True)):
+        table = options_table(sources=sources)
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
+    return text
+
+
 def filled(text: str, board: Board) -> str:
     """Return the page with its tables replaced."""
     shown = [row for row in board.datasets[0].rows if row.state == "ok"]
@@ -132,6 +167,7 @@ def filled(text: str, board: Board) -> str:
 if __name__ == "__main__":
     page = ROOT / "README.md"
     board = Board.model_validate_json((ROOT / "leaderboard" / "v1" / "leaderboard.json").read_text("utf-8"))
-    page.write_text(filled(page.read_text("utf-8"), board), "utf-8")
+    page.write_text(with_options(filled(page.read_text("utf-8"), board)), "utf-8")
+    RUNNING_PAGE.write_text(with_options(RUNNING_PAGE.read_text("utf-8")), "utf-8")
     TARGETS_PAGE.write_text(targets_page(), "utf-8")
     DATASETS_PAGE.write_text(datasets_page(), "utf-8")

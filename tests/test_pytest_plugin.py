@@ -105,13 +105,13 @@ def test_a_failing_cell_fails_alone(write_target: Callable[..., Path], tmp_path:
 def test_unknown_names_stop_the_run_with_a_suggestion(tmp_path: Path) -> None:
     done = run(tmp_path, "--benchmark", "--align-targets=chgnet-0.3")
     assert done.returncode == 2
-    assert "did you mean chgnet-0.3.0" in done.stdout + done.stderr
+    assert "no target is named 'chgnet-0.3'; did you mean 'chgnet-0.3.0'" in done.stdout + done.stderr
     done = run(tmp_path, "--benchmark", "--align-datasets=qm8-1k")
     assert done.returncode == 2
     assert "qm9-1k" in done.stdout + done.stderr
     done = run(tmp_path, "--benchmark", "--align-targets=family:chgnets")
     assert done.returncode == 2
-    assert "family:chgnet" in done.stdout + done.stderr
+    assert "did you mean 'family:chgnet'" in done.stdout + done.stderr
 
 
 def test_targets_are_chosen_by_family_and_modality(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Pa
         "mine.csv": "there are id, smile",
         "absent.extxyz": "no file or folder at absent.extxyz",
         "./absent": "no file or folder at absent",
-        "proteins-50": "did you mean proteins-500",
+        "proteins-50": "did you mean 'proteins-500'",
     }.items():
         done = run(folder, "--benchmark", "target_toy.py", f"--align-datasets={wanted}")
         assert done.returncode == 2, done.stdout + done.stderr

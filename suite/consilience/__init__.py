@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .cards import Card, DatasetCard, Resources
     from .datasets.layout import Backbone
     from .registry import dataset, get_dataset, get_target, list_datasets, list_targets, recipe, target
+    from .session.session import run
     from .weights import Embedded, Weights
 
 from ._moved import install
@@ -38,6 +39,7 @@ _HOME = {
     "list_datasets": "registry",
     "list_targets": "registry",
     "recipe": "registry",
+    "run": "session.session",
     "Draft": "building.draft",
     "Sources": "building.sources",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "list_targets",
     "metrics",
     "recipe",
+    "run",
     "target",
     "testing",
 ]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from consilience.board.verify import Report
     from consilience.registry import Target
     from consilience.session.runner import Runner
@@ -66,19 +63,6 @@ def board_runner(board: Path | None, **options: Any) -> Runner:
     from consilience.session.runner import Runner
 
     return Runner(read_spec(board / "spec.toml" if board else DEFAULT_SPEC), **options)
-
-
-@contextmanager
-def progress_of(task: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on a terminal; elsewhere nothing. Called with what is done, what there is, and the next's name."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        shown = bar.add_task(task, total=None)
-        yield lambda done, total, name: bar.update(shown, completed=done, total=total, description=name)
 
 
 def tell_report(report: Report, as_json: bool = False) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from consilience.session.progress import progress_of
+
 from ._common import (
     BOARD_OF_SUBMISSION,
     CARD_OF_CHECKPOINT,
@@ -14,7 +16,6 @@ from ._common import (
     checkpoint_options,
     find_target,
     names_in,
-    progress_of,
     table,
     tell_report,
 )

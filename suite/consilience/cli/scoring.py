@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import COULD_NOT_RUN, checkpoint_options, find_target, names_in
+from ._common import COULD_NOT_RUN, checkpoint_options, find_target
+from ._options import limit_option, request_options
 
 if TYPE_CHECKING:
-    from consilience.registry import Target
+    from consilience.isolation.job import Progress
+    from consilience.records.record import Record
+    from consilience.scoring.scorer import Cell
 
 
 @click.command()
 @click.argument("target")
 @click.option("--dataset", help="Data set (a name or your file) of the sample; the first one covered by default.")
-@click.option("--items", "n", default=24, show_default=True, help="Sample size.")
+@limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @checkpoint_options
 def check(
     target: str,
     dataset: str | None,
-    n: int,
+    limit: int,
     device: str,
     as_json: bool,
     checkpoint: Path | None,
@@ -44,7 +47,7 @@ def check(
     chosen = find_target(target, checkpoint, trust_checkpoint)
     dataset = dataset and dataset_name(dataset)
     try:
-        report = check_target(chosen, dataset=dataset, n=n, device=device)
+        report = check_target(chosen, dataset=dataset, n=limit, device=device)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         click.echo(f"{chosen.name}: {error}", err=True)
         sys.exit(1)
@@ -53,74 +56,32 @@ def check(
 
 
 @click.command()
-@click.option("--targets", help="Names or target_*.py files, comma-separated; default: those on the board, else all.")
-@click.option("--datasets", help="Names, or your own files, comma-separated; by default all of the board.")
-@click.option("--board", type=click.Path(path_type=Path, file_okay=False), help="Board folder to publish into.")
-@click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
-@click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
-@click.option("--n", type=click.IntRange(min=1), help="A seeded sample of so many items of each data set.")
-@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Keep the run, to be compared with.")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-def run(
-    targets: str | None,
-    datasets: str | None,
-    board: Path | None,
-    fresh: bool,
-    device: str,
-    timeout: float,
-    n: int | None,
-    save: Path | None,
-    as_json: bool,
-) -> None:
-    """Score targets; with --board, publish the records and rebuild the board."""
-    from consilience.board.board import build_board
-    from consilience.board.compare import make_run
-    from consilience.board.publish import publish
-    from consilience.board.remarks import read_remarks
-    from consilience.board.terminal import summarize
-    from consilience.files import write_atomically
-    from consilience.records.record import Record
-    from consilience.records.schema import to_json
-    from consilience.records.spec import DEFAULT_SPEC, read_spec
-    from consilience.registry import load_target_file
-    from consilience.scoring.scorer import Cell
-    from consilience.session.plan import extend, plan
-    from consilience.session.runner import Runner
-    from consilience.session.session import run_all
-    from consilience.user_files import dataset_name
+@request_options
+def run(**given: Any) -> None:
+    """Score targets, as `pytest --benchmark` does; with --publish, add the records to a board and rebuild it.
 
-    spec = read_spec(board / "spec.toml" if board else DEFAULT_SPEC)
-    if board:
-        read_remarks(board, spec)  # refused before anything is scored
-    chosen: list[Target | str] | None = None
-    if targets:
-        chosen = []
-        for name in names_in(targets) or []:
-            chosen += load_target_file(name) if name.endswith(".py") else [name]
-    names = [dataset_name(name) for name in names_in(datasets) or []]
-    own = [name for name in names if name not in {entry.name for entry in spec.datasets}]
-    if board and own:
-        raise ValueError(f"--board takes data sets of the board only; {', '.join(own)} is on none")
-    if board and n:
-        raise ValueError("--n scores a sample, which no board takes (drop --board)")
-    spec = extend(spec, own)
-    runner = Runner(spec, fresh=fresh, device=device, time_limit=timeout, limit=n)
-    cells = plan(spec, targets=chosen, datasets=names or None, published=board, at_hand=runner.at_hand)
+    Options that are not given are taken from the environment (CONSILIENCE_LIMIT, ...) and from [tool.consilience] in
+    pyproject.toml, or from the file of --config.
+    """
+    from consilience.session.output import cell_line
+    from consilience.session.progress import progress_of
+    from consilience.session.request import fill
+    from consilience.session.session import Session
 
-    def report(cell: Cell, record: Record) -> None:
-        click.echo(f"{cell.id}: {record.state}" + (f" ({record.reason})" if record.reason else ""), err=True)
+    request = fill({name: None if value is False else value for name, value in given.items()}, front_end="run")
+    session = Session(request)
+    with progress_of("run", quiet=request.quiet) as show:
 
-    records = run_all(runner, cells, done=report)
-    built = publish(board, records, all_pairs=runner.all_pairs) if board else build_board(spec, records)
-    if save:
-        write_atomically(save, to_json(make_run(spec, records, limit=n)))
-    if as_json:
-        click.echo(to_json(built), nl=False)
-    else:
-        ran = {name: [r.target for r in records if r.dataset == name] for name in {r.dataset for r in records}}
-        click.echo("\n".join(summarize(built, ran, records, limit=n)))
-    sys.exit(1 if any(record.state == "failed" for record in records) else 0)
+        def progress(cell: Cell) -> Progress:
+            return lambda done, total: show(done, total, cell.id)
+
+        def report(cell: Cell, record: Record) -> None:
+            if not request.quiet or record.state == "failed":
+                click.echo(cell_line(record, verbose=request.verbose), err=True)
+
+        result = session.execute(progress=progress, done=report)
+    click.echo(result.text)
+    sys.exit(result.exit_code)
 
 
 @click.command()
@@ -159,7 +120,7 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 @click.argument("target")
 @click.argument("dataset")
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="safetensors file.")
-@click.option("--n", type=click.IntRange(min=1), help="A seeded sample of so many items; all by default.")
+@limit_option("--n", type=click.IntRange(min=1), help="A seeded sample of N items; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds.")
@@ -169,7 +130,7 @@ def embed(
     target: str,
     dataset: str,
     output: Path,
-    n: int | None,
+    limit: int | None,
     seed: int,
     device: str,
     timeout: float,
@@ -190,7 +151,7 @@ def embed(
 
     chosen = find_target(target, checkpoint, trust_checkpoint)
     items = open_dataset(dataset_name(dataset))
-    items = items if n is None else items.sample(n, seed=seed)
+    items = items if limit is None else items.sample(limit, seed=seed)
     store = Store(shipped=None if fresh else SHIPPED)
     try:
         embedding = embed_items(chosen, items, store, device=device, time_limit=timeout)

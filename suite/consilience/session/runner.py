@@ -61,7 +61,7 @@ class Runner(Scorer):
         return self.score(cell, embedding=embedding)
 
     def embed_all(
-        self, cells: Iterable[Cell], executor: Executor, progress: Callable[[str], Progress | None] | None = None
+        self, cells: Iterable[Cell], executor: Executor, progress: Callable[[Cell], Progress | None] | None = None
     ) -> None:
         """Embed what some cells need and the store lacks, as many at a time as the executor runs.
 
@@ -72,7 +72,7 @@ class Runner(Scorer):
         executor
             Where it is done.
         progress
-            Returns the callback for a task of this title, ``<dataset>::<target>``.
+            Makes the progress callback of an embedding, named as the cell whose rows it holds.
         """
         waiting: dict[str, None] = {}
         for cell in cells:
@@ -80,7 +80,7 @@ class Runner(Scorer):
                 task = embed_task(self, cell.dataset, target, device=self.device, time_limit=self.time_limit)
                 if task.id not in waiting:
                     waiting[task.id] = None
-                    show = None if progress is None else progress(f"{cell.dataset}::{target.name}")
+                    show = None if progress is None else progress(Cell(cell.dataset, target))
                     executor.submit(task, progress=show)
         for result in executor.as_completed():
             failed = result.error if result.error is not None else result.value["failed"]

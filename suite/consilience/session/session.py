@@ -1,23 +1,375 @@
-"""Running the cells of a plan."""
+"""One run, from its request to its exit code: check, plan, run, publish, compare, report.
+
+``pytest --benchmark``, ``consilience run`` and :func:`consilience.run` differ in how they fill the request and in how
+they show progress; everything else happens here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from consilience.records.record import Record
-from consilience.scoring.scorer import Cell
+from . import output
+from .execute import CellProgress, embed_cells, run_cells
+from .request import Request, SessionError, fill
+from .select import cell_datasets, checkpoint_target, message_of, select_datasets, select_metrics, select_targets
 
-from .runner import Runner
+if TYPE_CHECKING:
+    from consilience.board.gates import Gate
+    from consilience.records.board import Board
+    from consilience.records.record import Record
+    from consilience.records.run import Comparison, SavedRun
+    from consilience.records.spec import Spec
+    from consilience.registry import Target
+    from consilience.scoring.scorer import Cell
+
+    from .forecast import CellForecast
+    from .runner import Runner
+    from .select import TargetSelection
+
+#: Exit code for "could not run" (0: fine, 1: a cell failed or regressed), the same in all of the suite's commands.
+COULD_NOT_RUN = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run."""
+
+    records: tuple[Record, ...] = ()
+    """One record per cell, in the order of the run."""
+    board: Board | None = None
+    """The board of these records, or the one published to."""
+    comparison: Comparison | None = None
+    """With the baseline, where one was named."""
+    exit_code: int = 0
+    """0 fine, 1 a cell failed or regressed, 2 could not be compared."""
+    forecast: tuple[CellForecast, ...] = ()
+    """Of a dry run: what would be done."""
+    text: str = ""
+    """The tables and sentences that a terminal shows."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Session:
+    """The steps of one run, in the order of its methods.
+
+    Parameters
+    ----------
+    request
+        What to do.
+    folder
+        Holds ``.consilience`` with the saved runs; the current folder by default.
+    """
+
+    def __init__(self, request: Request, *, folder: Path | None = None) -> None:
+        self.request = request
+        self.folder = folder or Path.cwd()
+        self.records: list[Record] = []
+        self.board: Board | None = None
+        self.comparison: Comparison | None = None
+        self.baseline: SavedRun | None = None
+        self.gates: list[Gate] = []
+        self.save_to: Path | None = None
+        self.publish_to = Path(request.publish) if request.publish else None
+        self.forecast: list[CellForecast] = []
+        self.whole_board = False
+
+    def check(self) -> None:
+        """Refuse, before anything is imported or scored, what can't be run, published or compared.
+
+        Raises
+        ------
+        SessionError
+            Options contradict each other, or a saved run or a board can't be read.
+        """
+        request, spelled = self.request, self.request.spelled
+        if self.publish_to is not None:
+            if request.limit:
+                raise SessionError(
+                    f"{spelled('limit')} is a quick look: its scores are not published (drop {spelled('publish')})"
+                )
+            if request.metrics:
+                raise SessionError(
+                    f"{spelled('metrics')}: a board takes its own metrics only (drop {spelled('publish')})"
+                )
+            if not (self.publish_to / "spec.toml").is_file():
+                raise SessionError(f"{spelled('publish')}: {self.publish_to} holds no spec.toml")
+            self._check_board(self.publish_to)
+        if request.compare_fail and not request.compare:
+            raise SessionError(f"{spelled('compare_fail')}: {spelled('compare')} RUN says what to compare with")
+        if request.save or request.compare or request.compare_fail:
+            self._read_baseline()
+        if request.metrics:
+            select_metrics(request.metrics, spelled("metrics"))
+        if request.executor != "local":
+            from consilience.execution.executor import list_executors
+
+            if request.executor not in list_executors():
+                names = ", ".join(list_executors())
+                raise SessionError(
+                    f"{spelled('executor')}: no back end is named {request.executor!r}; there are: {names}"
+                )
+
+    def _check_board(self, folder: Path) -> None:
+        """Refuse a board whose spec or remarks can't be read."""
+        from consilience.board.remarks import read_remarks
+        from consilience.records.spec import read_spec
+
+        try:
+            read_remarks(folder, read_spec(folder / "spec.toml"))
+        except ValueError as error:
+            raise SessionError(f"{self.request.spelled('publish')}: {error}") from error
+
+    def _read_baseline(self) -> None:
+        from consilience.board import compare, gates
+
+        request = self.request
+        try:
+            if request.save:
+                path = Path(request.save)
+                self.save_to = path if path.suffix == ".json" else compare.saved_path(self.folder, request.save)
+            if request.compare:
+                self.baseline = compare.load_run(compare.find_run(request.compare, self.folder))
+            self.gates = gates.read_gates(request.compare_fail)
+        except (LookupError, ValueError, OSError) as error:
+            raise SessionError(message_of(error)) from error
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The runner, made when first needed."""
+        from .runner import Runner
+
+        request = self.request
+        return Runner(
+            self.spec,
+            fresh=request.fresh,
+            device=request.device,
+            time_limit=request.timeout,
+            limit=request.limit,
+            metrics=request.metrics,
+        )
+
+    @property
+    def spec(self) -> Spec:
+        """The board's spec: of the folder published to, else the one shipped; with the other data sets selected."""
+        return self._spec_and_datasets[0]
+
+    @cached_property
+    def _spec_and_datasets(self) -> tuple[Spec, list[str] | None]:
+        from consilience.records.spec import DEFAULT_SPEC, read_spec
+
+        from .plan import extend
+
+        option = self.request.spelled("datasets")
+        try:
+            board = read_spec(self.publish_to / "spec.toml" if self.publish_to else DEFAULT_SPEC)
+        except (ValueError, OSError) as error:
+            raise SessionError(message_of(error)) from error
+        of_cells = cell_datasets(self.request.targets)
+        if not self.request.datasets and not of_cells:
+            return board, None
+        known = [entry.name for entry in board.datasets]
+        selected = select_datasets(self.request.datasets, known, option)
+        also = select_datasets(of_cells, known, self.request.spelled("targets"))
+        others = [name for name in dict.fromkeys([*selected, *also]) if name not in known]
+        if others and self.publish_to is not None:
+            words = f"{', '.join(others)} is not on board {board.board}: it can't be published there"
+            raise SessionError(f"{self.request.spelled('publish')}: {words}")
+        try:
+            return extend(board, others), selected or None
+        except (LookupError, ValueError, OSError) as error:
+            raise SessionError(f"{option}: {message_of(error)}") from error
+
+    @cached_property
+    def _selection(self) -> TargetSelection | None:
+        """Targets that the request names; None where it names none."""
+        checkpoint = checkpoint_target(self.request)
+        own = [checkpoint] if checkpoint is not None else []
+        if not (own or self.request.targets):
+            return None
+        named = select_targets(self.request.targets, self.request.spelled("targets"), own)
+        # A cell of the checkpoint that is named by its id runs alone.
+        own = [] if any(target is checkpoint for _, target in named.cells) else own
+        return replace(named, targets=(*own, *(one for one in named.targets if one is not checkpoint)))
+
+    def plan(self, own: Sequence[Target] | None = None) -> list[Cell]:
+        """Cells to run: of the targets handed in (a user's file), else of those named, else the default profile.
+
+        Raises
+        ------
+        SessionError
+            A name selects nothing, or data can't be used.
+        """
+        from consilience.scoring.scorer import Cell
+
+        from .plan import plan
+
+        spec, datasets = self._spec_and_datasets
+        selection = self._selection if own is None else None
+        targets = own if selection is None else selection.targets
+        self.whole_board = targets is None
+        at_hand = self.runner.at_hand if targets is None else None
+        try:
+            cells = plan(spec, targets=targets, datasets=datasets, published=self.publish_to, at_hand=at_hand)
+        except (LookupError, ValueError) as error:
+            raise SessionError(message_of(error)) from error
+        cells += [Cell(dataset, target) for dataset, target in (selection.cells if selection is not None else ())]
+        order = [entry.name for entry in spec.datasets]
+        unique = {cell.id: cell for cell in cells}
+        return sorted(unique.values(), key=lambda cell: order.index(cell.dataset))
+
+    def check_baseline(self, cells: Iterable[Cell]) -> None:
+        """Stop, with a report, before anything is scored that could not be compared; raises :class:`SessionError`."""
+        if self.baseline is None:
+            return
+        from consilience.board.compare import MeasuredDifferentlyError, check_spec
+        from consilience.records.run import Comparison
+
+        request = self.request
+        try:
+            check_spec(self.baseline, self.spec, limit=request.limit, datasets={cell.dataset for cell in cells})
+        except MeasuredDifferentlyError as error:
+            self.comparison = Comparison(
+                baseline=request.compare or "",
+                verdict="refused",
+                gates=[gate.text for gate in self.gates],
+                limit=request.limit,
+                problems=[str(error)],
+            )
+            output.write_reports(self)
+            raise SessionError(f"{request.spelled('compare')}: {error}") from error
+
+    def run(
+        self,
+        cells: Sequence[Cell],
+        *,
+        progress: CellProgress | None = None,
+        done: Callable[[Cell, Record], None] | None = None,
+    ) -> list[Record]:
+        """Run cells and return their records; :meth:`finish` takes what is in :attr:`records`."""
+        request = self.request
+        return run_cells(cells, self.runner, executor=request.executor, jobs=request.jobs, progress=progress, done=done)
+
+    def embed(self, cells: Sequence[Cell]) -> None:
+        """Embed what cells need, several at a time, where the request says so; :meth:`run` does it by itself."""
+        embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
+
+    def regression(self, cell: Cell, record: Record, names: Iterable[str]) -> str:
+        """Say what a cell lost against the baseline, in one line; empty where nothing regressed.
+
+        Parameters
+        ----------
+        cell, record
+            The cell and its record.
+        names
+            Targets that this run scores on the data set.
+        """
+        if self.baseline is None:
+            return ""
+        from consilience.board import compare
+        from consilience.board.report import cell_words
+
+        before = {old.target: old for old in self.baseline.records if old.dataset == cell.dataset}
+        known = before.get(compare.match(before, names).get(record.target, ""))
+        if known is None or known.state != "ok":
+            return ""
+        (rounded,) = compare.make_run(self.spec, [record]).records  # as the baseline's is
+        try:
+            return cell_words(compare.compare_cells(known, rounded, self.gates))
+        except compare.MeasuredDifferentlyError:  # the whole comparison is refused at the end
+            return ""
+
+    def finish(self, exit_code: int = 0) -> int:
+        """Publish, save, compare and write the reports; return the exit code, given that of the cells alone."""
+        from consilience.board import compare
+        from consilience.board.board import build_board
+        from consilience.board.publish import publish
+
+        if self.publish_to is not None:
+            self.board = publish(self.publish_to, self.records, all_pairs=self.runner.all_pairs)
+        else:
+            self.board = build_board(self.spec, self.records)
+        if self.save_to is not None or self.baseline is not None:
+            run = compare.make_run(self.spec, self.records, limit=self.request.limit)
+            output.save(self, run)
+            if self.baseline is not None:
+                label = self.request.compare or ""
+                self.comparison = compare.compare(self.baseline, run, self.gates, label=label)
+        output.write_scores(self)
+        output.write_reports(self)
+        # A cell that regressed has failed by itself; what could not be judged is no cell's.
+        verdict = self.comparison.verdict if self.comparison is not None else "ok"
+        if verdict == "refused":
+            return COULD_NOT_RUN
+        return exit_code or {"undecided": COULD_NOT_RUN, "regressed": 1}.get(verdict, 0)
+
+    def lines(self) -> Iterator[str]:
+        """Lines that a terminal shows at the end."""
+        return output.lines(self)
+
+    def execute(
+        self,
+        *,
+        progress: CellProgress | None = None,
+        done: Callable[[Cell, Record], None] | None = None,
+    ) -> Result:
+        """Take all steps; raises :class:`SessionError` where the run could not be made."""
+        self.check()
+        cells = self.plan()
+        if self.request.dry_run:
+            from .forecast import forecast
+
+            self.forecast = forecast(self, cells)
+            return Result(forecast=tuple(self.forecast), text="\n".join(self.lines()))
+        self.check_baseline(cells)
+        try:
+            self.records += self.run(cells, progress=progress, done=done)
+        except (LookupError, ValueError, OSError) as error:
+            raise SessionError(message_of(error)) from error
+        code = self.finish(1 if any(record.state == "failed" for record in self.records) else 0)
+        text = "\n".join(self.lines())
+        return Result(tuple(self.records), self.board, self.comparison, code, text=text)
 
 
 def run_all(
     runner: Runner, cells: Iterable[Cell], *, done: Callable[[Cell, Record], None] | None = None
 ) -> list[Record]:
     """Run cells one after another; `done` is called with each record as it comes."""
-    records = []
-    for cell in cells:
-        record = runner.run(cell)
-        records.append(record)
-        if done is not None:
-            done(cell, record)
-    return records
+    return run_cells(cells, runner, done=done)
+
+
+def run(**options: Any) -> Result:
+    """Score targets; the same call as ``consilience run`` and ``pytest --benchmark``.
+
+    Parameters
+    ----------
+    **options
+        The options of ``consilience run``, with underscores (``compare_fail``); lists, or texts with commas. Options
+        that are not given are taken from the environment (``CONSILIENCE_LIMIT``) and from ``[tool.consilience]`` in
+        ``pyproject.toml``. ``docs/running.md`` lists all of them.
+
+    Returns
+    -------
+    Result
+        Records, board, comparison and the exit code that the command line would have.
+
+    Raises
+    ------
+    SessionError
+        The run could not be made: an unknown name, a wrong value, data that can't be used. It is a `ValueError`.
+
+    Examples
+    --------
+    >>> import consilience
+    >>> result = consilience.run(targets="size", datasets="mp-1k", limit=120)
+    >>> [(record.target, record.state) for record in result.records]
+    [('size', 'ok')]
+    >>> result.exit_code
+    0
+    """
+    return Session(fill(options)).execute()
