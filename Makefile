@@ -1,5 +1,5 @@
 # Two commands matter: `make benchmark` and `make test`. Both set up what they need first.
-.PHONY: setup benchmark test peers lint format clean help
+.PHONY: setup benchmark test test-rest test-all peers lint format clean help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export HF_HUB_OFFLINE ?= 1
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(VENV)/.ready  ## make the virtual environment .venv with the suite in it
 
@@ -28,9 +28,18 @@ benchmark: setup  ## score every target on every embedded data set and publish t
 	$(BIN)/pytest --benchmark --align-publish=leaderboard/v1 $(ARGS)
 
 # Each of the parallel tests may start a model: one thread each, or they spend their time waiting for each other.
-test: export OMP_NUM_THREADS ?= 1
-test: setup  ## run the tests, real models included
-	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+test test-rest test-all: export OMP_NUM_THREADS ?= 1
+QUICK := smoke or not (slow or environment)
+
+test: setup  ## run the quick tests, a real model among them
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "$(QUICK)" $(ARGS)
+
+# Environments first, several at a time: no test waits for another's. Then the tests of one file share a process.
+test-rest: setup
+	$(BIN)/consilience environments --build --jobs $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not ($(QUICK))" $(ARGS)
+
+test-all: test test-rest  ## run all tests; those of every model build its environment first
 
 # One thread for all, so that CPU seconds compare.
 peers: export OMP_NUM_THREADS ?= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,21 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 pytest_plugins = ["pytester"]
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+HOW_TO_GET_ONE = "apt-get install chromium (as root, after apt-get update)"
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """Debian's Chromium, or Chrome. In CI a missing one is a failure; elsewhere the test is skipped, and says why."""
+    path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if path is None:
+        message = f"none of {', '.join(BROWSERS)} is installed: {HOW_TO_GET_ONE}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
 
 
 @pytest.fixture

@@ -15,19 +15,19 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, run_worker
-from consilience.isolation.environments import EnvironmentBuildError, Header, ensure
-from consilience.isolation.job import Outcome
-from consilience.records.spec import DEFAULT_SPEC, read_spec
-
 from .embedding.contract import DISTINCT, TOLERANCE, deviation
+from .embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, interpreter, target_job
 from .embedding.shards import read_shards
+from .isolation.environments import Header
+from .isolation.job import Outcome, run_jobs
+from .records.spec import DEFAULT_SPEC, read_spec
 from .registry import Target, get_dataset, get_target, load_target_file
 
 if TYPE_CHECKING:
@@ -129,56 +129,134 @@ def check_target(
     EmbeddingSkippedError
         No data set has what the target reads.
     """
-    if not isinstance(target, Target):
-        is_file = str(target).endswith(".py")
-        target = load_target_file(target)[0] if is_file else get_target(str(target))
-    sample = _sample(target, items, dataset, n)
+    (report,) = check_targets([target], items, dataset=dataset, n=n, device=device, time_limit=time_limit)
+    return report
+
+
+def check_targets(
+    targets: Sequence[Target | str | Path],
+    items: Items | None = None,
+    *,
+    dataset: str | Sequence[str] | None = None,
+    n: int | Sequence[int] = 24,
+    device: str = "cpu",
+    time_limit: float = 900.0,
+) -> list[Report]:
+    """Examine several targets of one file: two processes do the work of all of them.
+
+    Parameters
+    ----------
+    targets
+        As of :func:`check_target`; all of them stand in one file.
+    items, device
+        See :func:`check_target`.
+    dataset, n
+        One for all, or one for each target.
+    time_limit
+        Seconds for each target in each of the processes.
+
+    Returns
+    -------
+    list of Report
+        One per target.
+
+    Raises
+    ------
+    ValueError
+        The targets stand in several files.
+    EmbeddingFailedError, EmbeddingSkippedError
+        See :func:`check_target`.
+    """
+    chosen = [_target(one) for one in targets]
+    if len({one.path for one in chosen}) != 1:
+        raise ValueError(f"targets: expected those of one file, found {', '.join(one.name for one in chosen)}")
+    datasets = [dataset] * len(chosen) if dataset is None or isinstance(dataset, str) else list(dataset)
+    sizes = [n] * len(chosen) if isinstance(n, int) else list(n)
+    samples = [_sample(*one) for one in zip(chosen, [items] * len(chosen), datasets, sizes, strict=True)]
     began = time.perf_counter()
-    environment = _environment(target)
+    python = interpreter(chosen[0])
     built = time.perf_counter() - began
+    name = "this interpreter" if python == Path(sys.executable) else Header.of(chosen[0].path).digest[:16]
     with tempfile.TemporaryDirectory(prefix="consilience-check-") as scratch:
-        folders = [Path(scratch) / name for name in ("first", "second", "twin", "saved")]
+        cells = [_Cell(Path(scratch) / str(i), *one) for i, one in enumerate(zip(chosen, samples, strict=True))]
+        limit = time_limit * len(cells)
+        examined = _run(python, [cell.job("first", device=device) for cell in cells], Path(scratch), limit)
+        for cell, outcome in zip(cells, examined, strict=True):
+            cell.outcome = outcome
+        others = [(cell, folder) for cell in cells for folder in cell.others]
+        # A second process, for all that has to be embedded again.
+        _run(python, [cell.job(folder, device=device) for cell, folder in others], Path(scratch), limit)
+        return [cell.report({"environment": f"{name} ({built:.1f} s)"}) for cell in cells]
+
+
+class _Cell:
+    """One target on one sample, while it is examined."""
+
+    def __init__(self, scratch: Path, target: Target, sample: Items) -> None:
+        self.scratch, self.target, self.sample = scratch, target, sample
+        self.outcome = Outcome()
+        scratch.mkdir()
+        self.items_file = scratch / "items.npz"
+        sample.save(self.items_file, view=target.card.input_view)
+
+    @property
+    def others(self) -> list[str]:
+        """What the second process embeds: the target again, its twin, and the file that it has written."""
+        twin = self.target.card.untrained and not self.target.weights.random
+        names = {"second": True, "twin": twin, "saved": bool(self.outcome.of("saved"))}
+        return [name for name, needed in names.items() if needed]
+
+    def job(self, name: str, *, device: str) -> dict[str, Any]:
+        """Job that writes rows to the folder of this name."""
+        folder = self.scratch / name
+        folder.mkdir()
+        target = self.target
+        if name == "twin":
+            target = target.untrained()
+        if name == "saved":
+            target = target.from_checkpoint(self.outcome.of("saved")["path"], trusted=True)
         # Where the target reads a user's file it has to read the one that it writes.
-        saved = Path(scratch) / f"{target.card.name}.checkpoint" if target.card.accepts else None
-        for folder in folders:
-            folder.mkdir()
+        saves = name == "first" and target.card.accepts
+        save_to = self.scratch / f"{target.card.name}.checkpoint" if saves else None
+        task = "examine" if name == "first" else "embed"
+        return target_job(target, self.items_file, task, folder=folder, device=device, save_to=save_to)
 
-        def rows(which: Target, folder: Path) -> Any:
-            run_worker(which, sample, "embed", folder=folder, device=device, time_limit=time_limit)
-            return read_shards(folder).features.astype(np.float64)
+    def rows(self, name: str) -> Any:
+        """Rows in the folder of this name, float64."""
+        return read_shards(self.scratch / name).features.astype(np.float64)
 
-        outcome = run_worker(
-            target, sample, "examine", folder=folders[0], device=device, time_limit=time_limit, save_to=saved
-        )
-        facts = {"environment": f"{environment} ({built:.1f} s)", **_facts(outcome)}
-        checks = [Check(**check) for check in outcome.of("examined")["checks"]]
-        first = read_shards(folders[0]).features.astype(np.float64)
-        second = rows(target, folders[1])
-        value = deviation(first, second)
+    def report(self, facts: dict[str, str]) -> Report:
+        """Put the checks together."""
+        checks = [Check(**check) for check in self.outcome.of("examined")["checks"]]
+        first = self.rows("first")
+        value = deviation(first, self.rows("second"))
         checks.append(Check("deterministic across processes", value <= TOLERANCE, value, TOLERANCE, "two processes"))
-        if target.card.untrained and not target.weights.random:
-            twin = rows(target.untrained(), folders[2])
+        if "twin" in self.others:
+            twin = self.rows("twin")
             value = deviation(first, twin) if twin.shape == first.shape else float("inf")
-            finite = bool(np.isfinite(twin).all())
-            passed = finite and value > TWIN_DIFFERS
+            passed = bool(np.isfinite(twin).all()) and value > TWIN_DIFFERS
             checks.append(Check("the untrained twin differs", passed, value, TWIN_DIFFERS, "random weights"))
-        if outcome.of("saved"):
-            value = deviation(
-                first, rows(target.from_checkpoint(outcome.of("saved")["path"], trusted=True), folders[3])
-            )
+        if "saved" in self.others:
+            value = deviation(first, self.rows("saved"))
             text = "written by the target, read as a user's file"
             checks.append(Check("saved and loaded again", value <= TOLERANCE, value, TOLERANCE, text))
-    return Report(target.name, sample.name, tuple(checks), facts)
+        return Report(self.target.name, self.sample.name, tuple(checks), facts | _facts(self.outcome))
 
 
-def _environment(target: Target) -> str:
-    """Build the target's environment unless it stands; say which it is."""
-    header = Header.of(target.path)
-    try:
-        python = ensure(header)
-    except EnvironmentBuildError as error:
-        raise EmbeddingFailedError(f"environment: {error}") from error
-    return "this interpreter" if python == Path(sys.executable) else header.digest[:16]
+def _run(python: Path, jobs: Sequence[dict[str, Any]], scratch: Path, time_limit: float) -> list[Outcome]:
+    """Carry jobs out in one process; raises `EmbeddingFailedError` for the first that failed."""
+    outcomes = run_jobs(python, jobs, scratch / "worker.log", time_limit=time_limit) if jobs else []
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome.failure is not None:
+            where = f"{job['target']}: " if len(jobs) > 3 else ""
+            raise EmbeddingFailedError(f"{where}{outcome.failure}")
+    return outcomes
+
+
+def _target(target: Target | str | Path) -> Target:
+    if isinstance(target, Target):
+        return target
+    return load_target_file(target)[0] if str(target).endswith(".py") else get_target(str(target))
 
 
 def _facts(outcome: Outcome) -> dict[str, str]:
@@ -227,4 +305,4 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.1e}"
 
 
-__all__ = ["DISTINCT", "TOLERANCE", "Check", "EmbeddingFailedError", "Report", "check_target"]
+__all__ = ["DISTINCT", "TOLERANCE", "Check", "EmbeddingFailedError", "Report", "check_target", "check_targets"]

@@ -118,7 +118,9 @@ def test_figures_without_an_interval_go_by_the_limit(board: SavedRun) -> None:
 def shipped(name: str, dataset: str) -> Any:
     runner = Runner(SPEC)
     items = runner.items(dataset)
-    return items, runner._embed(get_target(name), items)
+    embedding = runner.embedding(dataset, get_target(name))
+    assert embedding is not None
+    return items, embedding
 
 
 def noisy(features: NDArray[np.float32], level: float, seed: int) -> NDArray[np.float32]:
@@ -145,7 +147,7 @@ def score() -> Callable[..., Record]:
         target = get_target("sevennet-0")
         told: dict[str, Any] = {"board": "v1", "dataset": "qm9-1k", "revision": items.revision, "card": target.card}
         scored = panel.score(target, rows)
-        return Record(**told, target="mine", trained=True, state="ok", coverage=1, **scored)
+        return Record(**told, target="mine", trained=True, state="ok", coverage=1, ranked=SPEC.ranked, **scored)
 
     record.panel = panel  # type: ignore[attr-defined]
     record.rows = embedding.take(few).features  # type: ignore[attr-defined]
@@ -339,7 +341,7 @@ def test_files_that_are_no_saved_run_are_named(board: SavedRun, tmp_path: Path) 
 def test_what_is_written_follows_the_schemas(board: SavedRun) -> None:
     schemas = json_schemas()
     run = make_run(SPEC, board.records, limit=100)
-    jsonschema.validate(json.loads(to_json(run)), schemas["run.v1.json"])
+    jsonschema.validate(json.loads(to_json(run)), schemas["run.v2.json"])
     found, _ = judge(one(board, "so3lr", "mine"), one(board, "so3lr@untrained", "mine"), "cknna:5%")
     jsonschema.validate(json.loads(to_json(found)), schemas["comparison.v1.json"])
 

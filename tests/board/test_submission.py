@@ -195,7 +195,7 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
             True, "provenance.settings.k: 10 / 25", id="settings",
         ),
         pytest.param(
-            of_json(f"records/{DATASET}.json", lambda c: c.update(schema_version=2)),
+            of_json(f"records/{DATASET}.json", lambda c: c.update(schema_version=3)),
             True, "written by a newer consilience", id="newer record",
         ),
         pytest.param(

@@ -56,7 +56,7 @@ def test_each_kind_of_tampering_is_found(board: Path) -> None:
     edit(cells / "random-gaussian.json", lambda c: c["provenance"]["references"].update({"diep-fold1": "0" * 64}))
     edit(cells / "chgnet-0.3.0@untrained.json", lambda c: c["card"].update(parameters=1))
     (cells / "composition.json").unlink()
-    edit(cells / "size.json", lambda c: c.update(schema_version=2))
+    edit(cells / "size.json", lambda c: c.update(schema_version=3))
     edit(cells / "sevennet-0.json", lambda c: c.update(schema_version=0), to=cells / "older.json")
     edit(cells / "sevennet-0.json", lambda c: c, to=cells / "sevennet-1.json")
     edit(

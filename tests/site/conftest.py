@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOARD = REPOSITORY / "leaderboard" / "v1"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -181,12 +180,9 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="session")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    """Debian's Chromium, or Chrome."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    opened = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+def browser(playwright: Playwright, browser_path: str) -> Iterator[Browser]:
+    """The browser, cut off the network."""
+    opened = playwright.chromium.launch(executable_path=browser_path, args=list(FLAGS))
     yield opened
     opened.close()
 

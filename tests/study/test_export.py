@@ -17,9 +17,7 @@ from consilience.study.export import (
     HEIGHT,
     WIDTH,
     Browser,
-    NoBrowserError,
     export_figures,
-    find_browser,
     for_print,
     tab_names,
     table_csv,
@@ -57,11 +55,7 @@ def alignments() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    try:
-        find_browser()
-    except NoBrowserError as error:
-        pytest.skip(str(error))
+def browser(browser_path: str) -> Iterator[Browser]:
     with Browser() as browser:
         yield browser
 

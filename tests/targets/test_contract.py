@@ -8,6 +8,8 @@ package's own loader. A new target file is found by itself; nothing has to be ad
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,16 @@ import pytest
 
 from consilience import get_dataset, get_target, list_targets
 from consilience.cards import UNTRAINED
-from consilience.datasets.items import open_dataset
+from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.isolation.environments import Header, ensure
 from consilience.registry import PACKAGE, Target
-from consilience.testing import check_target, sample_datasets
+from consilience.testing import EmbeddingFailedError, Report, check_target, check_targets, sample_datasets
+
+
+@cache
+def _opened(dataset: str) -> Items:
+    return open_dataset(dataset)
 
 
 def _kinds_of_matter(target: Target) -> dict[str, str]:
@@ -27,7 +34,7 @@ def _kinds_of_matter(target: Target) -> dict[str, str]:
     found: dict[str, str] = {}
     for dataset in sample_datasets():
         try:
-            covered_items(target, open_dataset(dataset))
+            covered_items(target, _opened(dataset))
         except EmbeddingSkippedError:
             continue
         # Composition is constant among isomers: nothing there is distinct to a control that sees only it.
@@ -36,11 +43,59 @@ def _kinds_of_matter(target: Target) -> dict[str, str]:
     return found
 
 
+def _group(target: Target) -> pytest.MarkDecorator:
+    """Tests of one file go to one process of pytest-xdist, which examines all of its cards at once."""
+    return pytest.mark.xdist_group(target.path.stem)
+
+
+def _marks(target: Target) -> list[pytest.MarkDecorator]:
+    """The group of a target; one whose environment is small is a smoke test of isolation as well."""
+    return [_group(target), *([pytest.mark.smoke] if target.card.name == SMOKE else [])]
+
+
+class Reports:
+    """Reports by cell; the first that is asked for examines all cells of its file in the same two processes."""
+
+    def __init__(self) -> None:
+        self._reports: dict[tuple[str, str, int], Report | Exception] = {}
+
+    def of(self, name: str, dataset: str, n: int, cells: Iterable[tuple[str, str, int]]) -> Report:
+        """Report of a cell; `cells` are all that may be examined with it. Raises what the examination raised."""
+        if (name, dataset, n) not in self._reports:
+            path = get_target(name).path
+            mine = [cell for cell in cells if get_target(cell[0]).path == path]
+            names, datasets, sizes = (list(part) for part in zip(*mine, strict=True))
+            try:
+                reports = check_targets(names, dataset=datasets, n=sizes)
+            except (EmbeddingFailedError, EmbeddingSkippedError):  # one of them: each for itself says which
+                self._reports |= {cell: self._alone(*cell) for cell in mine}
+            else:
+                self._reports |= dict(zip(mine, reports, strict=True))
+        report = self._reports[name, dataset, n]
+        if isinstance(report, Exception):
+            raise report
+        return report
+
+    def _alone(self, name: str, dataset: str, n: int) -> Report | Exception:
+        try:
+            return check_target(name, dataset=dataset, n=n)
+        except (EmbeddingFailedError, EmbeddingSkippedError) as error:
+            return error
+
+
+@pytest.fixture(scope="session")
+def reports() -> Reports:
+    return Reports()
+
+
+#: A real model whose environment holds three small packages: its contract is among the quick tests.
+SMOKE = "foldseek-3di"
 #: Items of a data set in a contract: many for the first card of a file, fewer for the others; proteins are slow.
 MANY = {"proteins-500": 8}
 FEW = {"proteins-500": 4}
 
 
+@lru_cache(maxsize=1)
 def _with_weights() -> list[Any]:
     """Every card on one kind of matter; the first of a file, whose code the others share, on all and on more items."""
     cells, seen = [], set()
@@ -51,7 +106,7 @@ def _with_weights() -> list[Any]:
             seen.add(target.path)
             for matter, dataset in kinds if first else kinds[:1]:
                 n = MANY.get(dataset, 24) if first else FEW.get(dataset, 8)
-                cells.append(pytest.param(name, dataset, n, id=f"{name}-{matter}"))
+                cells.append(pytest.param(name, dataset, n, id=f"{name}-{matter}", marks=_marks(target)))
     return cells
 
 
@@ -61,6 +116,7 @@ def _hub_targets() -> dict[str, Target]:
     return {name: target for name, target in found.items() if target.card.untrained}
 
 
+@lru_cache(maxsize=1)
 def _without_weights() -> list[Any]:
     """Twins of cards whose weights are elsewhere, on crystals where they read them: these ask more of a model.
 
@@ -74,14 +130,14 @@ def _without_weights() -> list[Any]:
         if network not in seen:
             seen.add(network)
             matter, dataset = min(_kinds_of_matter(target).items())
-            cells.append(pytest.param(name + UNTRAINED, dataset, id=f"{name}-{matter}"))
+            cells.append(pytest.param(name + UNTRAINED, dataset, id=f"{name}-{matter}", marks=_group(target)))
     return cells
 
 
 @pytest.mark.environment
 @pytest.mark.parametrize(("name", "dataset", "n"), _with_weights())
-def test_the_contract_holds(name: str, dataset: str, n: int) -> None:
-    report = check_target(name, dataset=dataset, n=n)
+def test_the_contract_holds(name: str, dataset: str, n: int, reports: Reports) -> None:
+    report = reports.of(name, dataset, n, [cell.values for cell in _with_weights()])
     print(report)
     report.raise_for_failures()
     rules = {check.name for check in report.checks}
@@ -98,8 +154,9 @@ def test_the_contract_holds(name: str, dataset: str, n: int) -> None:
 
 @pytest.mark.environment
 @pytest.mark.parametrize(("name", "dataset"), _without_weights())
-def test_the_contract_holds_of_the_untrained_twin(name: str, dataset: str) -> None:
-    report = check_target(name, dataset=dataset, n=FEW.get(dataset, 8))
+def test_the_contract_holds_of_the_untrained_twin(name: str, dataset: str, reports: Reports) -> None:
+    cells = [(*cell.values, FEW.get(str(cell.values[1]), 8)) for cell in _without_weights()]
+    report = reports.of(name, dataset, FEW.get(dataset, 8), cells)
     print(report)
     report.raise_for_failures()
     rules = {check.name for check in report.checks}
@@ -114,7 +171,7 @@ EMBED_TWINS = """
 import json, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from consilience.embedding.items_file import load_items
+from consilience.datasets.layout import load_items
 from consilience.registry import load_target_file
 from consilience.weights import Weights, as_features
 for target in load_target_file(sys.argv[2]):
@@ -130,7 +187,11 @@ for target in load_target_file(sys.argv[2]):
 
 @pytest.mark.environment
 @pytest.mark.parametrize(
-    "path", sorted({target.path for target in _hub_targets().values()}), ids=lambda path: path.stem
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(path.stem))
+        for path in sorted({target.path for target in _hub_targets().values()})
+    ],
 )
 def test_every_card_of_a_file_has_a_twin_that_embeds(path: Path, tmp_path: Path) -> None:
     names = [name for name, target in _hub_targets().items() if target.path == path]

@@ -225,6 +225,9 @@ def _read_records(folder: Path, spec: Spec, report: Report) -> dict[str, list[Re
         except ValueError as error:
             report.find(name, "", str(error).removeprefix(f"{path} "), "a record")
             continue
+        schema = json.loads(path.read_bytes())["schema_version"]
+        if schema != spec.schema_version:
+            report.find(name, "schema_version", schema, spec.schema_version)
         if record_path(results, record) != path:
             report.find(name, "dataset, target", f"{record.dataset}, {record.target}", "those of its path")
         elif record.dataset not in records:

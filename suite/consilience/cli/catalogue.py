@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,16 @@ def new_target(name: str, modality: str, family: str | None, output: Path | None
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--prune", is_flag=True, help="Remove environments that no registered target asks for.")
-def environments(as_json: bool, prune: bool) -> None:
+@click.option("--build", is_flag=True, help="Build those of all targets of the suite that do not stand yet.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Builds at a time.")
+def environments(as_json: bool, prune: bool, build: bool, jobs: int) -> None:
     """List the environments built so far, who shares them and what they take on disk."""
     from consilience.isolation.environments import inventory, remove
     from consilience.registry import list_targets
+
+    if build:
+        _build_environments(jobs)
+        return
 
     paths: dict[Path, list[str]] = {}
     for name, target in list_targets().items():
@@ -101,6 +108,34 @@ def environments(as_json: bool, prune: bool) -> None:
     rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in found]
     click.echo(table(rows, ["environment", "MiB", "packages", "targets"]))
     click.echo("Sizes count each hard-linked file once, in the first environment that holds it.")
+
+
+def _build_environments(jobs: int) -> None:
+    """Build the environments of the suite's targets and recipes; exit code 1 where one can't be built."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from consilience.isolation.environments import EnvironmentBuildError, Header, ensure, python_of
+    from consilience.registry import PACKAGE, list_targets
+
+    paths = {target.path for target in list_targets().values() if target.path.is_relative_to(PACKAGE)}
+    headers = {header.digest: header for path in sorted(paths) if python_of(header := Header.of(path)) is None}
+    failed = 0
+
+    def build(header: Header) -> str:
+        try:
+            ensure(header)
+        except EnvironmentBuildError as error:
+            return f"failed: {error}"
+        return "built"
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, (header, state) in enumerate(
+            zip(headers.values(), pool.map(build, headers.values()), strict=True), 1
+        ):
+            failed += state != "built"
+            click.echo(f"{number}/{len(headers)} {header.digest[:16]} {state}", err=True)
+    click.echo(f"{len(headers) - failed} environments built, {failed} failed")
+    sys.exit(1 if failed else 0)
 
 
 @click.command()

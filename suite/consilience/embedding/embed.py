@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -162,33 +162,58 @@ def run_worker(
     """
     if progress is not None:
         progress(0, len(items))  # building the environment may take a while: show that something goes on
-    try:
-        python = environments.ensure(Header.of(target.path))
-    except environments.EnvironmentBuildError as error:
-        raise EmbeddingFailedError(f"environment: {error}") from error
+    python = interpreter(target)
     with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
         items_file = Path(scratch) / "items.npz"
         items.save(items_file, view=target.card.input_view)
-        job = {
-            "entry": "consilience.embedding.target_job:use_target",
-            "task": task,
-            "target_file": str(target.path),
-            "target": target.card.name,
-            "weights": {
-                "kind": target.weights.kind,
-                "path": str(target.weights.path) if target.weights.path else None,
-                "seed": target.weights.seed,
-                "trusted": target.weights.trusted,
-                "expected_sha256": target.weights.expected_sha256,
-            },
-            "items_file": str(items_file),
-            "folder": str(folder),
-            "device": device,
-            "batch_size": target.card.resources.batch_size,
-            "dimension": target.card.dimension,
-            "save_to": str(save_to) if save_to else None,
-        }
+        job = target_job(target, items_file, task, folder=folder, device=device, save_to=save_to)
         try:
             return run_job(python, job, folder / "worker.log", time_limit=time_limit, progress=progress)
         except JobFailedError as error:
             raise EmbeddingFailedError(str(error)) from error
+
+
+def interpreter(target: Target) -> Path:
+    """Interpreter of the target's environment, which is built unless it stands.
+
+    Raises
+    ------
+    EmbeddingFailedError
+        It could not be built.
+    """
+    try:
+        return environments.ensure(Header.of(target.path))
+    except environments.EnvironmentBuildError as error:
+        raise EmbeddingFailedError(f"environment: {error}") from error
+
+
+def target_job(
+    target: Target,
+    items_file: Path,
+    task: str,
+    *,
+    folder: Path,
+    device: str = "cpu",
+    save_to: Path | None = None,
+) -> dict[str, Any]:
+    """Job of a worker: embed the items of a file into shards in `folder`, or examine the target on them."""
+    weights = target.weights
+    return {
+        "entry": "consilience.embedding.target_job:use_target",
+        "task": task,
+        "target_file": str(target.path),
+        "target": target.card.name,
+        "weights": {
+            "kind": weights.kind,
+            "path": str(weights.path) if weights.path else None,
+            "seed": weights.seed,
+            "trusted": weights.trusted,
+            "expected_sha256": weights.expected_sha256,
+        },
+        "items_file": str(items_file),
+        "folder": str(folder),
+        "device": device,
+        "batch_size": target.card.resources.batch_size,
+        "dimension": target.card.dimension,
+        "save_to": str(save_to) if save_to else None,
+    }

@@ -146,11 +146,11 @@ class Scorer:
 
     at_hand = is_available  # its name until board v1's third publication
 
-    def needed(self, cell: Cell) -> list[Target]:
-        """List the targets whose embeddings scoring a cell asks for: the references, the target, and its twin."""
+    def needed(self, cell: Cell, own: Sequence[Target]) -> list[Target]:
+        """List whose embeddings scoring a cell asks for: the references, the target (`own`), and its twin."""
         references = [get_target(name) for name in self.spec.dataset(cell.dataset).references]
         twin = self._twin_of(cell.target)
-        return [*references, cell.target, *([] if twin is None else [twin])]
+        return [*references, *own, *([] if twin is None else [twin])]
 
     def score(self, cell: Cell, *, embedding: Embedding | None = None) -> Record:
         """Score one cell. Whatever is wrong with the target becomes the record's state; it is never raised.

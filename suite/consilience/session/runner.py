@@ -53,10 +53,10 @@ class Runner(Scorer):
 
     def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
         """Score one cell, embedding what it needs. Failures of the target become the record's state."""
-        for target in self._missing(cell):
-            if embedding is None or target != cell.target:
-                self._embed(cell.dataset, target, progress)
-            if target == cell.target and embedding is None and self.embedding(cell.dataset, target) is None:
+        given = embedding is not None
+        for target in self._missing(cell, [] if given else [cell.target]):
+            self._embed(cell.dataset, target, progress)
+            if target == cell.target and self.embedding(cell.dataset, target) is None:
                 break  # it failed: its twin would be embedded for nothing
         return self.score(cell, embedding=embedding)
 
@@ -76,7 +76,7 @@ class Runner(Scorer):
         """
         waiting: dict[str, None] = {}
         for cell in cells:
-            for target in self._missing(cell):
+            for target in self._missing(cell, [cell.target]):
                 task = embed_task(self, cell.dataset, target, device=self.device, time_limit=self.time_limit)
                 if task.id not in waiting:
                     waiting[task.id] = None
@@ -87,10 +87,10 @@ class Runner(Scorer):
             if failed is not None:
                 self.failures[result.task.id] = failed
 
-    def _missing(self, cell: Cell) -> Iterator[Target]:
+    def _missing(self, cell: Cell, own: Sequence[Target]) -> Iterator[Target]:
         """Targets whose embeddings a cell needs, that apply, and that are neither stored nor known to fail."""
         items = self.items(cell.dataset)
-        for target in self.needed(cell):
+        for target in self.needed(cell, own):
             try:
                 covered_items(target, items)
             except EmbeddingSkippedError:
