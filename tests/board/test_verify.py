@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from consilience.board import verify
 from consilience.board.verify import Report, differences, target_of, verify_board
 from consilience.cli import main
 from consilience.records.migrations import read_record
+from consilience.records.schema import to_json
 from consilience.registry import get_target
 from consilience.scoring.presets import PRESETS
 
@@ -32,7 +34,10 @@ def found(report: Report, file: str) -> dict[str, tuple[str, str]]:
 
 def test_an_untouched_board_is_verified(board: Path) -> None:
     result = CliRunner().invoke(main, ["verify", str(board)])
-    assert result.output.splitlines() == [f"{CELLS} cells recomputed, 0 findings"]
+    assert result.output.splitlines() == [
+        f"{CELLS} of {CELLS} cells are available to recompute",
+        f"{CELLS} cells recomputed, 0 findings",
+    ]
     assert result.exit_code == 0
 
 
@@ -196,3 +201,38 @@ def test_a_target_known_by_its_card_cannot_be_run_and_reads_no_file(board: Path)
         target.load(target.card, target.weights, "cpu")
     with pytest.raises(ValueError, match="is not one of the card"):
         target_of(record.model_copy(update={"target": "another"}))
+
+
+def test_a_stopped_verification_goes_on_and_a_finished_one_begins_anew(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(board / "results" / "mp-1k" / "sevennet-0.json", lambda c: c["scores"]["paper"].update(cknna=0.9))
+    whole = verify_board(board)
+    real, calls = verify._verify_record, []
+
+    def stopped(*arguments: Any) -> None:
+        calls.append(arguments[3].target)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(verify, "_verify_record", stopped)
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        verify_board(board, tell=lines.append)
+    first = list(calls)
+    assert lines == [f"{CELLS} of {CELLS} cells are available to recompute"]
+    assert verify_board(board, tell=lines.append) == whole
+    assert lines[1] == f"{lines[0]}; 3 files were verified before it was stopped"
+    assert calls[4:] == [first[3], *(name for name in calls[5:])]
+    assert not set(first[:3]) & set(calls[4:]), "what was verified is not scored again"
+    calls.clear()
+    monkeypatch.setattr(verify, "_verify_record", lambda *arguments: (calls.append(1), real(*arguments)))
+    assert verify_board(board) == whole
+    assert len(calls) == CELLS, "a finished verification leaves nothing behind"
+
+
+def test_a_record_of_another_schema_than_its_board_is_found(board: Path) -> None:
+    path = board / "results" / "mp-1k" / "size.json"
+    path.write_text(to_json(read_record(path)))
+    assert found(verify_board(board), "results/mp-1k/size.json")["schema_version"] == ("2", "1")

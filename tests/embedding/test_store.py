@@ -26,6 +26,8 @@ def test_what_is_put_is_got(tmp_path: Path) -> None:
     store = Store(tmp_path, shipped=None)
     assert store.get(IDENTITY) is None
     store.put(IDENTITY, embedding())
+    assert store.contains(IDENTITY)
+    assert not store.contains(replace(IDENTITY, target="other"))
     found = store.get(IDENTITY)
     assert found is not None
     np.testing.assert_array_equal(found.features, embedding().features)
@@ -52,6 +54,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, where: int) -> None:
     assert store.get(IDENTITY) is None
     path.write_bytes(b"")
     assert store.get(IDENTITY) is None
+    assert not store.contains(IDENTITY)
 
 
 def test_a_truncated_file_is_as_good_as_none(tmp_path: Path) -> None:

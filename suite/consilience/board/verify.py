@@ -10,7 +10,8 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from consilience.scoring.scorer import Cell, Scorer
 from consilience.weights import Weights
 
 from .board import record_path
+from .checkpoint import Checkpoint
 from .groups import pairs_path, read_pairs
 from .markdown import render, tabulated
 from .publish import read_board
@@ -100,14 +102,20 @@ class Report:
             yield from tabulated([["file", "field", "published", "recomputed"], *rows], "simple").splitlines()
             yield from (f"{file}: {n - _SHOWN} more (--json has all)" for file, n in seen.items() if n > _SHOWN)
         if self.not_at_hand:
-            yield f"not at hand, checked against themselves only ({len(self.not_at_hand)}):"
+            yield f"not available on this machine, checked against themselves only ({len(self.not_at_hand)}):"
             yield "  " + ", ".join(self.not_at_hand)
         yield from (f"remark: {remark}" for remark in self.remarks)
         cells = f"{self.recomputed} cell{'s' * (self.recomputed != 1)} recomputed"
         yield f"{cells}, {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
 
 
-def verify_board(folder: Path, *, store: Store | None = None, progress: Progress | None = None) -> Report:
+def verify_board(
+    folder: Path,
+    *,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Report:
     """Verify a board's folder.
 
     Parameters
@@ -118,6 +126,9 @@ def verify_board(folder: Path, *, store: Store | None = None, progress: Progress
         Where embeddings are looked up; by default the suite's cache folder and what is shipped.
     progress
         Called before each cell.
+    tell
+        Called with a line for people: how many cells are available to recompute, and how many were verified before
+        the verification was stopped.
 
     Raises
     ------
@@ -129,20 +140,70 @@ def verify_board(folder: Path, *, store: Store | None = None, progress: Progress
     report = Report()
     records = _read_records(folder, spec, report)
     total, done = sum(map(len, records.values())), 0
+    here = {entry.name: is_here(scorer, entry, report) for entry in spec.datasets}
+    available = sum(
+        here[name] and _is_recomputable(folder, scorer, record) for name, own in records.items() for record in own
+    )
+    checkpoint = Checkpoint(folder, spec)
+    before = f"; {len(checkpoint)} files were verified before it was stopped" if len(checkpoint) else ""
+    tell(f"{available} of {total} cells are available to recompute{before}")
     for entry in spec.datasets:
-        known = is_here(scorer, entry, report)
         for record in records[entry.name]:
             if progress is not None:
                 progress(done, total, f"{entry.name}::{record.target}")
             done += 1
-            _verify_record(folder, scorer, entry, record, report, known)
-        if known:
-            _verify_pairs(folder, scorer, entry, records[entry.name], report)
+            file = record_path(folder / "results", record)
+            with _part(checkpoint, folder, [file], report) as part:
+                if part is not None:
+                    _verify_record(folder, scorer, entry, record, part, here[entry.name])
+        if here[entry.name]:
+            if progress is not None:
+                progress(done, total, f"{entry.name}: pairs")
+            files = [pairs_path(folder, entry.name), *(record_path(folder / "results", r) for r in records[entry.name])]
+            with _part(checkpoint, folder, files, report) as part:
+                if part is not None:
+                    _verify_pairs(folder, scorer, entry, records[entry.name], part)
     for path in sorted((folder / "pairs").glob("*.json")):
         if path.stem not in records:
             report.find(f"pairs/{path.name}", "dataset", path.stem, f"not on board {spec.board}")
     _verify_pages(folder, report)
+    checkpoint.finish()
     return report
+
+
+@contextmanager
+def _part(checkpoint: Checkpoint, folder: Path, files: Sequence[Path], report: Report) -> Iterator[Report | None]:
+    """Hand out a report for one part of the work, and add it to the whole; None where the part was done before."""
+    name = files[0].relative_to(folder).as_posix()
+    content = b"".join(path.read_bytes() for path in files if path.is_file())
+    part = Report()
+    stored = checkpoint.of(name, content)
+    if stored is None:
+        yield part
+        checkpoint.add(name, content, asdict(part))
+    else:
+        part.recomputed, part.not_at_hand = stored["recomputed"], stored["not_at_hand"]
+        part.findings, part.remarks = [Finding(**one) for one in stored["findings"]], stored["remarks"]
+        yield None
+    report.recomputed += part.recomputed
+    report.findings += part.findings
+    report.not_at_hand += part.not_at_hand
+    report.remarks += part.remarks
+
+
+def _is_recomputable(folder: Path, scorer: Scorer, record: Record) -> bool:
+    """Whether all embeddings that a cell takes are on this machine, or it does not apply."""
+    try:
+        target, registered = find_target(record)
+        covered_items(target, scorer.items(record.dataset))
+    except EmbeddingSkippedError:
+        return True
+    except ValueError:
+        return False
+    identity = identify(target, scorer.items(record.dataset)) if registered else _stated(record)
+    if identity is None or lacks_twin(scorer, record.dataset, target):
+        return False
+    return scorer.store.contains(identity) or embedding_path(folder, identity).is_file()
 
 
 def target_of(record: Record) -> Target:

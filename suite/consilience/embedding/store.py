@@ -102,6 +102,15 @@ class Store:
             found = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
         return found
 
+    def contains(self, identity: Identity) -> bool:
+        """Whether there is an embedding of this identity, by the header of its file; the rows are not read."""
+        own = self.cell(identity) / "embedding.safetensors"
+        paths = [
+            own,
+            *([] if self.shipped is None else [shipped_path(self.shipped, identity.dataset, identity.target)]),
+        ]
+        return any(_key_of(path) == identity.key for path in paths)
+
     def put(self, identity: Identity, embedding: Embedding) -> Path:
         """Write an embedding and remove the shards it was made from."""
         folder = self.cell(identity)
@@ -141,6 +150,19 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> Non
     content = save(tensors, metadata=metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _key_of(path: Path) -> str | None:
+    """Key in the header of an embedding's file; None where there is none."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > 2**27:  # no header: a damaged file
+                return None
+            key = json.loads(file.read(length))["__metadata__"]["key"]
+            return key if isinstance(key, str) else None
+    except (OSError, EOFError, ValueError, zlib.error, *_ODD):
+        return None
 
 
 def _read(path: Path, identity: Identity) -> Embedding | None:

@@ -110,7 +110,7 @@ def select_datasets(words: Iterable[str], board: Sequence[str], option: str = "d
 
 def select_metrics(words: Iterable[str], option: str = "metrics") -> list[str]:
     """Names of metrics; raises :class:`SessionError` with near names."""
-    from consilience.registry import list_metrics
+    from consilience.metrics import list_metrics
 
     known = list(list_metrics())
     for word in words:
