@@ -29,7 +29,7 @@ from consilience.scoring.lineage import SEEN
 from consilience.scoring.scorer import Cell, Scorer
 from consilience.weights import Weights
 
-from .board import record_path
+from .board import read_records, record_path
 from .groups import pairs_path, read_pairs
 from .markdown import render, tabulated
 from .publish import read_board
@@ -381,13 +381,14 @@ def _verify_pairs(folder: Path, scorer: Scorer, entry: SpecDataset, records: Seq
 def _verify_pages(folder: Path, report: Report) -> None:
     """Build ``leaderboard.json`` and ``leaderboard.md`` again from what the folder holds."""
     try:
-        board = read_board(folder)
+        records = read_records(folder / "results")
+        board = read_board(folder, records=records)
     except (ValueError, LookupError) as error:
         report.find("leaderboard.json", "", "can't be rebuilt", str(error))
         return
     wanted_pages = {"leaderboard.json": to_json(board)}
     try:
-        wanted_pages["leaderboard.md"] = render(board, read_remarks(folder, board.spec))
+        wanted_pages["leaderboard.md"] = render(board, read_remarks(folder, board.spec), records)
     except ValueError as error:
         report.find(REMARKS, "", str(error).removeprefix(f"{folder / REMARKS}: "), "remarks on this board")
     for name, wanted in wanted_pages.items():

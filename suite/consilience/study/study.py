@@ -174,7 +174,7 @@ def is_untrained(record: Record) -> bool:
 
 def kind_of(record: Record) -> str:
     """``trained``, ``untrained`` (a network with random weights) or ``baseline``."""
-    return "trained" if record.trained else "untrained" if is_untrained(record) else "baseline"
+    return record.kind
 
 
 __all__ = ["PRESETS", "PairFigure", "Study", "is_untrained", "kind_of"]
