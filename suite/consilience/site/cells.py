@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from consilience.board.columns import INTERVAL
+from consilience.board.formats import INTERVAL
 from consilience.board.numbers import SITE
 
 from .chart import interval_svg
