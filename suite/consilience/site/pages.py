@@ -374,20 +374,7 @@ def reference_address(reference: str | None) -> str | None:
 def dataset_lines(table: DatasetBoard) -> list[tuple[str, str]]:
     """Card of a data set, for people."""
     card = table.card
-    energy = card.energy and f"{card.energy.description} ({card.energy.unit}; {card.energy.level_of_theory or '?'})"
-    told = {
-        "items": None if card.items is None else f"{card.items:,} {MATTERS.get(card.matter, card.matter)}",
-        "views": ", ".join(card.views),
-        "energy": energy,
-        "strata": ", ".join(card.strata),
-        "matched for": card.matched,
-        "drawn from": ", ".join(card.lineage),
-        "selection": card.selection,
-        "left out": "; ".join(f"{reason}: {left:,}" for reason, left in card.dropped.items()),
-        "source": card.source,
-        "licence": card.licence,
-        "citation": card.citation,
-        "made by": card.recipe,
-        "revision": table.revision,
-    }
-    return [(name, text) for name, text in told.items() if text]
+    lines = card.lines() | {"revision": table.revision}
+    if card.items is not None:
+        lines["items"] += f" {MATTERS.get(card.matter, card.matter)}"
+    return list(lines.items())
