@@ -24,6 +24,7 @@ from consilience.records.migrations import read_record
 from consilience.records.record import Record
 from consilience.records.schema import refuse_newer, to_json
 from consilience.records.spec import Spec, SpecDataset, read_spec
+from consilience.records.values import mean_value
 from consilience.registry import Target, UnknownNameError, get_target
 from consilience.scoring.lineage import SEEN
 from consilience.scoring.scorer import Cell, Scorer
@@ -340,17 +341,15 @@ def _check_sums(report: Report, file: str, record: Record, spec: Spec) -> None:
     for preset, score in record.scores.items():
         means = {"cknna": score.cknna, "alignment.value": score.alignment.value}
         pairs = score.pairs.values()
-        wanted = {"cknna": _mean(p.cknna for p in pairs), "alignment.value": _mean(p.calibrated for p in pairs)}
+        wanted = {
+            "cknna": mean_value(p.cknna for p in pairs),
+            "alignment.value": mean_value(p.calibrated for p in pairs),
+        }
         report.compare(file, means, wanted, at=f"scores.{preset}")
         for name, pair in score.pairs.items():
             if pair.cknna is not None and pair.null_quantile is not None and pair.null_quantile < 1:
                 value = max(0.0, (pair.cknna - pair.null_quantile) / (1 - pair.null_quantile))
                 report.compare(file, pair.calibrated, value, at=f"scores.{preset}.pairs.{name}.calibrated")
-
-
-def _mean(values: Iterator[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _verify_pairs(folder: Path, scorer: Scorer, entry: SpecDataset, records: Sequence[Record], report: Report) -> None:

@@ -20,3 +20,8 @@ def mean_value(values: Iterable[float | None]) -> float | None:
 
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return float(np.mean(finite)) if finite else None
+
+
+def or_nan(value: float | None) -> float:
+    """The value; NaN where it is undefined, as arrays and plots take it."""
+    return math.nan if value is None else value
