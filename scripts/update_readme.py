@@ -12,6 +12,7 @@ from pathlib import Path
 from consilience.board.board import read_records
 from consilience.board.columns import lay_out, lines_of
 from consilience.board.markdown import modality_matrix, tabulated
+from consilience.board.numbers import PLAIN
 from consilience.datasets.tables import DATA
 from consilience.records.board import Board
 from consilience.records.record import Record
@@ -30,7 +31,7 @@ def discrimination(board: Board) -> str:
     rows = [["preset", *(table.name for table in board.datasets)]]
     for preset, title in PRESET_TITLES.items():
         found = [table.discrimination[preset] for table in board.datasets]
-        rows.append([title, *(f"{d.value:.2f} / {d.across_modalities:.2f}" for d in found)])
+        rows.append([title, *(f"{PLAIN.number(d.value, 2)} / {PLAIN.number(d.across_modalities, 2)}" for d in found)])
     return tabulated(rows, "pipe")
 
 

@@ -78,5 +78,5 @@ TWO_ERRORS = Format(_two_errors, numeric=True)
 BESIDE_BASELINE = Format(_beside_baseline, numeric=True, key=lambda value: value[0], element="baseline")
 #: The value is the row: its state and, where that says more, the reason.
 STATE = Format(lambda row, numbers: row.state, element="state")
-#: The value is the record's data set and target: the site links its file.
+#: The value is the row: the site links the file of its record.
 RECORD = Format(lambda row, numbers: row.target, element="record")

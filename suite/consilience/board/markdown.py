@@ -86,15 +86,18 @@ def discrimination_words(table: DatasetBoard, preset: str) -> str:
         verdict = "no clear difference"
     else:
         verdict = "trained pairs score lower more often than not"
-    words = f"{PRESET_TITLES[preset]}: {found.value:.2f}, {verdict}"
+    words = f"{PRESET_TITLES[preset]}: {PLAIN.number(found.value, 2)}, {verdict}"
     if found.across_modalities is not None and found.pairs_across > found.trained_pairs:
-        words += f" (across modalities {found.across_modalities:.2f})"
+        words += f" (across modalities {PLAIN.number(found.across_modalities, 2)})"
     return words
 
 
 def _overall(rows: Sequence[OverallRow]) -> str:
     names = list(rows[0].ranks)
-    table = [[str(row.rank), row.target, f"{row.borda:.2f}", *(str(row.ranks[name]) for name in names)] for row in rows]
+    table = [
+        [str(row.rank), row.target, PLAIN.number(row.borda, 2), *(str(row.ranks[name]) for name in names)]
+        for row in rows
+    ]
     matter = f"{rows[0].matter}s"
     text = f"Borda: the share of competitors that a target outranks, averaged over the data sets of {matter} that\n"
     text += "all their references cover; targets ranked on all of these.\n"
@@ -107,8 +110,8 @@ def _generality(rows: Sequence[Generality]) -> str:
         [
             row.target,
             PLAIN.number(row.generality, 2),
-            f"{row.in_distribution:.2f}",
-            f"{row.out_of_distribution:.2f}",
+            PLAIN.number(row.in_distribution, 2),
+            PLAIN.number(row.out_of_distribution, 2),
             ", ".join(row.datasets_in),
             ", ".join(row.datasets_out),
         ]
@@ -211,7 +214,7 @@ def _sanity(table: DatasetBoard) -> str:
     sanity = table.sanity
     parts = []
     if sanity.self_alignment is not None:
-        parts.append(f"CKNNA of a target with itself is {sanity.self_alignment:.6f} (the smallest of all)")
+        parts.append(f"CKNNA of a target with itself is {PLAIN.number(sanity.self_alignment, 6)} (the smallest of all)")
     if sanity.random_gaussian is not None:
         gaussian = sanity.random_gaussian
         parts.append(f"random rows align at {PLAIN.interval(gaussian.value, gaussian.low, gaussian.high)}")
