@@ -78,9 +78,6 @@ def _dot(value: float | None, low: float | None = None, high: float | None = Non
 # -- numbers and addresses -----------------------------------------------------------------------------------------
 
 
-number = SITE.number
-
-
 def measured(value: Any) -> str:
     """A figure that may carry an interval."""
     if hasattr(value, "value"):
