@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consilience.board import columns
+from consilience.board import columns, numbers
 from consilience.board.columns import COLUMNS, ORDER, PLACES, Column, ColumnGroup, Line, columns_of, lines_of
 from consilience.board.markdown import render
 from consilience.board.numbers import COMPARED, HOVER, PLAIN, SITE
@@ -243,6 +244,12 @@ def test_without_records_a_column_of_them_is_empty(board: Board, wide: Column) -
 )
 def test_a_number_is_written(written: str, text: str) -> None:
     assert written == text
+
+
+def test_examples_of_the_helpers_hold() -> None:
+    result = doctest.testmod(numbers)
+    assert result.attempted
+    assert not result.failed
 
 
 def row(**fields: Any) -> Row:
