@@ -6,11 +6,16 @@ Run after publishing, after adding a target, and after changing an option.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from consilience.board.markdown import main_columns, modality_matrix, tabulated
+from consilience.board.board import read_records
+from consilience.board.columns import lay_out, lines_of
+from consilience.board.markdown import modality_matrix, tabulated
+from consilience.board.numbers import PLAIN
 from consilience.datasets.tables import DATA
 from consilience.records.board import Board
+from consilience.records.record import Record
 from consilience.registry import PACKAGE, Target, list_datasets, list_targets
 from consilience.scoring.presets import PRESET_TITLES
 from consilience.session.request import Option, options
@@ -26,7 +31,7 @@ def discrimination(board: Board) -> str:
     rows = [["preset", *(table.name for table in board.datasets)]]
     for preset, title in PRESET_TITLES.items():
         found = [table.discrimination[preset] for table in board.datasets]
-        rows.append([title, *(f"{d.value:.2f} / {d.across_modalities:.2f}" for d in found)])
+        rows.append([title, *(f"{PLAIN.number(d.value, 2)} / {PLAIN.number(d.across_modalities, 2)}" for d in found)])
     return tabulated(rows, "pipe")
 
 
@@ -149,10 +154,11 @@ def with_options(text: str) -> str:
     return text
 
 
-def filled(text: str, board: Board) -> str:
-    """Return the page with its tables replaced."""
-    shown = [row for row in board.datasets[0].rows if row.state == "ok"]
-    excerpt = tabulated(main_columns(shown, narrow=True), "pipe")
+def filled(text: str, board: Board, records: Iterable[Record] = ()) -> str:
+    """Return the page with its tables replaced; `records` are for columns of what only they have."""
+    table = board.datasets[0]
+    scored = lines_of(table, (row for row in table.rows if row.state == "ok"), records)
+    excerpt = tabulated(lay_out("readme", scored), "pipe")
     rows = modality_matrix(board.datasets[0])
     matrix = tabulated(rows, "pipe") if rows else ""
     for name, table in (("discrimination", discrimination(board)), ("board", excerpt), ("modalities", matrix)):
@@ -165,9 +171,10 @@ def filled(text: str, board: Board) -> str:
 
 
 if __name__ == "__main__":
-    page = ROOT / "README.md"
-    board = Board.model_validate_json((ROOT / "leaderboard" / "v1" / "leaderboard.json").read_text("utf-8"))
-    page.write_text(with_options(filled(page.read_text("utf-8"), board)), "utf-8")
+    page, folder = ROOT / "README.md", ROOT / "leaderboard" / "v1"
+    board = Board.model_validate_json((folder / "leaderboard.json").read_text("utf-8"))
+    records = read_records(folder / "results")
+    page.write_text(with_options(filled(page.read_text("utf-8"), board, records)), "utf-8")
     RUNNING_PAGE.write_text(with_options(RUNNING_PAGE.read_text("utf-8")), "utf-8")
     TARGETS_PAGE.write_text(targets_page(), "utf-8")
     DATASETS_PAGE.write_text(datasets_page(), "utf-8")

@@ -207,25 +207,33 @@ class DatasetCard(FrozenModel):
     dropped: dict[str, int] = {}
     """Items of the source that are left out, by reason."""
 
-    def markdown(self) -> str:
-        """Return the card as a section of Markdown."""
+    def lines(self) -> dict[str, str]:
+        """Return what the card states, for people, by the name of each line."""
         energy = self.energy and f"{self.energy.description} ({self.energy.unit}; {self.energy.level_of_theory or '?'})"
         lines = {
             "items": None if self.items is None else f"{self.items:,}",
             "views": ", ".join(self.views),
             "energy": energy,
             "strata": ", ".join(self.strata),
+            "matched for": self.matched,
             "drawn from": ", ".join(self.lineage),
             "selection": self.selection,
             "left out": "; ".join(f"{reason}: {count:,}" for reason, count in self.dropped.items()),
             "source": self.source,
             "licence": self.licence,
             "citation": self.citation,
-            "made by": f"`{self.recipe}`",
-            "revision": self.revision and f"`{self.revision}`",
+            "made by": self.recipe,
+            "revision": self.revision,
         }
-        told = [f"- **{name}**: {text}" for name, text in lines.items() if text]
-        return "\n".join([f"## {self.name}", "", f"{self.title}.", "", *told]) + "\n"
+        return {name: text for name, text in lines.items() if text}
+
+    def markdown(self) -> str:
+        """Return the card as a section of Markdown."""
+        lines = self.lines()
+        lines.pop("matched for", None)  # the selection says it in words
+        lines |= {name: f"`{lines[name]}`" for name in ("made by", "revision") if name in lines}
+        points = [f"- **{name}**: {text}" for name, text in lines.items()]
+        return "\n".join([f"## {self.name}", "", f"{self.title}.", "", *points]) + "\n"
 
 
 def __getattr__(name: str) -> Any:

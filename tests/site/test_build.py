@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from consilience.board.numbers import SITE
 from consilience.cli.site import report_command, site_command
 from consilience.datasets.items import open_dataset
 from consilience.records.migrations import read_record
@@ -26,7 +27,7 @@ from consilience.records.spec import read_spec
 from consilience.scoring.presets import RANKED
 from consilience.site import build, chart, drawings, vendor
 from consilience.site.closest import closest
-from consilience.site.pages import answers, number, safe_name
+from consilience.site.pages import answers, safe_name
 from consilience.site.report_page import write_report
 from consilience.study import FigureCard, Study
 from consilience.study.figure import Drawing, Figure
@@ -121,7 +122,7 @@ def test_closest_model_is_the_largest_pair_outside_the_family(study: Study) -> N
         assert found.best is not None
         assert found.best.target == max(values, key=lambda name: values[name])
         assert found.best.ranked.calibrated == max(values.values())
-        assert number(found.best.ranked.calibrated) in found.words
+        assert SITE.number(found.best.ranked.calibrated) in found.words
 
 
 def test_model_close_to_composition_alone_is_told_so(study: Study) -> None:
@@ -313,7 +314,7 @@ def test_site_stands_on_its_own(small_board: Path, tmp_path: Path, monkeypatch: 
             small_board / "results" / SMALL / f"{record.target}.json"
         )
         for score in record.scores.values():
-            assert number(score.alignment.value) in board
+            assert SITE.number(score.alignment.value) in board
     published = json.loads((output / "download" / "means.json").read_text("utf-8"))
     names, values = study.matrix(SMALL)
     assert {line["target"]: line["mean"] for line in published} == pytest.approx(

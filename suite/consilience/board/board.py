@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -121,7 +121,17 @@ def _table(
     values = {name: value for name, value in alignments.items() if value is not None}
     order = ranking.ranks(values)
     intervals = ranking.rank_intervals({name: rankable[name].scores[spec.ranked].draws for name in values})
-    rows = [_row(record, spec, entry, order, intervals) for record in shown.values()]
+    rows = [
+        row_of(
+            record,
+            spec.ranked,
+            controls=spec.controls,
+            references=entry.references,
+            rank=order.get(name),
+            rank_interval=intervals.get(name) if name in order else None,
+        )
+        for name, record in shown.items()
+    ]
     rows.sort(key=partial(_position, spec.ranked))
     return DatasetBoard(
         name=entry.name,
@@ -135,26 +145,41 @@ def _table(
     )
 
 
-def _row(
+def row_of(
     record: Record,
-    spec: Spec,
-    entry: SpecDataset,
-    order: dict[str, int],
-    intervals: dict[str, tuple[int, int]],
+    ranked: str,
+    *,
+    controls: Collection[str] = (),
+    references: Collection[str] = (),
+    rank: int | None = None,
+    rank_interval: tuple[int, int] | None = None,
 ) -> Row:
+    """Row of a record.
+
+    Parameters
+    ----------
+    record
+        The record.
+    ranked
+        Preset that the board ranks by.
+    controls, references
+        Targets that are controls of the board and references of the data set.
+    rank, rank_interval
+        Its place, where it has one.
+    """
     card = record.card
-    best = record.scores.get(spec.ranked)
+    best = record.scores.get(ranked)
     return Row(
         target=record.target,
         title=(card.title or card.name) + (" (untrained)" if record.untrained else ""),
         family=card.family,
         modality=card.modality,
-        control=record.target in spec.controls or not record.trained,
-        reference=record.target in entry.references,
+        control=record.target in controls or not record.trained,
+        reference=record.target in references,
         state=record.state,
         reason=record.reason,
-        rank=order.get(record.target),
-        rank_interval=intervals.get(record.target) if record.target in order else None,
+        rank=rank,
+        rank_interval=rank_interval,
         parameters=card.parameters,
         trained_on=card.trained_on if record.trained else None,
         distribution=record.distribution,
@@ -163,8 +188,8 @@ def _row(
         alignment={preset: score.alignment for preset, score in record.scores.items()},
         cknna={preset: score.cknna for preset, score in record.scores.items()},
         metrics=best.metrics if best else {},
-        intrinsic_dimension=record.singles.get(spec.ranked, {}).get("intrinsic_dimension"),
-        twin_distance=record.twin[spec.ranked].distance if spec.ranked in record.twin else None,
+        intrinsic_dimension=record.singles.get(ranked, {}).get("intrinsic_dimension"),
+        twin_distance=record.twin[ranked].distance if ranked in record.twin else None,
         energy_mae=record.energy.mae if record.energy else None,
         energy_mae_out_of_sample=record.energy.mae_out_of_sample if record.energy else None,
         probe_mae=record.probe.mae if record.probe else None,

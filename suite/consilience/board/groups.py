@@ -8,13 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 
-import numpy as np
-
 from consilience.cards import MODALITIES
 from consilience.files import write_atomically
 from consilience.records.pairs import AllPairs, GroupPair, Pair
 from consilience.records.record import Record
 from consilience.records.schema import refuse_newer, to_json
+from consilience.records.values import mean_value
 
 from .tolerance import same_model
 
@@ -94,8 +93,8 @@ def agreement(pairs: Sequence[Pair], records: Mapping[str, Record], presets: Seq
                     first=key[0],
                     second=key[1],
                     pairs=len(members),
-                    calibrated={p: _mean(values) for p, values in shares.items()},
-                    p_value={p: None if (m := _mean(v)) is None else min(1.0, 2 * m) for p, v in chances.items()},
+                    calibrated={p: mean_value(values) for p, values in shares.items()},
+                    p_value={p: None if (m := mean_value(v)) is None else min(1.0, 2 * m) for p, v in chances.items()},
                 )
             )
     return condensed
@@ -108,8 +107,3 @@ def _group(record: Record) -> str | None:
     if record.untrained:
         return UNTRAINED_GROUP
     return record.card.modality if record.trained else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

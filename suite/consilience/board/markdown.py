@@ -1,14 +1,15 @@
-"""A board as Markdown, and the columns of its tables."""
+"""A board as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from consilience.metrics import get_metric
-from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, Row
-from consilience.records.record import Interval
+from consilience.records.board import Board, DatasetBoard, Generality, OverallRow
+from consilience.records.record import Record
 from consilience.scoring.presets import PRESET_TITLES, RANKED
 
+from .columns import Line, lay_out, lines_of
+from .numbers import PLAIN
 from .remarks import EVERY_TABLE, GENERAL
 
 _HEAD = """\
@@ -42,9 +43,19 @@ _DETAILS = (
 )
 
 
-def render(board: Board, remarks: Mapping[str, str] | None = None) -> str:
-    """Markdown page of a board, with the remarks of its folder (`read_remarks`) where they belong."""
-    remarks = remarks or {}
+def render(board: Board, remarks: Mapping[str, str] | None = None, records: Iterable[Record] = ()) -> str:
+    """Markdown page of a board.
+
+    Parameters
+    ----------
+    board
+        The board.
+    remarks
+        Remarks of its folder (`read_remarks`), shown where they belong.
+    records
+        Its records, for columns of what only they have.
+    """
+    remarks, records = remarks or {}, list(records)
     settings = board.spec.settings
     parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
     if remarks.get(GENERAL):
@@ -55,7 +66,8 @@ def render(board: Board, remarks: Mapping[str, str] | None = None) -> str:
         parts.append(_generality(board.generality))
     for table in board.datasets:
         notes = [remarks[name] for name in (table.name, EVERY_TABLE) if remarks.get(name)]
-        parts.append(_dataset(table, settings.permutations, board.spec.dataset(table.name).strata, notes))
+        strata = board.spec.dataset(table.name).strata
+        parts.append(_dataset(table, settings.permutations, strata, notes, records))
     return "\n".join(parts)
 
 
@@ -74,15 +86,18 @@ def discrimination_words(table: DatasetBoard, preset: str) -> str:
         verdict = "no clear difference"
     else:
         verdict = "trained pairs score lower more often than not"
-    words = f"{PRESET_TITLES[preset]}: {found.value:.2f}, {verdict}"
+    words = f"{PRESET_TITLES[preset]}: {PLAIN.number(found.value, 2)}, {verdict}"
     if found.across_modalities is not None and found.pairs_across > found.trained_pairs:
-        words += f" (across modalities {found.across_modalities:.2f})"
+        words += f" (across modalities {PLAIN.number(found.across_modalities, 2)})"
     return words
 
 
 def _overall(rows: Sequence[OverallRow]) -> str:
     names = list(rows[0].ranks)
-    table = [[str(row.rank), row.target, f"{row.borda:.2f}", *(str(row.ranks[name]) for name in names)] for row in rows]
+    table = [
+        [str(row.rank), row.target, PLAIN.number(row.borda, 2), *(str(row.ranks[name]) for name in names)]
+        for row in rows
+    ]
     matter = f"{rows[0].matter}s"
     text = f"Borda: the share of competitors that a target outranks, averaged over the data sets of {matter} that\n"
     text += "all their references cover; targets ranked on all of these.\n"
@@ -94,9 +109,9 @@ def _generality(rows: Sequence[Generality]) -> str:
     table = [
         [
             row.target,
-            _number(row.generality, 2),
-            f"{row.in_distribution:.2f}",
-            f"{row.out_of_distribution:.2f}",
+            PLAIN.number(row.generality, 2),
+            PLAIN.number(row.in_distribution, 2),
+            PLAIN.number(row.out_of_distribution, 2),
             ", ".join(row.datasets_in),
             ", ".join(row.datasets_out),
         ]
@@ -109,97 +124,33 @@ def _generality(rows: Sequence[Generality]) -> str:
     return f"## Generality\n\n{text}\n" + tabulated([head, *table], "pipe") + "\n"
 
 
-def _dataset(table: DatasetBoard, permutations: int, strata: str | None, notes: Sequence[str]) -> str:
+def _dataset(
+    table: DatasetBoard, permutations: int, strata: str | None, notes: Sequence[str], records: Sequence[Record]
+) -> str:
     card = table.card
     energy = f"Energies: {card.energy.level_of_theory}." if card.energy else ""
-    ok = [row for row in table.rows if row.state == "ok"]
+    scored = lines_of(table, (row for row in table.rows if row.state == "ok"), records)
     others = [row for row in table.rows if row.state != "ok"]
     parts = [
         f"## {table.name}",
         f"{card.title}. {card.items:,} {card.matter}s, revision `{table.revision[:12]}`, {card.licence}. {energy}",
         f"References: {', '.join(table.references)}."
         + (f" Permutations stay within `{strata}`: agreement explained by it is not credited." if strata else ""),
-        tabulated(main_columns(ok), "pipe"),
+        tabulated(lay_out("page", scored), "pipe"),
         *notes,
         _LEGEND,
         _groups(table, permutations),
         _discrimination(table),
         _sanity(table),
-        _remarks(ok),
-        "<details><summary>Other metrics, energies, speed</summary>\n\n" + tabulated(detail_columns(ok), "pipe"),
+        _remarks(scored),
+        "<details><summary>Other metrics, energies, speed</summary>",
+        tabulated(lay_out("details", scored), "pipe"),
         _DETAILS + (f" (no embedding: {_baseline(table)})." if _baseline(table) else ".") + "\n\n</details>",
     ]
     if others:
         rows = [[row.target, row.state, row.reason or ""] for row in others]
         parts.append("Not scored:\n\n" + tabulated([["target", "state", "reason"], *rows], "pipe"))
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def main_columns(rows: Sequence[Row], *, ranked: bool = True, narrow: bool = False) -> list[list[str]]:
-    """Lay out the main table: head and one line per row.
-
-    Parameters
-    ----------
-    rows
-        Scored rows, in order.
-    ranked
-        False where not every competitor is in the table: ranks would mean nothing.
-    narrow
-        Only what fits a terminal.
-    """
-    head = ["rank", "target", "modality", "parameters", "trained on", "in/out", "covered", "alignment [95 %]",
-            "standardized", "paper", "twin distance"]  # fmt: skip
-    left_out = ({"rank"} if not ranked else set()) | ({"parameters", "trained on", "covered"} if narrow else set())
-    table = [head]
-    for row in rows:
-        marks = "".join(mark for mark, shown in (("c", row.control), ("r", row.reference)) if shown)
-        table.append(
-            [
-                _rank(row),
-                f"{row.target} ({marks})" if marks else row.target,
-                row.modality,
-                _count(row.parameters) if not (row.control and row.modality == "baseline") else "",
-                ", ".join(row.trained_on or ()) or "",
-                (row.distribution or "") + (f" ({row.overlap:.0%} seen)" if row.overlap is not None else ""),
-                f"{row.coverage:.0%}",
-                _interval(row.alignment.get(RANKED)),
-                _value(row.alignment.get("standardized")),
-                _number(row.cknna.get("paper")),
-                _number(row.twin_distance),
-            ]
-        )
-    kept = [i for i, name in enumerate(head) if name not in left_out]
-    return [[line[i] for i in kept] for line in table]
-
-
-def detail_columns(rows: Sequence[Row]) -> list[list[str]]:
-    """Table of everything else: head and one line per row."""
-    names = sorted({name for row in rows for name in row.metrics})
-    head = ["target", *map(metric_title, names), "I_d", "energy MAE, eV", "probe MAE, eV/atom", "items/s"]
-    table = [head]
-    for row in rows:
-        energy = ""
-        if row.energy_mae is not None:
-            energy = f"{_number(row.energy_mae)} / {_number(row.energy_mae_out_of_sample)}"
-        table.append(
-            [
-                row.target,
-                *(_number(row.metrics.get(name)) for name in names),
-                _number(row.intrinsic_dimension, 1),
-                energy,
-                _number(row.probe_mae, 4),
-                _count(row.items_per_second),
-            ]
-        )
-    return table
-
-
-def metric_title(name: str) -> str:
-    """Title of a metric; a directed one appears twice, to and from the references."""
-    base, _, direction = name.rpartition("_")
-    if direction in ("to", "from"):
-        return f"{get_metric(base).card.title} {direction}"
-    return get_metric(name).card.title
 
 
 def _discrimination(table: DatasetBoard) -> str:
@@ -226,10 +177,11 @@ def _groups(table: DatasetBoard, permutations: int) -> str:
     rows = modality_matrix(table)
     if not rows:
         return ""
+    smallest = PLAIN.chance(2 / (permutations + 1))
     text = (
         "**Across modalities**: mean calibrated CKNNA beyond composition of all pairs of models from different "
         "families, by what the models read; in brackets the number of pairs and a p-value (twice the mean of the "
-        f"pairs' permutation p, which holds however they depend on each other; {_chance(2 / (permutations + 1))} is "
+        f"pairs' permutation p, which holds however they depend on each other; {smallest} is "
         f"the smallest that {permutations} permutations can give). *untrained*: the untrained networks."
     )
     return text + "\n\n" + tabulated(rows, "pipe")
@@ -251,66 +203,31 @@ def modality_matrix(table: DatasetBoard) -> list[list[str]]:
                 row.append("")
                 continue
             chance = pair.p_value[RANKED]
-            row.append(f"{value:.3f} ({pair.pairs}" + (")" if chance is None else f", p {_chance(chance)})"))
+            row.append(
+                f"{PLAIN.number(value)} ({pair.pairs}" + (")" if chance is None else f", p {PLAIN.chance(chance)})")
+            )
         rows.append(row)
     return rows
-
-
-def _chance(p: float) -> str:
-    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 def _sanity(table: DatasetBoard) -> str:
     sanity = table.sanity
     parts = []
     if sanity.self_alignment is not None:
-        parts.append(f"CKNNA of a target with itself is {sanity.self_alignment:.6f} (the smallest of all)")
+        parts.append(f"CKNNA of a target with itself is {PLAIN.number(sanity.self_alignment, 6)} (the smallest of all)")
     if sanity.random_gaussian is not None:
-        parts.append(f"random rows align at {_interval(sanity.random_gaussian)}")
+        gaussian = sanity.random_gaussian
+        parts.append(f"random rows align at {PLAIN.interval(gaussian.value, gaussian.low, gaussian.high)}")
     return f"**Sanity**: {'; '.join(parts)}." if parts else ""
 
 
-def _remarks(rows: Sequence[Row]) -> str:
+def _remarks(lines: Sequence[Line]) -> str:
     """What has to be known about cells that were scored all the same."""
-    return "\n".join(f"- {row.target}: {row.reason}" for row in rows if row.reason)
+    return "\n".join(f"- {line.row.target}: {line.row.reason}" for line in lines if line.row.reason)
 
 
 def _baseline(table: DatasetBoard) -> str:
-    return next((_number(row.probe_baseline, 4) for row in table.rows if row.probe_baseline is not None), "")
-
-
-def _rank(row: Row) -> str:
-    if row.rank is None:
-        return "–"
-    if row.rank_interval is None:
-        return str(row.rank)
-    low, high = row.rank_interval
-    return str(row.rank) if low == high == row.rank else f"{row.rank} ({low}–{high})"
-
-
-def _interval(interval: Interval | None) -> str:
-    if interval is None or interval.value is None:
-        return ""
-    if interval.low is None or interval.high is None:
-        return f"{interval.value:.3f}"
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _value(interval: Interval | None) -> str:
-    return _number(interval.value) if interval is not None else ""
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _count(number: float | None) -> str:
-    if number is None:
-        return ""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.3g}"
+    return next((PLAIN.number(row.probe_baseline, 4) for row in table.rows if row.probe_baseline is not None), "")
 
 
 def tabulated(rows: list[list[str]], style: str) -> str:

@@ -67,14 +67,15 @@ def publish(
                 scored[record.dataset].append(record.target)
         for dataset, targets in sorted(renewed.items()):
             write_pairs(folder, all_pairs(dataset, scored[dataset]), set(scored[dataset]), targets)
-    board = read_board(folder, expected=expected)
+    scored_records = read_records(results)
+    board = read_board(folder, expected=expected, records=scored_records)
     path = folder / "leaderboard.json"
     published = path.read_text("utf-8", errors="replace") if path.is_file() else ""
     if same_content(published, to_json(board)):
         board = Board.model_validate_json(published)  # the page is made of the figures that stay
     else:
         write_atomically(path, to_json(board))
-    page, path = render(board, remarks), folder / "leaderboard.md"
+    page, path = render(board, remarks, scored_records), folder / "leaderboard.md"
     if not path.is_file() or path.read_text("utf-8", errors="replace") != page:
         write_atomically(path, page)
     return board
@@ -102,8 +103,9 @@ def _is_another(path: Path, record: Record) -> bool:
     return keys[0] != keys[1]
 
 
-def read_board(folder: Path, *, expected: Iterable[str] = ()) -> Board:
-    """Build the board of a folder from its spec, records and pairs; nothing is written."""
+def read_board(folder: Path, *, expected: Iterable[str] = (), records: Iterable[Record] | None = None) -> Board:
+    """Build the board of a folder from its spec, pairs and records (read unless they are given); write nothing."""
     spec = read_spec(folder / "spec.toml")
     pairs = {entry.name: found.pairs for entry in spec.datasets if (found := read_pairs(folder, entry.name))}
-    return build_board(spec, read_records(folder / "results"), expected=expected, pairs=pairs)
+    records = read_records(folder / "results") if records is None else records
+    return build_board(spec, records, expected=expected, pairs=pairs)

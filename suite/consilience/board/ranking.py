@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consilience.cards import UNTRAINED
 from consilience.records.board import Discrimination, Generality, OverallRow, Row
 from consilience.records.record import Record
 from consilience.scoring.presets import RANKED
@@ -111,31 +113,63 @@ def discrimination(records: Sequence[Record], preset: str = RANKED) -> Discrimin
     an untrained 3D network does; the figure over all modalities counts them too. (On board v1 the restriction
     was chosen after that figure had been seen to be 0.87 on the isomers.)
     """
-    twins = [record for record in records if record.untrained]
-    modalities = {record.card.modality for record in twins}
-    trained = [record for record in records if record.trained]
-    alike = [record for record in trained if record.card.modality in modalities]
-    own = [record.twin[preset].cknna for record in trained if preset in record.twin]
-    untrained = [*_pairs(twins, preset).values(), *(value for value in own if value is not None)]
-    within, across = list(_pairs(alike, preset).values()), list(_pairs(trained, preset).values())
+    pairs = compared_pairs(records, preset)
+    trained, untrained, across = (list(kind.values()) for kind in (pairs.trained, pairs.untrained, pairs.across))
     return Discrimination(
-        value=_probability_above(within, untrained),
-        trained_pairs=len(within),
+        value=_probability_above(trained, untrained),
+        trained_pairs=len(trained),
         untrained_pairs=len(untrained),
         across_modalities=_probability_above(across, untrained),
         pairs_across=len(across),
     )
 
 
-def _pairs(records: Sequence[Record], preset: str) -> dict[frozenset[str], float]:
+@dataclass(frozen=True)
+class ComparedPairs:
+    """Pairs that the discrimination compares, with their CKNNA as measured; every pair once.
+
+    Attributes
+    ----------
+    trained
+        Pairs of trained targets that read what the untrained twins read.
+    untrained
+        Pairs of an untrained twin: with references, and with its own trained target.
+    across
+        Pairs of trained targets, whatever they read.
+    """
+
+    trained: Mapping[tuple[str, str], float]
+    untrained: Mapping[tuple[str, str], float]
+    across: Mapping[tuple[str, str], float]
+
+
+def compared_pairs(records: Iterable[Record], preset: str) -> ComparedPairs:
+    """Pairs that `discrimination` compares, of the records of one data set, in a preset."""
+    records = list(records)
+    twins = [record for record in records if record.untrained]
+    modalities = {record.card.modality for record in twins}
+    trained = [record for record in records if record.trained]
+    untrained = _pairs(twins, preset)
+    for record in trained:
+        twin = record.twin.get(preset)
+        if twin is not None and twin.cknna is not None:
+            untrained[record.target, record.target + UNTRAINED] = twin.cknna
+    alike = [record for record in trained if record.card.modality in modalities]
+    return ComparedPairs(_pairs(alike, preset), untrained, _pairs(trained, preset))
+
+
+def _pairs(records: Iterable[Record], preset: str) -> dict[tuple[str, str], float]:
     """CKNNA of each pair of a target and a reference, in whichever order it was scored."""
-    return {
-        frozenset((record.target, reference)): pair.cknna
-        for record in records
-        if record.state == "ok" and preset in record.scores
-        for reference, pair in record.scores[preset].pairs.items()
-        if pair.cknna is not None
-    }
+    pairs: dict[tuple[str, str], float] = {}
+    for record in records:
+        score = record.scores.get(preset)
+        if record.state != "ok" or score is None:
+            continue
+        for reference, pair in score.pairs.items():
+            if pair.cknna is not None:
+                pairs.pop((reference, record.target), None)  # two references meet twice
+                pairs[record.target, reference] = pair.cknna
+    return pairs
 
 
 def _probability_above(higher: Sequence[float], lower: Sequence[float]) -> float | None:

@@ -8,9 +8,11 @@ from consilience.records.board import Board
 from consilience.records.record import Record
 from consilience.records.run import ComparedCell, ComparedFigure, Comparison
 
+from .columns import lay_out, lines_of
 from .compare import cell_lost
 from .gates import figure_kinds
-from .markdown import main_columns, tabulated
+from .markdown import tabulated
+from .numbers import COMPARED
 from .terminal import quick_look
 
 _VERDICTS = {
@@ -69,7 +71,7 @@ def run_markdown(board: Board, records: Sequence[Record], *, limit: int | None =
         rows = [row for row in table.rows if row.target in ran]
         if rows:
             parts.append(f"{table.name}: alignment with {', '.join(table.references)}")
-            parts.append(tabulated(main_columns(rows, ranked=False), "pipe"))
+            parts.append(tabulated(lay_out("run", lines_of(table, rows, records)), "pipe"))
     others = [[one.dataset, one.target, one.state, one.reason or ""] for one in records if one.state != "ok"]
     if others:
         parts.append(tabulated([["data set", "target", "not scored", "reason"], *others], "pipe"))
@@ -100,8 +102,8 @@ def cell_words(cell: ComparedCell) -> str:
         return f"it was scored in the baseline and is {cell.states[1]} now: {cell.reason}"
     titles = figure_kinds()
     words = [
-        f"{titles[f.name].title} {_number(f.old)}, now {_number(f.new)} "
-        f"({_difference(f)}; allowed {_number(f.allowed)})"
+        f"{titles[f.name].title} {COMPARED.number(f.old, 4)}, now {COMPARED.number(f.new, 4)} "
+        f"({_difference(f)}; allowed {COMPARED.number(f.allowed, 4)})"
         for f in cell.figures
         if f.verdict == "regressed"
     ]
@@ -115,8 +117,8 @@ def _table(cells: Sequence[ComparedCell]) -> list[list[str]]:
         if cell_lost(cell):
             rows.append([cell.dataset, cell.target, "", *cell.states, "", "", "REGRESSED"])
         for f in cell.figures:
-            allowed = "" if f.allowed is None else _number(f.allowed)
-            figures = [_number(f.old), _number(f.new), _difference(f), allowed]
+            allowed = "" if f.allowed is None else COMPARED.number(f.allowed, 4)
+            figures = [COMPARED.number(f.old, 4), COMPARED.number(f.new, 4), _difference(f), allowed]
             rows.append([cell.dataset, cell.target, titles[f.name].title, *figures, _VERDICTS[f.verdict]])
     return rows
 
@@ -131,9 +133,5 @@ def _difference(figure: ComparedFigure) -> str:
     if found.value is None:
         return ""
     if found.low is None or found.high is None:
-        return f"{found.value:+.4f}"
-    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+        return COMPARED.signed(found.value)
+    return f"{COMPARED.signed(found.value)} [{COMPARED.signed(found.low)}, {COMPARED.signed(found.high)}]"

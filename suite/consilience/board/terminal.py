@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from consilience.records.board import Board, DatasetBoard
 from consilience.records.record import Record
 
-from .markdown import detail_columns, discrimination_words, main_columns, tabulated
+from .columns import lay_out, lines_of
+from .markdown import discrimination_words, tabulated
 from .words import in_words, published
 
 #: Of so many targets at most the place is put in words: beyond that the table says it better.
@@ -34,7 +35,7 @@ def summarize(
         names = ran.get(table.name)
         if names:
             yield ""
-            yield from _table(table, names, limit)
+            yield from _table(table, names, records, limit)
             own = [record for record in records if record.dataset == table.name and record.state == "ok"]
             if len(own) <= MOST_WORDS:
                 for record in own:
@@ -55,13 +56,16 @@ def quick_look(limit: int | None) -> str:
     return f"  QUICK LOOK at {limit} items: not comparable with a board" if limit else ""
 
 
-def _table(table: DatasetBoard, names: Sequence[str], limit: int | None) -> Iterator[str]:
+def _table(table: DatasetBoard, names: Sequence[str], records: Sequence[Record], limit: int | None) -> Iterator[str]:
     rows = [row for row in table.rows if row.target in names and row.state == "ok"]
     yield f"{table.name}: alignment with {', '.join(table.references)}{quick_look(limit)}"
     if not rows:
         return
     everything = {row.target for row in table.rows if not row.control} <= set(names)
-    yield from tabulated(main_columns(rows, ranked=everything, narrow=True), "simple").splitlines()
+    lines = lines_of(table, rows, records)
+    # Where not every competitor is in the table, ranks would mean nothing.
+    main = lay_out("terminal", lines, without=() if everything else ("rank",))
+    yield from tabulated(main, "simple").splitlines()
     if everything:
         yield "c control, r reference; discrimination (trained against untrained, 0.5 is a coin toss):"
         for preset in table.discrimination:
@@ -70,4 +74,4 @@ def _table(table: DatasetBoard, names: Sequence[str], limit: int | None) -> Iter
                 yield f"  {words}"
     else:
         yield ""
-        yield from tabulated(detail_columns(rows), "simple").splitlines()
+        yield from tabulated(lay_out("details", lines), "simple").splitlines()

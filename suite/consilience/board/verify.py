@@ -25,12 +25,13 @@ from consilience.records.migrations import read_record
 from consilience.records.record import Record
 from consilience.records.schema import refuse_newer, to_json
 from consilience.records.spec import Spec, SpecDataset, read_spec
+from consilience.records.values import mean_value
 from consilience.registry import Target, UnknownNameError, get_target
 from consilience.scoring.lineage import SEEN
 from consilience.scoring.scorer import Cell, Scorer
 from consilience.weights import Weights
 
-from .board import record_path
+from .board import read_records, record_path
 from .checkpoint import Checkpoint
 from .groups import pairs_path, read_pairs
 from .markdown import render, tabulated
@@ -404,17 +405,15 @@ def _check_sums(report: Report, file: str, record: Record, spec: Spec) -> None:
     for preset, score in record.scores.items():
         means = {"cknna": score.cknna, "alignment.value": score.alignment.value}
         pairs = score.pairs.values()
-        wanted = {"cknna": _mean(p.cknna for p in pairs), "alignment.value": _mean(p.calibrated for p in pairs)}
+        wanted = {
+            "cknna": mean_value(p.cknna for p in pairs),
+            "alignment.value": mean_value(p.calibrated for p in pairs),
+        }
         report.compare(file, means, wanted, at=f"scores.{preset}")
         for name, pair in score.pairs.items():
             if pair.cknna is not None and pair.null_quantile is not None and pair.null_quantile < 1:
                 value = max(0.0, (pair.cknna - pair.null_quantile) / (1 - pair.null_quantile))
                 report.compare(file, pair.calibrated, value, at=f"scores.{preset}.pairs.{name}.calibrated")
-
-
-def _mean(values: Iterator[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _verify_pairs(folder: Path, scorer: Scorer, entry: SpecDataset, records: Sequence[Record], report: Report) -> None:
@@ -445,13 +444,14 @@ def _verify_pairs(folder: Path, scorer: Scorer, entry: SpecDataset, records: Seq
 def _verify_pages(folder: Path, report: Report) -> None:
     """Build ``leaderboard.json`` and ``leaderboard.md`` again from what the folder holds."""
     try:
-        board = read_board(folder)
+        records = read_records(folder / "results")
+        board = read_board(folder, records=records)
     except (ValueError, LookupError) as error:
         report.find("leaderboard.json", "", "can't be rebuilt", str(error))
         return
     wanted_pages = {"leaderboard.json": to_json(board)}
     try:
-        wanted_pages["leaderboard.md"] = render(board, read_remarks(folder, board.spec))
+        wanted_pages["leaderboard.md"] = render(board, read_remarks(folder, board.spec), records)
     except ValueError as error:
         report.find(REMARKS, "", str(error).removeprefix(f"{folder / REMARKS}: "), "remarks on this board")
     for name, wanted in wanted_pages.items():

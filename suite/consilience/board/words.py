@@ -12,6 +12,7 @@ from consilience.records.record import Interval, Record
 from consilience.scoring.presets import RANKED
 
 from .board import find_board
+from .numbers import PLAIN
 
 
 @lru_cache(maxsize=1)
@@ -52,8 +53,8 @@ def _nearest(record: Record) -> str:
     if not pairs:
         return ""
     ordered = sorted(pairs, key=lambda name: -pairs[name])
-    text = f"closest to {ordered[0]} ({pairs[ordered[0]]:.3f})"
-    return text + (f", farthest from {ordered[-1]} ({pairs[ordered[-1]]:.3f})" if len(ordered) > 1 else "")
+    text = f"closest to {ordered[0]} ({PLAIN.number(pairs[ordered[0]])})"
+    return text + (f", farthest from {ordered[-1]} ({PLAIN.number(pairs[ordered[-1]])})" if len(ordered) > 1 else "")
 
 
 def _place(own: Interval, rows: Mapping[str, Row]) -> str:
@@ -66,10 +67,10 @@ def _place(own: Interval, rows: Mapping[str, Row]) -> str:
     text = f"place {len(above) + 1} of {len(models) + 1} with the published models"
     if above:
         nearest = min(above, key=lambda name: models[name])
-        text += f", below {nearest} ({models[nearest]:.3f})"
+        text += f", below {nearest} ({PLAIN.number(models[nearest])})"
     if below:
         nearest = max(below, key=lambda name: models[name])
-        text += f", above {nearest} ({models[nearest]:.3f})"
+        text += f", above {nearest} ({PLAIN.number(models[nearest])})"
     return text
 
 
@@ -81,10 +82,12 @@ def _controls(record: Record, own: Interval, rows: Mapping[str, Row]) -> str:
     if twins:
         best = max(twins, key=lambda name: _value(rows[name]))
         what = "its untrained twin" if family else "the best untrained network"
-        told.append(f"{_against(own, rows[best])} {what} ({best}, {_value(rows[best]):.3f})")
+        told.append(f"{_against(own, rows[best])} {what} ({best}, {PLAIN.number(_value(rows[best]))})")
     for name in ("composition", "amino-acids"):
         if name in rows:
-            told.append(f"{_against(own, rows[name])} {name.replace('-', ' ')} alone ({_value(rows[name]):.3f})")
+            told.append(
+                f"{_against(own, rows[name])} {name.replace('-', ' ')} alone ({PLAIN.number(_value(rows[name]))})"
+            )
     return "; ".join(told)
 
 
@@ -93,9 +96,9 @@ def _against(own: Interval, row: Row) -> str:
     if own.value is None or other.value is None or own.low is None or other.high is None:
         return "beside"
     if own.low > other.high:
-        return f"{own.value - other.value:.3f} above"
+        return f"{PLAIN.number(own.value - other.value)} above"
     if other.low is not None and own.high is not None and own.high < other.low:
-        return f"{other.value - own.value:.3f} BELOW"
+        return f"{PLAIN.number(other.value - own.value)} BELOW"
     return "not clearly apart from"
 
 

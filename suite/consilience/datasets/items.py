@@ -23,6 +23,8 @@ from .tables import table_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from consilience.records.spec import Spec
+
 _TEXT_VIEWS = {"id": "id", "smiles": "smiles", "sequence": "sequence"}
 #: Views made of another one: models that read SELFIES see the very molecules that models of SMILES see.
 _DERIVED = {"selfies": "smiles"}
@@ -42,6 +44,22 @@ def open_dataset(name: str) -> Items:
     # A set that no card pins is as old as its build, whose digest covers the commit of the hub that it was made of.
     built = find_built(name) if entry.recipe is not None and entry.card.revision is None else None
     return Items.from_dataset(entry.card, table_of(entry), None if built is None else str(built.manifest["sha256"]))
+
+
+def open_for_board(name: str, spec: Spec) -> Items:
+    """Open a data set at the revision that a board is about.
+
+    Raises
+    ------
+    ValueError
+        The data on this machine are of another revision than the board's.
+    """
+    items, revision = open_dataset(name), spec.dataset(name).revision
+    if items.revision != revision:
+        raise ValueError(
+            f"{name}: board {spec.board} is about revision {revision[:12]}, the data here are {items.revision[:12]}"
+        )
+    return items
 
 
 class Items:

@@ -21,7 +21,6 @@ from __future__ import annotations
 from typing import Any
 
 from consilience import DatasetCard, Draft, Sources, recipe
-from consilience.building.draft import choose
 from consilience.building.sources import SourceError
 from consilience.cards import Label
 
@@ -85,33 +84,29 @@ def build(card: DatasetCard, sources: Sources) -> Draft:
     """Rows ordered by sub-dataset, file and number; lengths in Angstrom, energies in eV."""
     import pyarrow as pa
 
-    from consilience.building.formats import PATTERNS, AseLmdb, Mirror, structure
+    from consilience.building.samples import sample_of_archives, sample_of_mirror, structure_of
     from consilience.building.schemas import STRUCTURES
 
     schema = STRUCTURES.append(pa.field("subset", pa.string()))
     if card is OFFICIAL:
-        hint = f"Download the archives of the validation split from the links at {PAGE}"
-        files = sources.files("OMat24's validation split", PATTERNS, hint=hint)
-        database = AseLmdb.open(files, sources)
-        check_subsets({name.split("/")[0] for name in database.names}, sources)
-        keys = sorted(choose(database.places, SAMPLE, seed="omat24/0"), key=database.places.__getitem__)
-        return Draft(
+        return sample_of_archives(
+            sources,
+            "OMat24's validation split",
+            lambda one, structure, noted: structure | {"subset": one.split("/")[0]},
             schema,
-            keys,
-            lambda one: database.read(one)[0] | {"subset": one.split("/")[0]},
-            metadata={"source": files.origin},
+            hint=f"Download the archives of the validation split from the links at {PAGE}",
+            count=SAMPLE,
+            seed="omat24/0",
+            check=lambda database: check_subsets({name.split("/")[0] for name in database.names}, sources),
         )
-    files = sources.hub(MIRROR, ["co/co_*.parquet"])
-    mirror = Mirror(files)
-    keys = sorted(choose(mirror.places, SAMPLE, seed=f"{card.name}/0"), key=mirror.places.__getitem__)
-    mirror.load(keys)
-
-    def row(one: str) -> dict[str, Any]:
-        found = mirror.read(one)
-        known = structure(one, *(found[name] for name in ("atomic_numbers", "positions", "cell", "pbc", "energy")))
-        return known | {"subset": "rattled-1000-subsampled"}
-
-    return Draft(schema, keys, row, metadata={"source": files.origin})
+    return sample_of_mirror(
+        sources,
+        MIRROR,
+        lambda one, mirrored: structure_of(one, mirrored) | {"subset": "rattled-1000-subsampled"},
+        schema,
+        count=SAMPLE,
+        seed=f"{card.name}/0",
+    )
 
 
 def check_subsets(found: set[str], sources: Sources) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 from consilience import DatasetCard, Draft, Sources, recipe
-from consilience.building.draft import DroppedError, choose
+from consilience.building.draft import DroppedError
 from consilience.cards import Label
 
 SAMPLE = 50_000
@@ -92,42 +92,40 @@ def build(card: DatasetCard, sources: Sources) -> Draft:
     """Rows ordered by file and number; positions in Angstrom, energies in eV, spin as multiplicity."""
     import pyarrow as pa
 
-    from consilience.building.formats import PATTERNS, AseLmdb, Mirror, structure
+    from consilience.building.samples import sample_of_archives, sample_of_mirror, structure_of
     from consilience.building.schemas import STRUCTURES
+
+    def official(one: str, structure: dict[str, Any], noted: dict[str, Any]) -> dict[str, Any]:
+        if "charge" not in noted or "spin" not in noted:
+            raise DroppedError("no charge or spin")
+        return structure | {"subset": str(noted.get("data_id", ""))}
+
+    def mirrored(one: str, row: dict[str, Any]) -> dict[str, Any]:
+        noted = row.get("property_metadata") or {}
+        charge = noted.get("charge", 0 if card is NEUTRAL else None)
+        spin = noted.get("spin", row.get("multiplicity") or (1 if card is NEUTRAL else None))
+        if charge is None or spin is None:
+            raise DroppedError("no charge or spin")
+        structure = structure_of(one, row, charge=int(charge), spin=int(spin))
+        return structure | {"subset": str(noted.get("data_id", ""))}
 
     schema = STRUCTURES.append(pa.field("subset", pa.string()))
     if card is OFFICIAL:
-        hint = f"Ask for access at {PAGE}, log in there and download val.tar.gz from the link in DATASET.md"
-        files = sources.files("OMol25's validation split (gated)", PATTERNS, hint=hint)
-        database = AseLmdb.open(files, sources)
-
-        def official(one: str) -> dict[str, Any]:
-            known, noted = database.read(one)
-            if "charge" not in noted or "spin" not in noted:
-                raise DroppedError("no charge or spin")
-            return known | {"subset": str(noted.get("data_id", ""))}
-
-        keys = sorted(choose(database.places, SAMPLE, seed="omol25/0"), key=database.places.__getitem__)
-        return Draft(schema, keys, official, metadata={"source": files.origin})
-
-    files = sources.hub(MIRRORS[card.name], ["co/co_*.parquet"])
-    mirror = Mirror(files, also=("multiplicity", "property_metadata"))
-    keys = sorted(choose(mirror.places, SAMPLE, seed=f"{card.name}/0"), key=mirror.places.__getitem__)
-    mirror.load(keys)
-
-    def mirrored(one: str) -> dict[str, Any]:
-        found = mirror.read(one)
-        noted = found.get("property_metadata") or {}
-        charge = noted.get("charge", 0 if card is NEUTRAL else None)
-        spin = noted.get("spin", found.get("multiplicity") or (1 if card is NEUTRAL else None))
-        if charge is None or spin is None:
-            raise DroppedError("no charge or spin")
-        known = structure(
-            one,
-            *(found[name] for name in ("atomic_numbers", "positions", "cell", "pbc", "energy")),
-            charge=int(charge),
-            spin=int(spin),
+        return sample_of_archives(
+            sources,
+            "OMol25's validation split (gated)",
+            official,
+            schema,
+            hint=f"Ask for access at {PAGE}, log in there and download val.tar.gz from the link in DATASET.md",
+            count=SAMPLE,
+            seed="omol25/0",
         )
-        return known | {"subset": str(noted.get("data_id", ""))}
-
-    return Draft(schema, keys, mirrored, metadata={"source": files.origin})
+    return sample_of_mirror(
+        sources,
+        MIRRORS[card.name],
+        mirrored,
+        schema,
+        count=SAMPLE,
+        seed=f"{card.name}/0",
+        also=("multiplicity", "property_metadata"),
+    )

@@ -20,7 +20,6 @@ from __future__ import annotations
 from typing import Any
 
 from consilience import DatasetCard, Draft, Sources, recipe
-from consilience.building.draft import choose
 from consilience.cards import Label
 
 SAMPLE = 50_000
@@ -77,22 +76,17 @@ OFFICIAL = DatasetCard(
 @recipe(OPEN, OFFICIAL)
 def build(card: DatasetCard, sources: Sources) -> Draft:
     """Rows ordered by file and number; lengths in Angstrom, energies in eV."""
-    from consilience.building.formats import PATTERNS, AseLmdb, Mirror, structure
+    from consilience.building.samples import sample_of_archives, sample_of_mirror, structure_of
     from consilience.building.schemas import STRUCTURES
 
     if card is OFFICIAL:
-        hint = f"Download val.tar.gz of sAlex from the link at {PAGE}"
-        files = sources.files("sAlex's validation split", PATTERNS, hint=hint)
-        database = AseLmdb.open(files, sources)
-        keys = sorted(choose(database.places, SAMPLE, seed="salex/0"), key=database.places.__getitem__)
-        return Draft(STRUCTURES, keys, lambda one: database.read(one)[0], metadata={"source": files.origin})
-    files = sources.hub(MIRROR, ["co/co_*.parquet"])
-    mirror = Mirror(files)
-    keys = sorted(choose(mirror.places, SAMPLE, seed="salex-open/0"), key=mirror.places.__getitem__)
-    mirror.load(keys)
-
-    def row(one: str) -> dict[str, Any]:
-        found = mirror.read(one)
-        return structure(one, *(found[name] for name in ("atomic_numbers", "positions", "cell", "pbc", "energy")))
-
-    return Draft(STRUCTURES, keys, row, metadata={"source": files.origin})
+        return sample_of_archives(
+            sources,
+            "sAlex's validation split",
+            lambda one, structure, noted: structure,
+            STRUCTURES,
+            hint=f"Download val.tar.gz of sAlex from the link at {PAGE}",
+            count=SAMPLE,
+            seed="salex/0",
+        )
+    return sample_of_mirror(sources, MIRROR, structure_of, STRUCTURES, count=SAMPLE, seed="salex-open/0")

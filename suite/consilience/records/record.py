@@ -196,6 +196,11 @@ class Record(SchemaModel):
         return self.target.endswith(UNTRAINED)
 
     @property
+    def kind(self) -> str:
+        """``trained``, ``untrained`` (a network with random weights) or ``baseline``."""
+        return "trained" if self.trained else "untrained" if self.untrained else "baseline"
+
+    @property
     def ranking_score(self) -> PresetScore | None:
         """Score in the preset that the board ranks by; None where the cell has none."""
         return self.scores.get(self.ranked) if self.ranked is not None else None

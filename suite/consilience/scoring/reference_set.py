@@ -24,6 +24,7 @@ from consilience.metrics.matrices import MAX_DENSE_ITEMS
 from consilience.metrics.parallel import run
 from consilience.records.record import Interval, PairScore, PresetScore, Twin
 from consilience.records.spec import MetricChoice, SpecSettings
+from consilience.records.values import mean_value
 
 from .alignment import PairAlignment, mean_alignment
 from .energy import energy_error, probe
@@ -182,8 +183,8 @@ class ReferenceSet:
         names = sorted({name for pair in pairs.values() for name in pair.metrics})
         score = PresetScore(
             alignment=Interval(value=None),
-            cknna=_mean([pair.cknna for pair in pairs.values()]),
-            metrics={name: _mean([pair.metrics.get(name) for pair in pairs.values()]) for name in names},
+            cknna=mean_value([pair.cknna for pair in pairs.values()]),
+            metrics={name: mean_value([pair.metrics.get(name) for pair in pairs.values()]) for name in names},
             pairs=pairs,
             self_alignment=cknna_from(prepared.kernel, prepared.kernel),
         )
@@ -301,8 +302,3 @@ def _singles(rows: Rows, metrics: Sequence[MetricChoice]) -> dict[str, float]:
         except ValueError:  # too few distinct distances: undefined here, not a failure of the target
             values[metric.label] = float("nan")
     return values
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    return float(np.mean(known)) if known else None

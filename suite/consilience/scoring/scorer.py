@@ -106,15 +106,9 @@ class Scorer:
             The data on this machine are of another revision than the board's.
         """
         if dataset not in self._items:
-            from consilience.datasets.items import open_dataset
+            from consilience.datasets.items import open_for_board
 
-            items = open_dataset(dataset)
-            revision = self.spec.dataset(dataset).revision
-            if items.revision != revision:
-                raise ValueError(
-                    f"{dataset}: board {self.spec.board} is about revision {revision[:12]}, "
-                    f"the data here are {items.revision[:12]}"
-                )
+            items = open_for_board(dataset, self.spec)
             self._whole[dataset] = items
             self._items[dataset] = items.sample(self.limit, seed=self.spec.settings.seed) if self.limit else items
         return self._items[dataset]

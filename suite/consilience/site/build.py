@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilience.board.columns import columns_of
 from consilience.board.markdown import discrimination_words, modality_matrix
 from consilience.cards import UNTRAINED
 from consilience.records.schema import to_json
@@ -26,7 +27,7 @@ from consilience.study import Study, list_figures
 from consilience.study.claims import judge
 from consilience.study.study import kind_of
 
-from . import drawings, pages
+from . import cells, drawings, pages
 from .chart import WHOLE, Drawn, bundle_files, draw_figure, whole_bundle, write_data
 from .vendor import FOLDER as VENDORED
 
@@ -336,8 +337,8 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Pro
             "dataset.html",
             table=table,
             lines=rows,
-            top=pages.top_of(rows),
-            metrics=pages.metric_columns(rows),
+            main=cells.Table("site", columns_of("site", rows), "../", pages.top_of(rows)),
+            others=cells.Table("site details", columns_of("site details", rows), "../"),
             details=pages.dataset_lines(table),
             part=parts[table.name],
             discrimination=[words for preset in PRESETS if (words := discrimination_words(table, preset))],
@@ -356,6 +357,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Pro
             record=shown,
             kind=kind_of(shown),
             places=where,
+            scores=cells.Table("target", columns_of("target", [place.line for place in where]), "../"),
             words=pages.closest_words(where),
             card=pages.card_lines(shown),
             paper=pages.reference_address(shown.card.reference),

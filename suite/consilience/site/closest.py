@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from consilience.board.numbers import SITE
 from consilience.scoring.presets import RANKED
 from consilience.study.study import kind_of
 
@@ -124,7 +125,7 @@ def judge(
         return "unknown", "Can't be judged: the agreement is undefined."
     if value <= 0 or (chance is not None and chance > CHANCE):
         return "no", "No: it is no more than randomly paired items would reach" + (
-            f" (p = {chance:.2g})." if chance is not None else "."
+            f" (p = {SITE.chance(chance)})." if chance is not None else "."
         )
     formula = next((one for one in controls if one.target in COMPOSITION), None)
     network = next((one for one in controls if one.kind == "untrained"), None)
@@ -141,12 +142,12 @@ def judge(
         high = control.ranked.high if control.ranked.high is not None else control.value
         clear &= low > high
         above &= value > control.value
-        told.append(f"{name} ({control.value:.3f})")
-    against = " and ".join(told)
+        told.append(f"{name} ({SITE.number(control.value)})")
+    against, figure = " and ".join(told), SITE.number(value)
     if not told:
         return "unknown", "Can't be judged: its controls are undefined here."
     if clear:
-        return "yes", f"Yes: {value:.3f} beyond composition, against {against}."
+        return "yes", f"Yes: {figure} beyond composition, against {against}."
     if above:
-        return "unclear", f"Not clearly: {value:.3f} beyond composition; its interval touches that of {against}."
-    return "no", f"No: {value:.3f} beyond composition is not above {against}."
+        return "unclear", f"Not clearly: {figure} beyond composition; its interval touches that of {against}."
+    return "no", f"No: {figure} beyond composition is not above {against}."

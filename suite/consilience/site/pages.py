@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from consilience.board.columns import Line
+from consilience.board.numbers import SITE
 from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.study import kind_of
 
+from .cells import address
 from .chart import interval_svg
 from .closest import Closest, Neighbour, closest
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from consilience.records.board import DatasetBoard, Discrimination, Row
-    from consilience.records.record import Interval, Record
+    from consilience.records.record import Record
     from consilience.study import Study
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,13 +47,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {
-        "number": number,
-        "count": count,
-        "percent": percent,
+        "number": SITE.number,
+        "count": SITE.count,
+        "percent": SITE.percent,
         "spaced": lambda text: str(text).replace("_", " "),
         "address": address,
-        "interval": interval_text,
-        "p": chance,
+        "interval": SITE.ends,
+        "p": SITE.chance,
         "cell": cell,
         "measured": measured,
         "listed": lambda names: names if isinstance(names, str | int) else ", ".join(map(str, names or ())),
@@ -76,41 +78,11 @@ def _dot(value: float | None, low: float | None = None, high: float | None = Non
 # -- numbers and addresses -----------------------------------------------------------------------------------------
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Digits of a figure; a dash where it is undefined."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def percent(value: float | None) -> str:
-    """Share in per cent."""
-    return "–" if value is None else f"{value:.0%}"
-
-
-def chance(value: float | None) -> str:
-    """A p-value."""
-    return "–" if value is None else f"{value:.2g}" if value >= 0.001 else "< 0.001"
-
-
-def count(value: float | None) -> str:
-    """A large number in a few letters."""
-    if value is None:
-        return "–"
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
-
-
-def interval_text(low: float | None, high: float | None) -> str:
-    """Ends of an interval in brackets; empty where it has none."""
-    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
-
-
 def measured(value: Any) -> str:
     """A figure that may carry an interval."""
     if hasattr(value, "value"):
-        return f"{number(value.value)} {interval_text(value.low, value.high)}".strip()
-    return number(value)
+        return SITE.interval(value.value, value.low, value.high)
+    return SITE.number(value)
 
 
 def cell(value: Any) -> str:
@@ -124,11 +96,6 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def address(name: str) -> str:
-    """Part of an address."""
-    return quote(name, safe="@+-._~")
-
-
 def safe_name(target: str) -> str:
     """Return a target's name, which becomes a file name; raises `ValueError` where it can't be one."""
     if not _TARGET.fullmatch(target) or len(target) > 150:
@@ -139,51 +106,17 @@ def safe_name(target: str) -> str:
 # -- the board's page of a data set ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of a data set's table with its record."""
-
-    row: Row
-    record: Record
-    intervals: Mapping[str, Interval | None]
-
-    @property
-    def kind(self) -> str:
-        """``trained``, ``untrained`` or ``baseline``."""
-        return kind_of(self.record)
-
-    @property
-    def rank_words(self) -> str:
-        """The rank with its interval."""
-        if self.row.rank is None:
-            return "–"
-        if self.row.rank_interval is None or self.row.rank_interval == (self.row.rank, self.row.rank):
-            return str(self.row.rank)
-        return f"{self.row.rank} ({self.row.rank_interval[0]}–{self.row.rank_interval[1]})"
-
-
 def lines(study: Study, dataset: str) -> list[Line]:
     """Every cell of a data set, in the order of its table."""
-    records = study.records(dataset, scored=False)
-    found = []
-    for row in study.dataset(dataset).rows:
-        if row.target in records:
-            ends: dict[str, Interval | None] = {preset: row.alignment.get(preset) for preset in PRESETS}
-            found.append(Line(row, records[row.target], ends))
-    return found
+    records, table = study.records(dataset, scored=False), study.dataset(dataset)
+    return [Line(row, records[row.target], table) for row in table.rows if row.target in records]
 
 
 def top_of(table: Sequence[Line]) -> float:
     """End of the scale of a table's small pictures: the next tenth above all that it holds."""
-    highs = [one.high or one.value or 0.0 for line in table for one in line.intervals.values() if one is not None]
+    intervals = [line.row.alignment.get(preset) for line in table for preset in PRESETS]
+    highs = [one.high or one.value or 0.0 for one in intervals if one is not None]
     return min(1.0, 0.1 * (int(10 * max(highs, default=0.9)) + 1))
-
-
-def metric_columns(table: Iterable[Line]) -> list[tuple[str, str]]:
-    """Names and titles of the other pair metrics in a table."""
-    from consilience.board.markdown import metric_title
-
-    return [(name, metric_title(name)) for name in sorted({name for line in table for name in line.row.metrics})]
 
 
 # -- the front page ------------------------------------------------------------------------------------------------
@@ -347,8 +280,8 @@ class Place:
 
     dataset: str
     matter: str
+    line: Line
     record: Record
-    row: Row
     closest: Closest | None
 
     @property
@@ -371,7 +304,7 @@ def places(study: Study, target: str) -> list[Place]:
         row = next((row for row in table.rows if row.target == target), None)
         if row is not None:
             near = closest(study, name, target) if record.state == "ok" else None
-            found.append(Place(name, table.card.matter, record, row, near))
+            found.append(Place(name, table.card.matter, Line(row, record, table), record, near))
     return found
 
 
@@ -438,20 +371,7 @@ def reference_address(reference: str | None) -> str | None:
 def dataset_lines(table: DatasetBoard) -> list[tuple[str, str]]:
     """Card of a data set, for people."""
     card = table.card
-    energy = card.energy and f"{card.energy.description} ({card.energy.unit}; {card.energy.level_of_theory or '?'})"
-    told = {
-        "items": None if card.items is None else f"{card.items:,} {MATTERS.get(card.matter, card.matter)}",
-        "views": ", ".join(card.views),
-        "energy": energy,
-        "strata": ", ".join(card.strata),
-        "matched for": card.matched,
-        "drawn from": ", ".join(card.lineage),
-        "selection": card.selection,
-        "left out": "; ".join(f"{reason}: {left:,}" for reason, left in card.dropped.items()),
-        "source": card.source,
-        "licence": card.licence,
-        "citation": card.citation,
-        "made by": card.recipe,
-        "revision": table.revision,
-    }
-    return [(name, text) for name, text in told.items() if text]
+    lines = card.lines() | {"revision": table.revision}
+    if card.items is not None:
+        lines["items"] += f" {MATTERS.get(card.matter, card.matter)}"
+    return list(lines.items())

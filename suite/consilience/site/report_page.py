@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilience.board.board import row_of
+from consilience.board.columns import Line, columns_of
 from consilience.board.words import in_words
 from consilience.files import write_atomically
 from consilience.records.run import SavedRun, read_run
@@ -15,6 +17,7 @@ from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.study import Study, kind_of
 
 from . import chart, pages
+from .cells import Table
 from .vendor import FOLDER
 
 if TYPE_CHECKING:
@@ -30,25 +33,13 @@ STATIC = Path(__file__).parent / "static"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A row of a table: a published target, or the checkpoint itself."""
-
-    target: str
-    kind: str
-    own: bool
-    reads: str
-    family: str
-    scores: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Cell:
     """The checkpoint on one data set.
 
     Attributes
     ----------
-    record
-        Its record.
+    line
+        Its row and record.
     table
         The board's table; None where the board lacks the data set, or has it at another revision.
     words
@@ -59,11 +50,17 @@ class Cell:
         Its score with each reference, in each preparation, as a script's content; empty where it has none.
     """
 
-    record: Record
+    line: Line
     table: DatasetBoard | None
     words: list[str]
-    standings: list[Standing]
+    standings: list[Line]
     plot: str
+
+    @property
+    def record(self) -> Record:
+        """Its record."""
+        assert self.line.record is not None
+        return self.line.record
 
 
 def write_report(run: Path, output: Path, *, board: Path, target: str | None = None) -> int:
@@ -120,7 +117,11 @@ def write_report(run: Path, output: Path, *, board: Path, target: str | None = N
             scripts=[_inline((STATIC / file).read_text("utf-8")) for file in ("theme.js", "table.js")],
             plotter=_inline((STATIC / "plot.js").read_text("utf-8")),
             plotly=_inline((FOLDER / chart.bundle_files()["cartesian"]).read_text("utf-8")),
-            top=1.0,
+            root="",
+            overview=Table("overview", columns_of("overview", [cell.line for cell in cells]), merged=False),
+            standings=Table(
+                "standings", columns_of("standings", [line for cell in cells for line in cell.standings]), merged=False
+            ),
         )
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -185,52 +186,25 @@ def _cell(study: Study, record: Record, limit: int | None) -> Cell:
     # Figures of a sample depend on its size: they are not laid beside those of the whole.
     if table is not None and (table.revision != record.revision or limit):
         table = None
-    standings = _standings(study, record, table) if table is not None and record.state == "ok" else []
+    line = Line(row_of(record, RANKED), record, table, own=True)
+    standings = _standings(study, line, table) if table is not None and record.state == "ok" else []
     plot = chart.plot_json(reference_plot(record))[0] if record.scores else ""
-    return Cell(record, table, in_words(record, table), standings, _inline(plot))
+    return Cell(line, table, in_words(record, table), standings, _inline(plot))
 
 
-def _standings(study: Study, record: Record, table: DatasetBoard) -> list[Standing]:
-    found = [
-        Standing(
-            row.target,
-            kind_of(published),
-            False,
-            row.modality,
-            row.family,
-            {
-                **{preset: row.alignment.get(preset) for preset in PRESETS},
-                "twin_distance": row.twin_distance,
-                "energy_mae": row.energy_mae,
-                "probe_mae": row.probe_mae,
-            },
-        )
+def _standings(study: Study, own: Line, table: DatasetBoard) -> list[Line]:
+    published = study.records(table.name)
+    others = [
+        Line(row, published[row.target], table)
         for row in table.rows
-        if row.state == "ok"
-        and row.target != record.target
-        and (published := study.records(table.name).get(row.target)) is not None
+        if row.state == "ok" and row.target != own.row.target and row.target in published
     ]
-    twin = record.twin.get(RANKED)
-    found.append(
-        Standing(
-            record.target,
-            kind_of(record),
-            True,
-            record.card.modality,
-            record.card.family,
-            {
-                **{preset: record.scores[preset].alignment if preset in record.scores else None for preset in PRESETS},
-                "twin_distance": twin.distance if twin else None,
-                "energy_mae": record.energy.mae if record.energy else None,
-                "probe_mae": record.probe.mae if record.probe else None,
-            },
-        )
-    )
-    return sorted(found, key=lambda one: -_value(one.scores[RANKED]))
+    return sorted([*others, own], key=_alignment, reverse=True)
 
 
-def _value(interval: Any) -> float:
-    return -1.0 if interval is None or interval.value is None else float(interval.value)
+def _alignment(line: Line) -> float:
+    interval = line.row.alignment.get(RANKED)
+    return -1.0 if interval is None or interval.value is None else interval.value
 
 
 def reference_plot(record: Record) -> go.Figure:

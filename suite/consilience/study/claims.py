@@ -11,6 +11,7 @@ import numpy as np
 
 from consilience.records.pairs import Pair, PairFigures
 from consilience.records.record import Record
+from consilience.records.values import mean_value, or_nan
 from consilience.scoring.presets import RANKED
 
 from .statistics import Clustered, rank_correlation
@@ -113,7 +114,7 @@ def _strong_align(study: Study) -> Findings:
         names, matrix = study.matrix(dataset, "information_imbalance", preset="paper", targets=list(records))
         families = [records[name].card.family for name in names]
         matrix = np.where(same(families) > 0, np.nan, (matrix + matrix.T) / 2)
-        scatter = [_mean(row[np.isfinite(row)]) for row in matrix]
+        scatter = [or_nan(mean_value(row)) for row in matrix]
         found.append(_trend(dataset, [_error(records[n]) for n in names], scatter, families, sign=1))
     return found
 
@@ -291,8 +292,8 @@ def _strings_align(study: Study) -> Findings:
         mixed = [s for _, s in _cross_modal(study, dataset.name, ("string", "atoms"), RANKED, untrained=True)]
         if not trained or not mixed:
             continue
-        with_trained, with_random = (_mean(one.cknna for one in kind) for kind in (trained, mixed))
-        calibrated = _mean(one.calibrated for one in trained)
+        with_trained, with_random = (or_nan(mean_value(one.cknna for one in kind)) for kind in (trained, mixed))
+        calibrated = or_nan(mean_value(one.calibrated for one in trained))
         held = with_trained > with_random and calibrated >= 0.1
         told = f"{dataset.name}: CKNNA {with_trained:.3f} over {len(trained)} pairs (calibrated {calibrated:.3f}), "
         found.append((1 if held else -1, f"{told}{with_random:.3f} with untrained networks"))
@@ -476,8 +477,3 @@ def _side(records: Iterable[Record]) -> str:
 
 def _error(record: Record) -> float | None:
     return record.energy.mae if record.energy is not None else None
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else math.nan

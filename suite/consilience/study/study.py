@@ -12,7 +12,7 @@ import numpy as np
 from consilience.board.board import read_records
 from consilience.board.groups import read_pairs
 from consilience.board.publish import read_board
-from consilience.datasets.items import open_dataset
+from consilience.datasets.items import open_for_board
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.records.board import Board
@@ -149,11 +149,7 @@ class Study:
     def items(self, dataset: str) -> Items:
         """Items of a data set; `ValueError` where the data at hand are of another revision than the board's."""
         if dataset not in self._items:
-            items = open_dataset(dataset)
-            wanted = self.dataset(dataset).revision
-            if items.revision != wanted:
-                raise ValueError(f"{dataset}: the board is about revision {wanted[:12]}, found {items.revision[:12]}")
-            self._items[dataset] = items
+            self._items[dataset] = open_for_board(dataset, self.board.spec)
         return self._items[dataset]
 
     def embedding(self, dataset: str, target: str) -> Embedding | None:
@@ -174,7 +170,7 @@ def is_untrained(record: Record) -> bool:
 
 def kind_of(record: Record) -> str:
     """``trained``, ``untrained`` (a network with random weights) or ``baseline``."""
-    return "trained" if record.trained else "untrained" if is_untrained(record) else "baseline"
+    return record.kind
 
 
 __all__ = ["PRESETS", "PairFigure", "Study", "is_untrained", "kind_of"]

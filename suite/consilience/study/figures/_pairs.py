@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from consilience.board.numbers import HOVER
 from consilience.records.pairs import PairFigures
+from consilience.records.values import mean_value, or_nan
 from consilience.scoring.presets import RANKED
 from consilience.study.palette import COLOURS
 from consilience.study.study import kind_of
@@ -86,24 +87,15 @@ def views(study: Study, dataset: str) -> Iterator[View]:
             yield View(pair, records[pair.first], records[pair.second])
 
 
-def number(value: float | None) -> float:
-    """A figure as plotly takes it: NaN where there is none."""
-    return math.nan if value is None else value
-
-
-def shown(value: float | None, digits: int = 3) -> str:
-    """A figure in a hover text."""
-    return "not measured" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
 def interval(scores: PairFigures | None) -> str:
     """Interval and p of a pair's calibrated CKNNA in a hover text."""
     if scores is None:
-        return "not measured"
-    ends = "no interval" if scores.low is None or scores.high is None else f"{scores.low:.3f} to {scores.high:.3f}"
-    return f"{ends}, p {shown(scores.p_value)}"
+        return HOVER.absent
+    undefined = scores.low is None or scores.high is None
+    ends = "no interval" if undefined else f"{HOVER.number(scores.low)} to {HOVER.number(scores.high)}"
+    return f"{ends}, p {HOVER.number(scores.p_value)}"
 
 
-def mean(values: list[float]) -> float:
-    """Mean; NaN of nothing."""
-    return math.fsum(values) / len(values) if values else math.nan
+def mean(values: Iterable[float | None]) -> float:
+    """Mean of the values that are defined; NaN of none."""
+    return or_nan(mean_value(values))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from consilience.cards import UNTRAINED
+from consilience.board.ranking import compared_pairs
 from consilience.records.record import Record
 from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
@@ -28,44 +28,10 @@ CARD = FigureCard(
 TRAINED, MIXED = "both trained", "one untrained"
 
 
-def pairs_compared(records: Iterable[Record], preset: str) -> dict[str, dict[tuple[str, str], float]]:
-    """Pairs that the board's discrimination compares, with their CKNNA as measured.
-
-    Parameters
-    ----------
-    records
-        Of one data set.
-    preset
-        Preparation.
-
-    Returns
-    -------
-    dict
-        Pairs and values, by "both trained" and "one untrained"; every pair once.
-    """
-    records = list(records)
-    twins = [record for record in records if record.untrained]
-    modalities = {record.card.modality for record in twins}
-    alike = [record for record in records if record.trained and record.card.modality in modalities]
-    mixed = _with_references(twins, preset)
-    for record in records:
-        twin = record.twin.get(preset)
-        if record.trained and twin is not None and twin.cknna is not None:
-            mixed[record.target, record.target + UNTRAINED] = twin.cknna
-    return {TRAINED: _with_references(alike, preset), MIXED: mixed}
-
-
-def _with_references(records: Iterable[Record], preset: str) -> dict[tuple[str, str], float]:
-    found: dict[tuple[str, str], float] = {}
-    for record in records:
-        score = record.scores.get(preset)
-        if record.state != "ok" or score is None:
-            continue
-        for reference, pair in score.pairs.items():
-            if pair.cknna is not None:
-                found.pop((reference, record.target), None)  # two references meet twice
-                found[record.target, reference] = pair.cknna
-    return found
+def _kinds(records: Iterable[Record], preset: str) -> dict[str, Mapping[tuple[str, str], float]]:
+    """Pairs that the board's discrimination compares, by what a legend calls them."""
+    pairs = compared_pairs(records, preset)
+    return {TRAINED: pairs.trained, MIXED: pairs.untrained}
 
 
 @figure(CARD)
@@ -74,7 +40,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     table: list[dict[str, Cell]] = []
     plots: dict[str, go.Figure] = {}
     for preset in (RANKED, *(other for other in PRESETS if other != RANKED)):
-        compared = {name: pairs_compared(study.records(name).values(), preset) for name in study.datasets}
+        compared = {name: _kinds(study.records(name).values(), preset) for name in study.datasets}
         compared = {name: kinds for name, kinds in compared.items() if all(kinds.values())}
         if not compared:
             continue

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from consilience.board.numbers import HOVER
+from consilience.records.values import or_nan
 from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import MODALITY_TITLES, NEUTRAL, colour_of, layout, symbol_of
@@ -23,8 +25,6 @@ from consilience.study.statistics import (
     spearman,
 )
 from consilience.study.study import kind_of
-
-from ._pairs import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     told: list[str] = []
     table: list[dict[str, Cell]] = []
     for measure in _MEASURES:
-        errors = np.array([_number(measure.of(records[name])) for name in names])
+        errors = np.array([or_nan(measure.of(records[name])) for name in names])
         there = np.flatnonzero(np.isfinite(errors))
         if len(there) < _LEAST:
             continue
@@ -129,10 +129,6 @@ def draw(study: Study, dataset: str) -> Drawing | None:
         "within a family; Winkler et al. 2015, doi:10.1016/j.neuroimage.2015.05.092), the best model chosen anew in "
         "each. Points grow with the number of parameters. Energies are a model's own, of its own level of theory.",
     )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 @dataclass(frozen=True)
@@ -258,7 +254,7 @@ def _hover(point: _Point, measure: _Measure) -> str:
     return (
         f"<b>{point.record.target}</b> ({kind_of(point.record)}, {point.record.card.family})"
         f"<br>{measure.words} {point.x:.4g}"
-        f"<br>agrees with {point.anchor}: {point.y:.3f} ({shown(low)} to {shown(high)})<br>{size}"
+        f"<br>agrees with {point.anchor}: {point.y:.3f} ({HOVER.number(low)} to {HOVER.number(high)})<br>{size}"
     )
 
 

@@ -13,14 +13,16 @@ import plotly.graph_objects as go
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from consilience.board.numbers import HOVER
 from consilience.cards import UNTRAINED
 from consilience.metrics import UnknownMetricError, get_metric
+from consilience.records.values import or_nan
 from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import SCALE, layout
 from consilience.study.study import is_untrained
 
-from ._pairs import APART, METRICS, MIXED, View, interval, mean, number, shown, views
+from ._pairs import APART, METRICS, MIXED, View, interval, mean, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -259,7 +261,7 @@ def _cknna_hover(found: Sequence[View], names: Sequence[str], preset: Any) -> li
     for view in found:
         i, j = place[view.pair.first], place[view.pair.second]
         scores = view.scores(preset)
-        raw = shown(scores.cknna if scores else None)
+        raw = HOVER.number(scores.cknna if scores else None)
         texts[i][j] = texts[j][i] = f"{interval(scores)}<br>CKNNA {raw}, {view.pair.items} items"
     return texts
 
@@ -326,5 +328,5 @@ def _family_table(families: Sequence[str], means: NDArray[np.float64], counts: N
     for i, first in enumerate(families):
         for j, second in enumerate(families[i:], i):
             if counts[i, j]:
-                lines.writerow([first, second, int(counts[i, j]), f"{number(means[i, j]):.6g}"])
+                lines.writerow([first, second, int(counts[i, j]), f"{or_nan(means[i, j]):.6g}"])
     return text.getvalue()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from consilience.records.values import or_nan
 from consilience.scoring.presets import RANKED
 from consilience.study.figure import Cell, Drawing, FigureCard, figure, rows_of
 from consilience.study.palette import COLOURS, NEUTRAL, OUTLINE, SCALE, layout
 from consilience.study.statistics import spearman
 
-from ._pairs import APART, PAIR_KINDS, View, mean, number, views
+from ._pairs import APART, PAIR_KINDS, View, mean, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,11 +131,11 @@ def _coloured(
 ) -> go.Figure:
     plot = go.Figure()
     label = title.replace("<br>", " ")
-    values = [number(colour(view, preset)) for view in found]
+    values = [or_nan(colour(view, preset)) for view in found]
     for kind, (_, symbol) in reversed(PAIR_KINDS.items()):  # what matters most is drawn last, on top
         if there := [view for view in found if view.kind == kind]:
             points = _points(there, preset, kind)
-            shades = [number(colour(view, preset)) for view in there]
+            shades = [or_nan(colour(view, preset)) for view in there]
             points.marker = {"symbol": symbol, "size": 8, "line": OUTLINE, "color": shades, "coloraxis": "coloraxis"}
             points.hovertemplate = f"{_TEMPLATE}<br>{label} %{{marker.color:.3f}}<extra></extra>"
             # A legend shows no colour of a scale: it gets a marker of its own, in a shade for any page.
@@ -216,14 +217,14 @@ def _line(view: View) -> dict[str, Cell]:
 
 
 def _both(view: View) -> float:
-    return mean([number(view.metric(_TO)), number(view.metric(_FROM))])
+    return (or_nan(view.metric(_TO)) + or_nan(view.metric(_FROM))) / 2
 
 
 def _sentence(found: Sequence[View]) -> str:
     apart = [view for view in found if view.kind == APART]
     if not apart:
         return f"No two trained models of different families are paired here; {len(found)} pairs are shown."
-    corner = sum(number(view.metric(_TO)) < 0.5 and number(view.metric(_FROM)) < 0.5 for view in apart)
+    corner = sum(or_nan(view.metric(_TO)) < 0.5 and or_nan(view.metric(_FROM)) < 0.5 for view in apart)
     text = (
         f"Mean imbalance between trained models of different families is {mean([_both(v) for v in apart]):.2f} "
         f"({corner} of {len(apart)} pairs below 0.5 both ways)"
@@ -231,7 +232,7 @@ def _sentence(found: Sequence[View]) -> str:
     ranks = {}
     for tab, preset, _, colour in _COLOURED:
         if preset == RANKED:
-            ranks[tab] = -spearman([_both(v) for v in apart], [number(colour(v, preset)) for v in apart])
+            ranks[tab] = -spearman([_both(v) for v in apart], [or_nan(colour(v, preset)) for v in apart])
     known = {name: value for name, value in ranks.items() if np.isfinite(value)}
     if len(apart) < 6 or len(known) < 2:
         return text + "."
