@@ -178,6 +178,7 @@ def test_a_quick_look_says_what_it_is(tmp_path: Path, own_cache: Path) -> None:
     assert not (own_cache / "environments").exists(), "a reference was embedded again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [["--benchmark-only"], ["-n", "2"], ["-k", "qm9-1k"]])
 def test_it_works_beside_other_plugins(tmp_path: Path, own_cache: Path, extra: list[str]) -> None:
     folder = folder_with_toy(tmp_path)
@@ -342,6 +343,7 @@ def test_a_regression_fails_once_its_report_is_written(tmp_path: Path, own_cache
     assert {"board", "datasets", "overall"} <= set(json.loads((folder / "out.json").read_text()))
 
 
+@pytest.mark.slow
 def test_a_regression_fails_in_several_processes(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
@@ -370,6 +372,7 @@ def test_a_comparison_that_cannot_be_made_stops_the_run(tmp_path: Path, own_cach
     assert "sample: 120 items against 100 items" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_references_that_are_others_are_refused_after_the_report(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
@@ -383,6 +386,7 @@ def test_references_that_are_others_are_refused_after_the_report(tmp_path: Path,
     assert "other embeddings of the references so3lr" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_skipped_now_regressed(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0
@@ -394,6 +398,7 @@ def test_a_cell_that_is_skipped_now_regressed(tmp_path: Path, own_cache: Path) -
     assert "1 of 1 cells, which are not scored any more" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_repository_that_has_its_own_benchmark_option(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
     (folder / "conftest.py").write_text(
@@ -410,6 +415,7 @@ def test_a_repository_that_has_its_own_benchmark_option(tmp_path: Path, own_cach
     assert "target_toy.py::qm9-1k::toy ok" in ours.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.environment
 def test_it_works_beside_codspeed(tmp_path: Path, own_cache: Path) -> None:
     from uv import find_uv_bin

@@ -101,6 +101,7 @@ def test_ranks_follow_the_errors_and_what_is_left_out_says_why(on_mp: tuple[Reco
     assert float(rows[0]["probe_error"]) == pytest.approx(first.probe.value, rel=1e-5)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_unasked_only_what_is_at_hand_or_quick_is_compared(own_cache: Path) -> None:
     items = open_dataset("mp-1k")
     chosen, left = choose_candidates(items, Store(), cached=True)

@@ -66,6 +66,7 @@ def test_a_board_without_remarks_has_no_place_for_them() -> None:
     assert "too narrow" not in render(board)
 
 
+@pytest.mark.slow
 def test_publish_build_and_verify_show_the_same_remarks(board: Path) -> None:
     plain = (board / "leaderboard.md").read_text("utf-8")
     figures = (board / "leaderboard.json").read_bytes()

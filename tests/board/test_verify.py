@@ -152,6 +152,7 @@ def test_no_board_is_exit_code_2(tmp_path: Path) -> None:
     assert "spec.toml" in result.output
 
 
+@pytest.mark.slow
 def test_what_is_not_at_hand_is_named_and_checked_against_itself(board: Path) -> None:
     """A record under the name of a model whose embedding is not here, with a mean that its pairs don't have."""
     cells = board / "results" / "mp-1k"

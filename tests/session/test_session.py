@@ -154,6 +154,7 @@ def test_ids_work_as_typed_back(nested: Path, write_target: Callable[..., Path],
     assert "2 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_cell_that_failed_last_runs_again_alone(
     nested: Path, write_target: Callable[..., Path], own_cache: Path
 ) -> None:
@@ -168,6 +169,7 @@ def test_the_cell_that_failed_last_runs_again_alone(
     ]
 
 
+@pytest.mark.slow
 def test_quiet_and_verbose(nested: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(nested)
     options = ["--targets=size,soap", "--datasets=mp-1k", "--limit=120"]
