@@ -104,7 +104,14 @@ class Report:
             yield from (f"{file}: {n - _SHOWN} more (--json has all)" for file, n in seen.items() if n > _SHOWN)
         if self.not_at_hand:
             yield f"not available on this machine, checked against themselves only ({len(self.not_at_hand)}):"
-            yield "  " + ", ".join(self.not_at_hand)
+            groups: dict[str, list[str]] = {}
+            for cell in self.not_at_hand:
+                dataset, _, target = cell.partition("::")
+                groups.setdefault(dataset, []).append(target or dataset)
+            for dataset, targets in groups.items():
+                more = f" and {len(targets) - _SHOWN} more" if len(targets) > _SHOWN else ""
+                yield f"  {dataset} ({len(targets)}): {', '.join(targets[:_SHOWN])}{more}"
+            yield "  --json names all; consilience run --targets NAMES --datasets NAMES embeds them here"
         yield from (f"remark: {remark}" for remark in self.remarks)
         cells = f"{self.recomputed} cell{'s' * (self.recomputed != 1)} recomputed"
         yield f"{cells}, {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
