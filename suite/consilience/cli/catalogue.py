@@ -73,9 +73,9 @@ def new_target(name: str, modality: str, family: str | None, output: Path | None
     if path.exists():
         raise ValueError(f"{path} is there already: name another file with --output")
     path.write_text(text, "utf-8")
-    click.echo(f"{path}: put your model where it says REPLACE, then")
-    click.echo(f"  consilience check {path}        # does it keep the contract of a target?")
-    click.echo(f"  pytest --benchmark {path}       # score it against the reference models")
+    click.echo(f"{path}: put your model where it says REPLACE, then run")
+    click.echo(f"  consilience check {path}        # test the rules that every target has to satisfy")
+    click.echo(f"  pytest --benchmark {path}       # compute its alignment with the references")
 
 
 @click.command()

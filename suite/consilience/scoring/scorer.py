@@ -25,12 +25,13 @@ from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.files import write_atomically
 from consilience.isolation.job import Progress
+from consilience.metrics import get_metric
 from consilience.records.migrations import read_record
 from consilience.records.pairs import AllPairs
 from consilience.records.record import Provenance, Record, Truncation
 from consilience.records.schema import to_json
 from consilience.records.spec import DEFAULT_SPEC, MetricChoice, Spec, read_spec
-from consilience.registry import Target, get_metric, get_target
+from consilience.registry import Target, get_target
 
 from .lineage import distribution
 from .protocol import Protocol
