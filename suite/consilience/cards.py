@@ -148,12 +148,12 @@ class Card(FrozenModel):
 
     def missing_for_publication(self) -> list[str]:
         """Names of the fields that a published board asks for and this card leaves open."""
-        wanted = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
+        names = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
         if self.modality != "baseline" and self.access != "file":
-            wanted += ["parameters", "licence_weights", "source"]
+            names += ["parameters", "licence_weights", "source"]
             # Of a download the record states the checksum of what was loaded; the suite has not seen every file.
-            wanted += ["weights_sha256"] if self.access == "package" else []
-        return [field for field in wanted if getattr(self, field) is None]
+            names += ["weights_sha256"] if self.access == "package" else []
+        return [field for field in names if getattr(self, field) is None]
 
 
 class Label(FrozenModel):
@@ -224,8 +224,8 @@ class DatasetCard(FrozenModel):
             "made by": f"`{self.recipe}`",
             "revision": self.revision and f"`{self.revision}`",
         }
-        told = [f"- **{name}**: {text}" for name, text in lines.items() if text]
-        return "\n".join([f"## {self.name}", "", f"{self.title}.", "", *told]) + "\n"
+        bullets = [f"- **{name}**: {text}" for name, text in lines.items() if text]
+        return "\n".join([f"## {self.name}", "", f"{self.title}.", "", *bullets]) + "\n"
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 Fault = tuple[str, str]
 
 #: No two nuclei are this near (Angstrom): the bond of H2, the shortest there is, has 0.74.
-LEAST_DISTANCE = 0.5
+MIN_DISTANCE = 0.5
 #: The 20 amino acids, U and O (selenocysteine, pyrrolysine), and X, B, Z, J where it is not known which one.
 RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYUOXBZJ")
 _HEAVIEST = 118
@@ -163,12 +163,12 @@ def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault 
             return "positions", "an atom lies more than a million cells away"
         points = xyz - np.floor(xyz @ dual) @ vectors
         # Images as far as the cutoff reaches: one cell each way, more only in a flat cell.
-        reach = np.ceil(LEAST_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
+        reach = np.ceil(MIN_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
         if np.prod(2 * reach + 1) > 1000:
             return "cell", "the cell is too flat to hold an atom"
         shifts = [shift for shift in product(*(range(-r, r + 1) for r in reach)) if any(shift)]
         points = np.vstack([points, *(points + np.array(shift) @ vectors for shift in shifts)])
-    near = cKDTree(points).query_pairs(LEAST_DISTANCE, output_type="ndarray")
+    near = cKDTree(points).query_pairs(MIN_DISTANCE, output_type="ndarray")
     if not len(near):
         return None
     distances = np.linalg.norm(points[near[:, 0]] - points[near[:, 1]], axis=1)

@@ -31,7 +31,7 @@ from .gates import FigureKind, Gate, figure_kinds, gates_by_figure
 #: Figures shown of every cell, with intervals; others are shown where a gate asks for them.
 ALWAYS = ("alignment", "cknna")
 #: Scores of which chance is about 0: below this, a percentage of them would be a percentage of noise.
-LEAST_FOR_PERCENT = 0.01
+MIN_FOR_PERCENT = 0.01
 #: Normal quantile of the 95 % intervals.
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -221,7 +221,7 @@ def _compare_figure(name: str, kind: FigureKind, old: Record, new: Record, gate:
     if gate is not None:
         allowed = before * gate.number / 100 if gate.percent else gate.number
     verdict: Verdict
-    if gate is not None and gate.percent and before < (LEAST_FOR_PERCENT if kind.higher_is_better else 1e-9):
+    if gate is not None and gate.percent and before < (MIN_FOR_PERCENT if kind.higher_is_better else 1e-9):
         verdict, allowed = "undecided", None
         reason = f"{gate.text}: a percentage of {before:.4g} says nothing, give a number ({name}:0.01)"
     elif difference is None:

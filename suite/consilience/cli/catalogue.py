@@ -95,17 +95,17 @@ def environments(as_json: bool, prune: bool, build: bool, jobs: int) -> None:
     paths: dict[Path, list[str]] = {}
     for name, target in list_targets().items():
         paths.setdefault(target.path, []).append(name)
-    found = inventory(paths)
+    entries = inventory(paths)
     if prune:
-        for entry in found:
+        for entry in entries:
             if not entry["targets"]:
                 remove(entry["digest"])
                 click.echo(f"removed {entry['digest']}")
-        found = [entry for entry in found if entry["targets"]]
+        entries = [entry for entry in entries if entry["targets"]]
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(entries, indent=1))
         return
-    rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in found]
+    rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in entries]
     click.echo(table(rows, ["environment", "MiB", "packages", "targets"]))
     click.echo("Sizes count each hard-linked file once, in the first environment that holds it.")
 

@@ -59,8 +59,8 @@ def build_command(names: tuple[str, ...], output: Path | None, local: Path | Non
         click.echo(f"{built.path}: {manifest['items']:,} items, sha256 {manifest['sha256']}")
         for what in ("dropped", "duplicates"):
             if manifest[what]:
-                told = "; ".join(f"{reason}: {count:,}" for reason, count in manifest[what].items())
-                click.echo(f"  {what}: {told}")
+                counts = "; ".join(f"{reason}: {count:,}" for reason, count in manifest[what].items())
+                click.echo(f"  {what}: {counts}")
 
 
 @dataset_group.command("card")

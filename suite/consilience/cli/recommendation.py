@@ -77,25 +77,25 @@ def recommend_command(
         chosen, left = choose_candidates(items, store, quick=quick, cached=cached)
     embeddings, failed = _embed(chosen, items, store, cached=cached, device=device, timeout=timeout)
     left += failed
-    found = recommend(items, embeddings, probed, same=same, left_out=left, progress=_tell)
+    recommendation = recommend(items, embeddings, probed, same=same, left_out=left, progress=_tell)
     if output is not None:
-        write_atomically(output, _as_file(found, output.suffix.lower()))
+        write_atomically(output, _as_file(recommendation, output.suffix.lower()))
     if as_json:
-        click.echo(to_json(found), nl=False)
+        click.echo(to_json(recommendation), nl=False)
     else:
-        click.echo("\n".join(lines(found)))
+        click.echo("\n".join(lines(recommendation)))
 
 
 def _named(targets: str) -> list[Target]:
     from consilience.registry import get_target, load_target_file
 
-    found: dict[str, Target] = {}
+    chosen: dict[str, Target] = {}
     for name in filter(None, map(str.strip, targets.split(","))):
         for target in load_target_file(name) if name.endswith(".py") else [get_target(name)]:
-            found[target.name] = target
-    if not found:
+            chosen[target.name] = target
+    if not chosen:
         raise ValueError(f"--targets: expected names, found {targets!r}")
-    return list(found.values())
+    return list(chosen.values())
 
 
 def _embed(
@@ -111,7 +111,7 @@ def _embed(
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    found: dict[str, tuple[Target, Embedding]] = {}
+    results: dict[str, tuple[Target, Embedding]] = {}
     left = []
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         for number, target in enumerate(targets, 1):
@@ -121,10 +121,10 @@ def _embed(
                 if embedding is None and cached:
                     raise EmbeddingSkippedError("its embedding is not at hand (--cached)")
                 if embedding is None:
-                    told = f"{target.name} ({number} of {len(targets)})"
+                    label = f"{target.name} ({number} of {len(targets)})"
                     if not console.is_terminal:
-                        click.echo(f"embedding {told}", err=True)
-                    task = bar.add_task(told, total=len(items))
+                        click.echo(f"embedding {label}", err=True)
+                    task = bar.add_task(label, total=len(items))
 
                     def progress(done: int, total: int, task: Any = task) -> None:
                         bar.update(task, completed=done, total=total)
@@ -134,8 +134,8 @@ def _embed(
             except (EmbeddingFailedError, EmbeddingSkippedError) as error:
                 left.append(LeftOut(target=target.name, reason=str(error).splitlines()[0]))
             else:
-                found[target.name] = (target, embedding)
-    return found, left
+                results[target.name] = (target, embedding)
+    return results, left
 
 
 def _tell(done: int, total: int, what: str) -> None:
@@ -148,57 +148,60 @@ def _tell(done: int, total: int, what: str) -> None:
 _HEAD = ("rank", "target", "family", "data", "alignment", "probe error", "s per 1,000", "says the same as")
 
 
-def lines(found: Recommendation) -> Iterator[str]:
+def lines(recommendation: Recommendation) -> Iterator[str]:
     """Lines of the answer: the sentence, the table, what it rests on, what was left out."""
     from tabulate import tabulate
 
-    yield found.sentence
+    yield recommendation.sentence
     yield ""
-    yield from tabulate(_rows(found), _headings(found), tablefmt="simple", disable_numparse=True).splitlines()
+    yield from tabulate(
+        _rows(recommendation), _headings(recommendation), tablefmt="simple", disable_numparse=True
+    ).splitlines()
     yield ""
-    yield from _notes(found)
+    yield from _notes(recommendation)
 
 
-def _headings(found: Recommendation) -> list[str]:
-    probed = found.probed
+def _headings(recommendation: Recommendation) -> list[str]:
+    probed = recommendation.probed
     named = {"probe error": f"probe error{f', {probed.unit}' if probed and probed.unit else ''}"}
     return [named.get(name, name) for name in _HEAD if probed is not None or name != "probe error"]
 
 
-def _rows(found: Recommendation) -> list[list[str]]:
+def _rows(recommendation: Recommendation) -> list[list[str]]:
     from consilience.recommend.analysis import in_brackets
 
     rows = []
-    for one in found.candidates:
+    for one in recommendation.candidates:
         kind = "" if one.trained else " (control)" if one.modality == "baseline" else " (untrained)"
-        others = [name for name in found.groups[one.group - 1] if name != one.target]
+        others = [name for name in recommendation.groups[one.group - 1] if name != one.target]
         row = [
             "" if one.rank is None else f"{one.rank}{'=' if one.tied else ''}",
             one.target + kind,
             one.family,
             f"{one.distribution or '-'}" + ("" if one.coverage == 1 else f", {one.coverage:.1%}"),
             "-" if one.alignment.value is None else in_brackets(one.alignment),
-            *([] if found.probed is None else ["-" if one.probe is None else in_brackets(one.probe)]),
+            *([] if recommendation.probed is None else ["-" if one.probe is None else in_brackets(one.probe)]),
             "-" if one.seconds_per_1000 is None else f"{one.seconds_per_1000:,.3g}",
             ", ".join(others),
         ]
         rows.append(row)
-    if found.probed is not None:
-        rows.append(["", "no embedding", "", "", "", in_brackets(found.probed.baseline), "", ""])
+    if recommendation.probed is not None:
+        rows.append(["", "no embedding", "", "", "", in_brackets(recommendation.probed.baseline), "", ""])
     return rows
 
 
-def _notes(found: Recommendation) -> Iterator[str]:
-    some = "" if found.compared_on == found.items else f" ({found.compared_on:,} that all candidates embed)"
+def _notes(recommendation: Recommendation) -> Iterator[str]:
+    compared = recommendation.compared_on
+    some = "" if compared == recommendation.items else f" ({compared:,} that all candidates embed)"
     yield (
-        f"{found.dataset}: {found.items:,} items{some}; brackets are 95 % intervals. data: in or out of the "
-        "distribution that a model was trained on."
+        f"{recommendation.dataset}: {recommendation.items:,} items{some}; brackets are 95 % intervals. data: in or out "
+        "of the distribution that a model was trained on."
     )
     yield (
         "alignment: mean calibrated CKNNA beyond composition with the trained candidates of other families (0 is "
-        f"chance). Models say the same from {found.same:g} on (average linkage)."
+        f"chance). Models say the same from {recommendation.same:g} on (average linkage)."
     )
-    if (probed := found.probed) is not None:
+    if (probed := recommendation.probed) is not None:
         per_atom = " per atom" if probed.per_atom else ""
         yield (
             f"probe error: mean absolute error of {probed.name}{per_atom} over {probed.items:,} items, ridge "
@@ -206,30 +209,30 @@ def _notes(found: Recommendation) -> Iterator[str]:
         )
     yield "s per 1,000: seconds per thousand items when each was embedded, on whatever machine that was (--json says)."
     reasons = defaultdict(list)
-    for one in found.left_out:
+    for one in recommendation.left_out:
         reasons[one.reason].append(one.target)
     if reasons:
-        yield f"left out ({len(found.left_out)}):"
+        yield f"left out ({len(recommendation.left_out)}):"
     for reason, names in sorted(reasons.items(), key=lambda item: len(item[1])):
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         yield f"  {reason}: {', '.join(names[:_SHOWN])}{more}"
 
 
-def _as_file(found: Recommendation, suffix: str) -> str:
+def _as_file(recommendation: Recommendation, suffix: str) -> str:
     from tabulate import tabulate
 
     from consilience.records.schema import to_json
 
     if suffix == ".json":
-        return to_json(found)
+        return to_json(recommendation)
     if suffix == ".csv":
-        return _csv(found)
-    table = tabulate(_rows(found), _headings(found), tablefmt="github", disable_numparse=True)
-    notes = "\n".join(line if line.startswith("  ") else f"\n{line}" for line in _notes(found))
-    return f"{found.sentence}\n\n{table}\n{notes}\n"
+        return _csv(recommendation)
+    table = tabulate(_rows(recommendation), _headings(recommendation), tablefmt="github", disable_numparse=True)
+    notes = "\n".join(line if line.startswith("  ") else f"\n{line}" for line in _notes(recommendation))
+    return f"{recommendation.sentence}\n\n{table}\n{notes}\n"
 
 
-def _csv(found: Recommendation) -> str:
+def _csv(recommendation: Recommendation) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
@@ -237,7 +240,7 @@ def _csv(found: Recommendation) -> str:
         "alignment_low", "alignment_high", "probe_error", "probe_low", "probe_high", "items_per_second",
         "seconds_per_1000", "group", "representative",
     ])  # fmt: skip
-    for one in found.candidates:
+    for one in recommendation.candidates:
         probe = one.probe
         writer.writerow([
             one.rank, one.tied, one.target, one.family, one.modality, one.trained, one.distribution, one.coverage,

@@ -106,14 +106,14 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 
     gates = read_gates(limits)
     old, new = (load_run(find_run(name, Path.cwd())) for name in (baseline, run))
-    found = compare_runs(old, new, gates, label=baseline)
+    comparison = compare_runs(old, new, gates, label=baseline)
     for path in reports:
-        write_atomically(path, to_json(found) if path.suffix == ".json" else comparison_markdown(found))
+        write_atomically(path, to_json(comparison) if path.suffix == ".json" else comparison_markdown(comparison))
     if as_json:
-        click.echo(to_json(found), nl=False)
+        click.echo(to_json(comparison), nl=False)
     else:
-        click.echo("\n".join(comparison_lines(found)))
-    sys.exit({"ok": 0, "regressed": 1}.get(found.verdict, COULD_NOT_RUN))
+        click.echo("\n".join(comparison_lines(comparison)))
+    sys.exit({"ok": 0, "regressed": 1}.get(comparison.verdict, COULD_NOT_RUN))
 
 
 @click.command()

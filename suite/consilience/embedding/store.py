@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
 FORMAT = 1
 #: What reading a header raises that is not one of ours.
-_ODD = (KeyError, TypeError, AttributeError, RecursionError)
+_HEADER_ERRORS = (KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class Store:
     def get(self, identity: Identity) -> Embedding | None:
         """Read an embedding, or None where there is none whole and undamaged."""
         own = self.cell(identity) / "embedding.safetensors"
-        found = _read(own, identity)
-        if found is None and self.shipped is not None:
-            found = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
-        return found
+        embedding = _read(own, identity)
+        if embedding is None and self.shipped is not None:
+            embedding = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
+        return embedding
 
     def put(self, identity: Identity, embedding: Embedding) -> Path:
         """Write an embedding and remove the shards it was made from."""
@@ -176,14 +176,14 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
     try:
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        found = Identity(**json.loads(metadata["identity"]))
-        if metadata["key"] != found.key or (identity is not None and found != identity):
+        stored_identity = Identity(**json.loads(metadata["identity"]))
+        if metadata["key"] != stored_identity.key or (identity is not None and stored_identity != identity):
             raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
         if metadata["checksum"] != _checksum(tensors):
             raise ValueError("the tensors are not those of the checksum in the header")
-        return found, _embedding(tensors, metadata)
-    except (SafetensorError, json.JSONDecodeError, UnicodeError, *_ODD) as error:
+        return stored_identity, _embedding(tensors, metadata)
+    except (SafetensorError, json.JSONDecodeError, UnicodeError, *_HEADER_ERRORS) as error:
         raise ValueError(f"not an embedding as this suite writes it ({type(error).__name__}: {error})") from error
 
 

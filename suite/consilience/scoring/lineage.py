@@ -82,14 +82,14 @@ def distribution(target: Target, items: Items) -> Distribution:
 
 def collections(names: Iterable[str]) -> set[str]:
     """Return these collections and all that they were drawn from, in lower case."""
-    found: set[str] = set()
+    ancestors: set[str] = set()
     waiting = [name.casefold() for name in names]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in ancestors:
+            ancestors.add(name)
             waiting += DRAWN_FROM.get(name, ())
-    return found
+    return ancestors
 
 
 def _overlap(target: Target, items: Items) -> float | None:
@@ -100,9 +100,9 @@ def _overlap(target: Target, items: Items) -> float | None:
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         seen = set(text.decode("utf-8").split())
     for name in target.card.trained_on or ():
-        known = _ids_of(name.casefold(), items)
-        if known is not None:
-            seen = (seen or set()) | known
+        collection_ids = _ids_of(name.casefold(), items)
+        if collection_ids is not None:
+            seen = (seen or set()) | collection_ids
     return None if seen is None else sum(one in seen for one in items.ids) / len(items)
 
 

@@ -296,13 +296,13 @@ def _singles(rows: Rows, metrics: Sequence[MetricChoice]) -> dict[str, float]:
                 values[metric.label] = float(get_metric(metric.name).function(rows))
             else:
                 neighbors = {} if metric.k is None else {metric.label: metric.k}
-                found = alignment_matrices({"x": rows}, metrics=[metric.label], neighbors=neighbors)
-                values[metric.label] = float(found[metric.label][0])
+                matrices = alignment_matrices({"x": rows}, metrics=[metric.label], neighbors=neighbors)
+                values[metric.label] = float(matrices[metric.label][0])
         except ValueError:  # too few distinct distances: undefined here, not a failure of the target
             values[metric.label] = float("nan")
     return values
 
 
 def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    return float(np.mean(known)) if known else None
+    finite = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(finite)) if finite else None

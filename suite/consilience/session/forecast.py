@@ -81,7 +81,7 @@ def _is_stored(session: Session, cell: Cell) -> bool:
     from consilience.datasets.items import open_dataset
     from consilience.embedding.identity import identify
 
-    if session.runner.at_hand(cell.dataset, cell.target):
+    if session.runner.is_available(cell.dataset, cell.target):
         return True
     if session.request.limit is None:
         return False

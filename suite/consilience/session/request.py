@@ -218,9 +218,9 @@ def fill(
         path = Path(values["config"])
         values = _read_file(path, _table(path), "config") | values
     else:
-        found = find_repository_table(folder or Path.cwd())
-        if found is not None:
-            values = _read_file(*found, "repository") | values
+        repository_table = find_repository_table(folder or Path.cwd())
+        if repository_table is not None:
+            values = _read_file(*repository_table, "repository") | values
     return Request(**values, front_end=front_end)
 
 
@@ -307,9 +307,9 @@ def _refuse_unknown(name: str, source: Source, where: Any) -> NoReturn:
     place = where(Option(name, "", None, "text")).removesuffix(word) if word != name or source != "call" else ""
     if name in _REFUSED_KEYS:
         raise SessionError(f"{place}{word}: {_REFUSED_KEYS[name]}")
-    known = [one.word if word != name or source != "call" else one.name for one in options().values()]
-    near = near_names(word, known)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    option_names = [one.word if word != name or source != "call" else one.name for one in options().values()]
+    near = near_names(word, option_names)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(option_names)}"
     raise SessionError(f"{place}there is no option {word!r}; {hint}")
 
 

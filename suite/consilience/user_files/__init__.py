@@ -68,13 +68,13 @@ def register_file(path: str | Path) -> str:
     """
     path = Path(path)
     where = path.resolve()
-    known = list_datasets()
+    entries = list_datasets()
     name = slug = _slug(where)
     number = 1
-    while name in known and known[name].path != where:
+    while name in entries and entries[name].path != where:
         name = f"{slug}-file" + (f"-{number}" if number > 1 else "")
         number += 1
-    if name not in known:
+    if name not in entries:
         items = open_file(path, name)
         add_dataset(DatasetEntry(items.card, lambda: _dataset(items._table), where))
     return name

@@ -27,9 +27,9 @@ class Read(NamedTuple):
 def ids_of(path: Path, stated: list[dict[str, Any]]) -> list[str]:
     """Ids that the file states, where each item has another one; else the file's name and a number."""
     for name in NAMES:
-        found = [one.get(name) for one in stated]
-        ids = [" ".join(str(one).split()) for one in found if one is not None]
-        if len(ids) == len(found) and all(ids) and len(set(ids)) == len(ids):
+        values = [one.get(name) for one in stated]
+        ids = [" ".join(str(one).split()) for one in values if one is not None]
+        if len(ids) == len(values) and all(ids) and len(set(ids)) == len(ids):
             return ids
     return [f"{stem(path)}-{row}" for row in range(1, len(stated) + 1)]
 
