@@ -1,4 +1,4 @@
-"""``consilience recommend``: which model to select or to distil for the structures in a file."""
+"""``consilience recommend``: a model to select or to distil for the structures in a file."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from consilience.recommend.analysis import LeftOut, Recommendation
     from consilience.registry import Target
 
-#: So many names of one reason are printed; --json and --output hold all.
+#: Number of names printed for one reason; --json and --output contain all.
 _SHOWN = 12
 
 
 @click.command("recommend")
-@click.option("--structures", required=True, metavar="FILE", help="Your structures, SMILES, sequences; or a data set.")
+@click.option("--structures", required=True, metavar="FILE", help="File of structures, SMILES or sequences, or a data set.")
 @click.option("--property", "column", metavar="COLUMN", help="Column to predict; an energy is taken per atom.")
 @click.option("--per-atom", is_flag=True, help="Divide the column by the number of atoms.")
-@click.option("--targets", help="Names or target_*.py files, comma-separated; by default what is at hand or quick.")
-@click.option("--cached", is_flag=True, help="Compare only what is embedded already.")
+@click.option("--targets", help="Names or target_*.py files, comma-separated; by default those available locally or quick.")
+@click.option("--cached", is_flag=True, help="Compare only targets with stored embeddings.")
 @click.option("--quick", type=click.FloatRange(min=0), default=60.0, show_default=True,
-              help="Seconds that embedding with a target may take that was not named.")  # fmt: skip
+              help="Time limit in s for embedding with targets that --targets does not name.")  # fmt: skip
 @click.option("--same", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Mean calibrated CKNNA from which on models say the same.")  # fmt: skip
+              help="Mean calibrated CKNNA above which models count as equivalent.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per target.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -50,10 +50,10 @@ def recommend_command(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Say which model to select, or to distil, for your own data.
+    """Recommend a model to select, or to distil, for your own data.
 
-    Models are compared on your items: how well a linear probe reads your property from each (--property), how far
-    they agree beyond composition, which of them say the same, and what they cost. Exit codes: 0 fine, 2 could not run.
+    The command compares models on your items: the error of a linear probe of your property (--property), their
+    alignment beyond composition, which models are equivalent, and their cost. Exit codes: 0 success, 2 could not run.
     """
     from consilience.datasets.items import open_dataset
     from consilience.embedding.store import Store
@@ -64,7 +64,7 @@ def recommend_command(
     from consilience.user_files import dataset_name, is_path
 
     if per_atom and column is None:
-        raise ValueError("--per-atom says something about --property, which is missing")
+        raise ValueError("--per-atom needs --property")
     items = open_dataset(dataset_name(structures))
     probed = None
     if column is not None:
@@ -101,7 +101,7 @@ def _named(targets: str) -> list[Target]:
 def _embed(
     targets: list[Target], items: Items, store: Store, *, cached: bool, device: str, timeout: float
 ) -> tuple[dict[str, tuple[Target, Embedding]], list[LeftOut]]:
-    """Embeddings by target, made where they are missing; and what could not be embedded."""
+    """Embeddings by target, computed if missing; and the targets that failed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -119,7 +119,7 @@ def _embed(
                 covered_items(target, items)
                 embedding = store.get(identify(target, items))
                 if embedding is None and cached:
-                    raise EmbeddingSkippedError("its embedding is not at hand (--cached)")
+                    raise EmbeddingSkippedError("its embedding is not available locally (--cached)")
                 if embedding is None:
                     label = f"{target.name} ({number} of {len(targets)})"
                     if not console.is_terminal:
@@ -139,7 +139,7 @@ def _embed(
 
 
 def _tell(done: int, total: int, what: str) -> None:
-    """Keep one line of a terminal up to date; say nothing elsewhere."""
+    """Update one line of a terminal; print nothing elsewhere."""
     if sys.stderr.isatty():
         text = "" if done == total else f"{done}/{total} {what}"
         click.echo(f"\r\033[K{text}", err=True, nl=False)
@@ -149,7 +149,7 @@ _HEAD = ("rank", "target", "family", "data", "alignment", "probe error", "s per 
 
 
 def lines(recommendation: Recommendation) -> Iterator[str]:
-    """Lines of the answer: the sentence, the table, what it rests on, what was left out."""
+    """Lines of the output: recommendation, table, notes, omitted targets."""
     from tabulate import tabulate
 
     yield recommendation.sentence

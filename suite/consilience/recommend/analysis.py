@@ -171,7 +171,7 @@ class Recommendation(SchemaModel):
 def choose_candidates(
     items: Items, store: Store, *, settings: SpecSettings | None = None, quick: float = QUICK, cached: bool = False
 ) -> tuple[list[Target], list[LeftOut]]:
-    """Choose the targets that are compared unasked: they cover the items, and are at hand or quickly so.
+    """Choose the default targets: they cover the items, and their embeddings are available locally or quick to compute.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def choose_candidates(
         Seconds that embedding may be expected to take, by the throughput that the published board states for items
         of the same kind.
     cached
-        Take only what is at hand.
+        Take only targets whose embeddings are available locally.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def _uncovered(target: Target, items: Items, least: float) -> str | None:
 
 def _why_not_now(target: Target, n: int, speed: float | None, quick: float, cached: bool) -> str | None:
     if cached:
-        return "its embedding is not at hand (--cached)"
+        return "its embedding is not available locally (--cached)"
     if target.card.access != "package":
         return "its weights have to be downloaded: name it with --targets"
     if python_of(Header.of(target.path)) is None:
