@@ -1,4 +1,4 @@
-"""What passes between the suite and a target's `load`: which weights, and what comes back."""
+"""Interface between the suite and a target's `load`: weights and embeddings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Embedded(NamedTuple):
 
 
 class WeightsError(RuntimeError):
-    """The weights found are not the weights declared."""
+    """The weights differ from the declared ones."""
 
 
 @dataclass

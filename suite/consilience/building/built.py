@@ -13,7 +13,7 @@ from consilience.weights import sha256_of
 
 @dataclass(frozen=True)
 class BuiltTable:
-    """A table on this machine and what is known of its making."""
+    """A table on this machine and its manifest."""
 
     path: Path
     manifest: dict[str, Any]

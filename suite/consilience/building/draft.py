@@ -1,4 +1,4 @@
-"""What a recipe hands over: which items there are, in which order, and how each becomes a row."""
+"""The result of a recipe: the items, their order, and how to make the row of each."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _rows_in(path: Path) -> list[int]:
 def _refuse_truncated(path: Path) -> None:
     """Raise `SourceError` where pages are missing.
 
-    LMDB maps the file into memory: touching a page behind the end kills the process without a word. A sound file
+    LMDB maps the file into memory: reading a page beyond the end kills the process without a message. A sound file
     may be a few pages short too (they were set aside and never written), so one that looks short is read by a process
     that may die.
     """

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: one commit each, resolved once; one line for whatever goes wrong."""
+"""Files of the Hugging Face hub: one commit per data set, resolved once; errors in one line."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _draft: Draft | None = None  # of the processes forked for a build: a draft's `r
 
 @dataclass(frozen=True)
 class Made:
-    """A finished table and what was found on the way."""
+    """A finished table and its counts."""
 
     path: Path
     items: int

@@ -74,7 +74,7 @@ class Sources:
         Raises
         ------
         SourceError
-            The archive can't be had, or its SHA-256 is another.
+            The archive can't be obtained, or its SHA-256 differs.
         """
 
         def download(scratch: Path) -> None:

@@ -1,7 +1,7 @@
 """The command line: ``consilience list | check | run | compare | embed | verify | submit | leaderboard | ...``.
 
-Exit codes: 0 success, 1 a cell failed or regressed or a target breaks a rule, 2 the command could not run. Each file holds
-related commands. Heavy packages are imported inside the commands.
+Exit codes: 0 success, 1 a cell failed or regressed or a target breaks a rule, 2 the command could not run. Each file
+holds related commands. Heavy packages are imported inside the commands.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COULD_NOT_RUN = 2
 BOARD_OF_SUBMISSION = "Folder of the published board; by default the spec shipped with the package."
-CARD_OF_CHECKPOINT = "TOML file with card fields that the checkpoint does not contain (trained_on, licence_weights, ...)."
+CARD_OF_CHECKPOINT = "TOML file with card fields that the checkpoint lacks (trained_on, licence_weights, ...)."
 
 
 class Group(click.Group):

@@ -45,7 +45,9 @@ def list_command(what: str, as_json: bool) -> None:
             row.insert(1, where_is(row[0]))
     click.echo(table(rows, columns))
     if what == "datasets":
-        click.echo("Build missing data sets: consilience dataset build NAME. Show a card: consilience dataset card NAME.")
+        click.echo(
+            "To build a missing data set: consilience dataset build NAME. Its card: consilience dataset card NAME."
+        )
 
 
 @click.group()
@@ -82,7 +84,7 @@ def new_target(name: str, modality: str, family: str | None, output: Path | None
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--prune", is_flag=True, help="Remove environments that no registered target uses.")
 @click.option("--build", is_flag=True, help="Build the missing environments of the suite's targets.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Number of concurrent builds.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Concurrent builds.")
 def environments(as_json: bool, prune: bool, build: bool, jobs: int) -> None:
     """List the environments, the targets that share them, and their size on disk."""
     from consilience.isolation.environments import inventory, remove

@@ -23,10 +23,10 @@ _SHOWN = 12
 
 
 @click.command("recommend")
-@click.option("--structures", required=True, metavar="FILE", help="File of structures, SMILES or sequences, or a data set.")
+@click.option("--structures", required=True, metavar="FILE", help="Structures, SMILES or sequences, or a data set.")
 @click.option("--property", "column", metavar="COLUMN", help="Column to predict; an energy is taken per atom.")
 @click.option("--per-atom", is_flag=True, help="Divide the column by the number of atoms.")
-@click.option("--targets", help="Names or target_*.py files, comma-separated; by default those available locally or quick.")
+@click.option("--targets", help="Names or files, comma-separated; by default those available locally or quick.")
 @click.option("--cached", is_flag=True, help="Compare only targets with stored embeddings.")
 @click.option("--quick", type=click.FloatRange(min=0), default=60.0, show_default=True,
               help="Time limit in s for embedding with targets that --targets does not name.")  # fmt: skip

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("target")
-@click.option("--dataset", help="Data set (a name or your file) to sample; by default the first one that the target covers.")
+@click.option("--dataset", help="Data set (name or file) to sample; by default the first one that the target covers.")
 @limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -87,7 +87,7 @@ def run(**given: Any) -> None:
 @click.command()
 @click.argument("baseline")
 @click.argument("run")
-@click.option("--fail", "limits", multiple=True, metavar="LIMITS", help="Limits, e.g. cknna:5%, dcor:0.02, mp-1k/cknna:5%.")
+@click.option("--fail", "limits", multiple=True, metavar="LIMITS", help="E.g. cknna:5%, dcor:0.02, mp-1k/cknna:5%.")
 @click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="Markdown file to write; JSON if it ends in .json.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")

@@ -1,4 +1,4 @@
-"""Running a target's `embed` over items: batches, what counts as a failure, and running out of memory.
+"""Running a target's `embed` over items: batches, failures, and running out of memory.
 
 This module runs inside the target's own environment and needs numpy alone.
 """
@@ -47,8 +47,8 @@ def run_batches(
 ) -> Iterator[Batch]:
     """Yield the rows of `items` in order, batch by batch.
 
-    A batch that raises is repeated item by item, so that one item that can't be embedded costs one row and a
-    reason. A batch that runs out of memory is repeated with half the size.
+    A batch that raises is repeated item by item, so that an item that can't be embedded affects only its own
+    row, which gets a reason. A batch that runs out of memory is repeated with half the size.
 
     Parameters
     ----------

@@ -168,7 +168,7 @@ def _supercell(atoms: Any) -> Any:
 
 
 def _bad_item(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card) -> dict[str, Any]:
-    """An item that can't be embedded has to cost its own row and nothing else."""
+    """An item that can't be embedded must affect only its own row."""
     name = "an item that cannot be embedded"
     if card.input_view == "smiles":
         bad: Any = "C1CC((("

@@ -46,7 +46,7 @@ def embed(
     time_limit: float = 1800.0,
     progress: Progress | None = None,
 ) -> Embedding:
-    """Embedding of `items` by `target`: from the store, or made now and stored.
+    """Embedding of `items` by `target`, read from the store or computed and stored.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def run_worker(
 
 
 def interpreter(target: Target) -> Path:
-    """Interpreter of the target's environment, which is built unless it stands.
+    """Interpreter of the target's environment, which is built if it does not exist.
 
     Raises
     ------

@@ -22,7 +22,7 @@ TARGETS = Path(__file__).resolve().parents[1] / "targets"
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything an embedding depends on; its digest is the key of the store."""
+    """All that an embedding depends on; its digest is the key of the store."""
 
     target: str
     weights: str

@@ -95,7 +95,7 @@ class Store:
         return self.folder / identity.key[:2] / identity.key
 
     def get(self, identity: Identity) -> Embedding | None:
-        """Read an embedding, or None where there is none whole and undamaged."""
+        """Read an embedding; None if there is none or it is damaged."""
         own = self.cell(identity) / "embedding.safetensors"
         embedding = _read(own, identity)
         if embedding is None and self.shipped is not None:
@@ -156,7 +156,7 @@ def _read(path: Path, identity: Identity) -> Embedding | None:
 
 
 def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[Identity, Embedding]:
-    """Read what `write_embedding` wrote; nothing in it is ever run.
+    """Read what `write_embedding` wrote; no code in it is run.
 
     Parameters
     ----------

@@ -341,7 +341,7 @@ def _comparable(
             reason = f"embedded {share:.0%} of the items, less than {settings.least_coverage:.0%}"
             left.append(LeftOut(target=name, reason=reason))
         elif len(np.unique(rows, axis=0)) < 2:
-            left.append(LeftOut(target=name, reason=f"all {len(rows)} rows are equal: it sees no difference"))
+            left.append(LeftOut(target=name, reason=f"all {len(rows)} rows are equal: it does not distinguish items"))
         else:
             usable[name] = (target, embedding)
             common &= embedding.embedded
@@ -484,7 +484,7 @@ def _rank(candidates: list[Candidate], drawn: Mapping[str, NDArray[np.float64]] 
             group = [one for one in waiting if one.target in near]
             for one in group:
                 one.tied = len(group) > 1
-            # Cheap is no merit in what is not shown to read more than composition and size do.
+            # Cost does not count for models that are not shown to predict better than composition and size.
             ordered += sorted(group, key=lambda one: (not _reads_more(one), _cost(one), _error(one)))
             waiting = [one for one in waiting if one.target not in near]
     for place, one in enumerate(ordered, 1):
@@ -565,7 +565,7 @@ def _sentence(ranked: list[Candidate], probed: ProbedProperty | None) -> str:
 
 
 def _as_good(best: Candidate, ranked: list[Candidate], *, faster: bool) -> str:
-    """What else says the same, and how much dearer (or cheaper) it is."""
+    """Equivalent candidates, and their relative cost."""
     others = [one for one in ranked if one.group == best.group and one is not best]
     if not others:
         return ""

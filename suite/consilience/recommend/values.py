@@ -102,7 +102,7 @@ def _scalar_columns(items: Items) -> list[str]:
 
 
 def _stated(path: Path) -> Sequence[Mapping[str, Any]]:
-    """What a file says of each of its items, in its order; empty for formats that say nothing."""
+    """Properties that a file states for its items, in order; empty for formats without properties."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         import pyarrow.parquet as pq

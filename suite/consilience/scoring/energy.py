@@ -1,4 +1,4 @@
-"""How good a model's own energies are, and what a linear probe reads from its embedding.
+"""Errors of a model's own energies and of a linear probe of its embedding.
 
 Energies of different models have different references (which atoms count as zero), so a plain error means
 nothing across models. Following the paper (arXiv 2512.03750, eqs 1-4), a linear function of composition is

@@ -1,8 +1,8 @@
 """In or out of distribution: a property of a target *and* a data set, never of the data set alone.
 
-Two sources of knowledge. Where the training items are known by id, the share of a data set that a target has seen is
-counted. Elsewhere cards speak: a target names the collections it was trained on, a data set those it was drawn from,
-and `DRAWN_FROM` says which published collection was drawn from which other.
+Two sources are used. Where the training items are known by id, the share of a data set that a target has seen is
+counted. Elsewhere the cards are compared: a target names the collections it was trained on, a data set those it was
+drawn from, and `DRAWN_FROM` states which published collection was drawn from which other.
 """
 
 from __future__ import annotations

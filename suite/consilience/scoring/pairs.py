@@ -1,4 +1,4 @@
-"""All pairs of the targets of one data set: who agrees with whom, not with the references alone."""
+"""Scores of all pairs of targets on one data set, not only with the references."""
 
 from __future__ import annotations
 

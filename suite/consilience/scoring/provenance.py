@@ -1,4 +1,4 @@
-"""Where the numbers of a record come from."""
+"""Provenance of records: repository and package versions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def repository_state() -> tuple[str | None, bool | None]:
 
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that scores rest on."""
+    """Versions of the packages that affect scores."""
     versions = {}
     for name in _RECORDED_PACKAGES:
         try:

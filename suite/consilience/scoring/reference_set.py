@@ -79,7 +79,7 @@ class Prepared:
 
 
 class ReferenceSet:
-    """References of one data set and everything drawn once for it (relabellings, halves, controls).
+    """References of one data set and everything drawn once for it (permutations, halves, controls).
 
     Parameters
     ----------

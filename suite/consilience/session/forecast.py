@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: cells, time, disk and downloads (``--dry-run``)."""
+"""Forecast of a run (``--dry-run``): cells, time, disk and downloads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellForecast:
-    """What a cell would take."""
+    """Forecast of one cell."""
 
     id: str
     """``DATASET::TARGET``."""

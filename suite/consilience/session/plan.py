@@ -97,7 +97,7 @@ def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
 
 
 def default_references(items: Items, least_coverage: float) -> tuple[str, ...]:
-    """Names of the targets that items of no board are compared with: candidates that read (nearly) all of them."""
+    """Default references of a data set that is on no board: candidates that read nearly all of its items."""
     least_items = least_coverage * len(items)
     for matter, view, names in DEFAULT_REFERENCES:
         if matter == items.card.matter and items.has_view(view):

@@ -1,4 +1,4 @@
-"""What a run is about: the targets and data sets that words select, the same in every front end.
+"""Selection of targets and data sets by words, the same in every front end.
 
 A word selects targets by name (``chgnet-0.3.0``), as the untrained twin (``NAME@untrained``), by a glob, by
 ``family:NAME`` or ``modality:NAME``, by the path of a target file, or one cell as ``DATASET::TARGET`` or

@@ -36,7 +36,7 @@ COULD_NOT_RUN = 2
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run."""
+    """Result of a run."""
 
     records: tuple[Record, ...] = ()
     """One record per cell, in the order of the run."""
@@ -260,7 +260,7 @@ class Session:
         embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
 
     def regression(self, cell: Cell, record: Record, names: Iterable[str]) -> str:
-        """Say what a cell lost against the baseline, in one line; empty where nothing regressed.
+        """Describe the regression of a cell in one line; empty if there is none.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What the readers of a user's files have in common."""
+"""Code shared by the readers of users' files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("id", "name", "material_id")
 
 
 class Read(NamedTuple):
-    """What was made of a file."""
+    """Content of a file."""
 
     table: pa.Table
     matter: Literal["molecule", "crystal", "protein"]
