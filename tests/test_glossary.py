@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from consilience.cli import main
@@ -63,3 +65,22 @@ def test_each_new_target_names_all_six_terms(tmp_path: Path) -> None:
     for modality in MODALITIES:
         (tmp_path / modality).mkdir()
         assert terms_in(new_target(modality, tmp_path / modality)) == AUTHOR_TERMS, modality
+
+
+def help_texts() -> str:
+    """Return the help of every command."""
+
+    def texts(command: click.Command, context: click.Context) -> Iterator[str]:
+        yield command.get_help(context)
+        for name, child in getattr(command, "commands", {}).items():
+            yield from texts(child, click.Context(child, context, info_name=name))
+
+    return "\n".join(texts(main, click.Context(main, info_name="consilience")))
+
+
+def test_phrases_that_were_replaced_stay_out() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = " ".join("\n".join([*(page.read_text("utf-8") for page in pages), help_texts()]).split())
+    for phrase in ("at hand", "whose neighbours", "the picture clears", "and nothing else", "are had", "no merit",
+                   "No interval knows", "tells nothing apart", "who is whose"):  # fmt: skip
+        assert phrase not in text, phrase

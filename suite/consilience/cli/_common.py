@@ -48,7 +48,7 @@ def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False
     own = load_target_file(name)[0] if name.endswith(".py") else None
     if checkpoint is None:
         if trusted:
-            raise ValueError("--trust-checkpoint needs --checkpoint")
+            raise ValueError("--trust-checkpoint needs --checkpoint, which is missing")
         return own or get_target(name)
     return (own or get_adapter(name)).from_checkpoint(checkpoint, trusted=trusted)
 

@@ -64,7 +64,7 @@ def recommend_command(
     from consilience.user_files import dataset_name, is_path
 
     if per_atom and column is None:
-        raise ValueError("--per-atom needs --property")
+        raise ValueError("--per-atom needs --property, which is missing")
     items = open_dataset(dataset_name(structures))
     probed = None
     if column is not None:
