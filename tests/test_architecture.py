@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -14,3 +16,12 @@ def test_imports_keep_to_the_floors() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_lists_the_layers_of_the_contract() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    layers = [layer for layer in settings["contracts"][0]["layers"] if layer != "__main__"]
+    page = (REPOSITORY / "docs" / "architecture.md").read_text("utf-8")
+    table = page.split("<!-- layers -->")[1].split("<!-- /layers -->")[0]
+    rows = [row.replace("\\|", "|") for row in re.findall(r"^\| `(.+?)` \|", table, flags=re.MULTILINE)]
+    assert rows == layers

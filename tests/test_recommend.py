@@ -192,7 +192,7 @@ def test_what_could_not_run_is_one_line_and_code_2(crystals: Path, own_cache: Pa
     assert (code, said) == (2, "consilience: no file or folder at no-such-file.extxyz\n")
     code, _, said = invoke("--structures", str(crystals), "--targets", "chgnet-0.3.0", "--cached")
     assert code == 2
-    assert "no candidate is left to compare (chgnet-0.3.0: its embedding is not at hand (--cached))" in said
+    assert "no candidate is left to compare (chgnet-0.3.0: its embedding is not available locally (--cached))" in said
     code, _, said = invoke("--structures", str(crystals), "--targets", "chgnet")
     assert code == 2
     assert "no target is named 'chgnet'" in said

@@ -1,4 +1,4 @@
-"""Consilience: whether independently trained models of matter see matter the same way.
+"""Consilience: alignment of independently trained models of matter.
 
 Importing this package costs numpy and nothing heavier; everything else loads on first use. A target file
 needs only the names listed first.

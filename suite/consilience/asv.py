@@ -1,6 +1,6 @@
 """Alignment over commits with ASV: a benchmark class made of records.
 
-The work happens in the suite's own runner, which keeps a run; ASV only reads it. A model's repository has
+The suite's runner scores and saves a run; ASV only reads it. A model's repository has
 ``benchmarks/alignment.py``::
 
     from consilience.asv import misalignment_of_run
@@ -22,13 +22,13 @@ from consilience.records.run import read_run
 
 
 def misalignment_of_run(path: str | Path) -> type:
-    """ASV benchmark of a run that ``--align-save`` kept; without cells where there is no such file yet."""
+    """ASV benchmark of a run saved with ``--align-save``; without cells if the file does not exist yet."""
     path = Path(path).resolve()
     return misalignment(read_run(path).records if path.is_file() else ())
 
 
 def misalignment(records: Iterable[Record]) -> type:
-    """ASV benchmark with a series for each data set and target: 1 - score, since ASV believes that lower is better.
+    """ASV benchmark with a series for each data set and target: 1 - score, since ASV assumes that lower is better.
 
     One Python float each: ASV takes neither numpy's floats nor dictionaries.
     """

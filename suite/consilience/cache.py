@@ -1,4 +1,4 @@
-"""Where the suite keeps what can be made again: embeddings, environments, Arrow copies of data sets."""
+"""The cache folder: embeddings, environments, Arrow copies of data sets."""
 
 from __future__ import annotations
 

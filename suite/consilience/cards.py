@@ -43,7 +43,7 @@ class FrozenModel(BaseModel):
 
 
 class Resources(FrozenModel):
-    """What embedding with a target asks of the machine."""
+    """Resources that embedding with a target needs."""
 
     gpu: bool = False
     """Whether a GPU is needed (not merely useful)."""
@@ -100,9 +100,9 @@ class Card(FrozenModel):
     source: str | None = None
     """Where the weights come from."""
     access: Access = "package"
-    """How the published weights are had: inside a package of the header, downloaded on first use, or downloaded
+    """How to obtain the published weights: from a package of the header, by download on first use, or by download
     after their owner granted access; ``file``: there are none, the target reads a user's file. Only targets of the
-    first kind are scored unasked."""
+    first kind are scored by default."""
     weights_sha256: Sha256 | None = None
     """SHA-256 of the published weight file; a load that finds another file fails."""
     accepts: str | None = None
@@ -147,13 +147,13 @@ class Card(FrozenModel):
         return self.view or DEFAULT_VIEW[self.modality]
 
     def missing_for_publication(self) -> list[str]:
-        """Names of the fields that a published board asks for and this card leaves open."""
-        wanted = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
+        """Names of the fields that a published board requires and this card lacks."""
+        names = ["revision", "dimension", "layer", "pooling", "trained_on", "licence_code", "reference"]
         if self.modality != "baseline" and self.access != "file":
-            wanted += ["parameters", "licence_weights", "source"]
+            names += ["parameters", "licence_weights", "source"]
             # Of a download the record states the checksum of what was loaded; the suite has not seen every file.
-            wanted += ["weights_sha256"] if self.access == "package" else []
-        return [field for field in wanted if getattr(self, field) is None]
+            names += ["weights_sha256"] if self.access == "package" else []
+        return [field for field in names if getattr(self, field) is None]
 
 
 class Label(FrozenModel):

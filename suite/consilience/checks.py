@@ -1,6 +1,6 @@
 """Malformed items: what makes a structure, a SMILES or a sequence unusable, found before anything is embedded.
 
-Functions of one item return ``(column, reason)``, or None where nothing is wrong. They are cheap enough to be
+Functions of one item return ``(column, reason)``, or None if the item is valid. They are fast enough to be
 called on every item of every file.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 Fault = tuple[str, str]
 
 #: No two nuclei are this near (Angstrom): the bond of H2, the shortest there is, has 0.74.
-LEAST_DISTANCE = 0.5
+MIN_DISTANCE = 0.5
 #: The 20 amino acids, U and O (selenocysteine, pyrrolysine), and X, B, Z, J where it is not known which one.
 RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYUOXBZJ")
 _HEAVIEST = 118
@@ -56,7 +56,7 @@ class MalformedDataError(ValueError):
 
 
 def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> Fault | None:
-    """Find what is wrong with one structure.
+    """Return the fault of one structure.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
 
 
 def smiles_fault(smiles: str | None) -> Fault | None:
-    """Find what is wrong with one SMILES: it is empty, or RDKit can't read it."""
+    """Return the fault of one SMILES: it is empty, or RDKit can't read it."""
     from rdkit import Chem, rdBase
 
     if not smiles or not smiles.strip():
@@ -117,7 +117,7 @@ def smiles_fault(smiles: str | None) -> Fault | None:
 
 
 def sequence_fault(sequence: str | None) -> Fault | None:
-    """Find what is wrong with one protein sequence: it is empty, or has letters that stand for no residue."""
+    """Return the fault of one protein sequence: it is empty, or has letters that stand for no residue."""
     if not sequence:
         return "sequence", "is empty"
     strange = [(place, letter) for place, letter in enumerate(sequence, 1) if letter not in RESIDUES]
@@ -152,7 +152,7 @@ def _degenerate(vectors: NDArray[np.float64]) -> str | None:
 
 
 def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault | None:
-    """Two atoms nearer than anything in nature: a unit that is not Angstrom, an atom written twice."""
+    """Two atoms closer than in any real structure, because of a wrong unit or a duplicated atom."""
     from scipy.spatial import cKDTree
 
     n = len(xyz)
@@ -163,12 +163,12 @@ def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault 
             return "positions", "an atom lies more than a million cells away"
         points = xyz - np.floor(xyz @ dual) @ vectors
         # Images as far as the cutoff reaches: one cell each way, more only in a flat cell.
-        reach = np.ceil(LEAST_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
+        reach = np.ceil(MIN_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
         if np.prod(2 * reach + 1) > 1000:
             return "cell", "the cell is too flat to hold an atom"
         shifts = [shift for shift in product(*(range(-r, r + 1) for r in reach)) if any(shift)]
         points = np.vstack([points, *(points + np.array(shift) @ vectors for shift in shifts)])
-    near = cKDTree(points).query_pairs(LEAST_DISTANCE, output_type="ndarray")
+    near = cKDTree(points).query_pairs(MIN_DISTANCE, output_type="ndarray")
     if not len(near):
         return None
     distances = np.linalg.norm(points[near[:, 0]] - points[near[:, 1]], axis=1)

@@ -49,7 +49,7 @@ class DatasetCells(pytest.Collector):
 
 
 class NoTests(pytest.File):
-    """Stands in for the test module that a target file is not."""
+    """Replaces the test module of a target file, which has no tests."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """Nothing."""
@@ -81,7 +81,7 @@ class AlignmentItem(pytest.Item):
             raise CellFailedError(self.record.reason or "")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Give the reason alone for a failed cell; a traceback into our own code would say nothing to its author."""
+        """Return only the reason of a failed cell; a traceback of the suite does not help its author."""
         if isinstance(excinfo.value, CellFailedError):
             return f"{self.cell.id} failed: {excinfo.value}"
         if isinstance(excinfo.value, RegressedError):
@@ -98,4 +98,4 @@ class CellFailedError(Exception):
 
 
 class RegressedError(Exception):
-    """A cell got worse than its baseline allows; the message says in what."""
+    """A cell regressed against the baseline; the message names the values."""

@@ -32,8 +32,8 @@ _FLAG_HELP = "score targets: those of target_*.py files given or found, else eve
 def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any, Any]:
     """Add ``--benchmark`` once the repository's own conftest files have been read.
 
-    One of them may define an option of this name. Had we taken it before, their tests could not even be collected;
-    so it stays theirs, and ``--align`` is ours.
+    One of them may define an option of this name. Adding it earlier would break the collection of their tests. If it is
+    taken, the suite has ``--align`` only.
     """
     result = yield
     with contextlib.suppress(ValueError, argparse.ArgumentError):  # of one group of options, of two
@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave everything but target files alone, and those too where others are named."""
+    """Ignore all files but target files, and these too if the request names others."""
     if config.getoption("align") and collection_path.is_file() and not config.stash[run_key].takes(collection_path):
         return True
     return None
@@ -267,6 +267,6 @@ class BenchmarkRun:
         session.exitstatus = self.session.finish(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the tables: the product of the run."""
+        """Print the tables of the run."""
         for line in self.session.lines():
             terminalreporter.write_line(line)

@@ -109,8 +109,12 @@ class Target:
         path = Path(path).resolve()
         if not path.exists():
             raise FileNotFoundError(f"no checkpoint at {path}")
-        told = {"title": f"{self.card.title or self.card.name}, {path.name}", "source": path.name, "access": "package"}
-        card = self.card.model_copy(update={**dict.fromkeys(_OF_PUBLISHED_WEIGHTS), **told})
+        defaults = {
+            "title": f"{self.card.title or self.card.name}, {path.name}",
+            "source": path.name,
+            "access": "package",
+        }
+        card = self.card.model_copy(update={**dict.fromkeys(_OF_PUBLISHED_WEIGHTS), **defaults})
         weights = Weights(kind="file", path=path, trusted=trusted, seed=seed)
         return replace(self, card=card, weights=weights)
 
@@ -219,8 +223,8 @@ def get_target(name: str) -> Target:
     base, twin, rest = name.partition(UNTRAINED)
     if rest:
         raise UnknownNameError(f"target {name!r}: only the suffix {UNTRAINED!r} is known")
-    found: Target = _look_up("target", base, list_targets())
-    return found.untrained() if twin else found
+    target: Target = _look_up("target", base, list_targets())
+    return target.untrained() if twin else target
 
 
 def get_adapter(name: str) -> Target:
@@ -256,10 +260,10 @@ def load_target_file(path: str | Path) -> list[Target]:
     if not path.is_file():
         raise FileNotFoundError(f"no target file at {path}")
     import_file(path)
-    found = [entry for entry in _targets.values() if entry.path == path]
-    if not found:
+    targets = [entry for entry in _targets.values() if entry.path == path]
+    if not targets:
         raise ValueError(f"{path} registers no target: decorate its load function with @target(Card(...))")
-    return found
+    return targets
 
 
 def load_dataset_file(path: Path, name: str) -> DatasetEntry:
@@ -341,9 +345,9 @@ def _look_up(kind: str, name: str, table: dict[str, E]) -> E:
     raise UnknownNameError(f"no {kind} is named {name!r}; {hint}")
 
 
-def near_names(name: str, known: Iterable[str]) -> list[str]:
+def near_names(name: str, candidates: Iterable[str]) -> list[str]:
     """Known names that somebody who wrote `name` may have meant, nearest first."""
-    return difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return difflib.get_close_matches(name, list(candidates), n=2, cutoff=0.6)
 
 
 def __getattr__(name: str) -> Any:

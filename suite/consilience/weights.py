@@ -1,4 +1,4 @@
-"""What passes between the suite and a target's `load`: which weights, and what comes back."""
+"""Interface between the suite and a target's `load`: weights and embeddings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Embedded(NamedTuple):
 
 
 class WeightsError(RuntimeError):
-    """The weights found are not the weights declared."""
+    """The weights differ from the declared ones."""
 
 
 @dataclass
@@ -87,9 +87,9 @@ class Weights:
         path = Path(path)
         if not path.exists():
             raise WeightsError(f"the published weights are not at {path}")
-        found = sha256_of(path)
-        if self.expected_sha256 is not None and found != self.expected_sha256:
-            raise WeightsError(f"{path.name}: sha256 is {found}, the card says {self.expected_sha256}")
+        digest = sha256_of(path)
+        if self.expected_sha256 is not None and digest != self.expected_sha256:
+            raise WeightsError(f"{path.name}: sha256 is {digest}, the card says {self.expected_sha256}")
         self.used.append(path)
         return path
 

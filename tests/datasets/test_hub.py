@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from consilience.building.build import BuildFailedError, build_dataset
-from consilience.building.built import Built
+from consilience.building.built import BuiltTable
 from consilience.building.draft import choose
 from consilience.cache import cache_dir
 from consilience.datasets import open_dataset
@@ -113,7 +113,7 @@ def write_mirror(path: Path, rows: Rows, metadata: Callable[[dict[str, Any]], st
     pq.write_table(pa.table(columns), path, row_group_size=7)
 
 
-def build(name: str, local: Path, output: Path, entry: DatasetEntry | None = None) -> tuple[Built, Rows]:
+def build(name: str, local: Path, output: Path, entry: DatasetEntry | None = None) -> tuple[BuiltTable, Rows]:
     built = build_dataset(entry or get_dataset(name), local=local, output=output, fresh=True)
     return built, pq.read_table(built.path).to_pylist()
 

@@ -43,7 +43,7 @@ def test_ready_lists_give_the_same(pair):
 
 def test_sorted_edges_give_the_same_as_the_table(pair, monkeypatch):
     expected = cknna(*pair, k=10), cknna(*pair, k=10, variant="platonic-rep")
-    monkeypatch.setattr("consilience.metrics._engine.neighbor_kernel.LARGEST_TABLE", 0)
+    monkeypatch.setattr("consilience.metrics._engine.neighbor_kernel.MAX_TABLE_ITEMS", 0)
     assert (cknna(*pair, k=10), cknna(*pair, k=10, variant="platonic-rep")) == expected
 
 

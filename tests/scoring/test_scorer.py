@@ -45,17 +45,17 @@ def test_a_published_board_runs_its_own_targets_again(tmp_path: Path) -> None:
     (tmp_path / "results" / "mp-1k" / "orb-v2.json").write_text("{}")
     fixed = {*SPEC.dataset("mp-1k").references, *SPEC.controls}
     assert names(published=tmp_path) == {"hienet-v3", *fixed}
-    at_hand = {
-        cell.target.name for cell in plan(SPEC, datasets=["mp-1k"], published=tmp_path, at_hand=lambda *_: False)
+    missing = {
+        cell.target.name for cell in plan(SPEC, datasets=["mp-1k"], published=tmp_path, is_available=lambda *_: False)
     }
-    assert at_hand == fixed, "what would have to be embedded first keeps its record"
+    assert missing == fixed, "what would have to be embedded first keeps its record"
 
 
-def test_what_is_shipped_or_does_not_apply_is_at_hand(own_cache: Path) -> None:
+def test_what_is_shipped_or_does_not_apply_is_available(own_cache: Path) -> None:
     runner = Runner(SPEC)
-    assert runner.at_hand("mp-1k", get_target("chgnet-0.3.0"))
-    assert runner.at_hand("mp-1k", get_target("so3lr")), "it takes no run to find out that it reads no crystals"
-    assert not runner.at_hand("mp-1k", get_target("hienet-v3"))
+    assert runner.is_available("mp-1k", get_target("chgnet-0.3.0"))
+    assert runner.is_available("mp-1k", get_target("so3lr")), "it takes no run to find out that it reads no crystals"
+    assert not runner.is_available("mp-1k", get_target("hienet-v3"))
 
 
 def test_a_selection_is_taken_by_name() -> None:

@@ -1,9 +1,8 @@
-"""A run against a baseline: what changed, what of it is noise, and what a gate makes of it.
+"""Comparison of a run with a baseline: differences, their intervals and the judgement of gates.
 
 Both runs score the same items, compare them with the same references and split them into the same halves. So an
-unchanged embedding gives equal figures, and the interval of a difference is that of the difference: what makes one
-draw of items easier for both sides cancels. It tells whether other items would have shown the same loss. It does not
-hold the spread between two trainings of one model, which takes two trainings to see.
+unchanged embedding gives equal values, and the interval is that of the paired difference: variation between samples of
+items that affects both runs cancels. Intervals do not include run-to-run training variance.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from .gates import FigureKind, Gate, figure_kinds, gates_by_figure
 
 #: Figures shown of every cell, with intervals; others are shown where a gate asks for them.
 ALWAYS = ("alignment", "cknna")
-#: Scores of which chance is about 0: below this, a percentage of them would be a percentage of noise.
-LEAST_FOR_PERCENT = 0.01
+#: Scores for which chance is about 0: below this value, percentages are dominated by noise.
+MIN_FOR_PERCENT = 0.01
 #: Normal quantile of the 95 % intervals.
 _Z = NormalDist().inv_cdf(0.975)
 
 
 class MeasuredDifferentlyError(ValueError):
-    """Two runs can't be compared; the message names everything that differs."""
+    """Two runs can't be compared; the message lists all differences."""
 
 
 def find_run(wanted: str, folder: Path) -> Path:
@@ -90,7 +89,7 @@ def make_run(spec: Spec, records: Sequence[Record], *, limit: int | None = None)
 
 
 def check_spec(baseline: SavedRun, spec: Spec, *, limit: int | None, datasets: Iterable[str] | None = None) -> None:
-    """Refuse to compare what was measured differently; needs nothing to have been scored.
+    """Refuse specs with different measurements; needs no scores.
 
     Parameters
     ----------
@@ -221,7 +220,7 @@ def _compare_figure(name: str, kind: FigureKind, old: Record, new: Record, gate:
     if gate is not None:
         allowed = before * gate.number / 100 if gate.percent else gate.number
     verdict: Verdict
-    if gate is not None and gate.percent and before < (LEAST_FOR_PERCENT if kind.higher_is_better else 1e-9):
+    if gate is not None and gate.percent and before < (MIN_FOR_PERCENT if kind.higher_is_better else 1e-9):
         verdict, allowed = "undecided", None
         reason = f"{gate.text}: a percentage of {before:.4g} says nothing, give a number ({name}:0.01)"
     elif difference is None:
@@ -349,7 +348,7 @@ def _by_dataset(run: SavedRun) -> dict[str, dict[str, Record]]:
 
 
 def _problems(cells: Sequence[ComparedCell], gates: Sequence[Gate]) -> list[str]:
-    """Gates that could not be judged: one that judges nothing must not pass."""
+    """Gates that apply to no value; such a gate must not pass."""
     found = []
     for gate in gates:
         about = [cell for cell in cells if gate.dataset in (None, cell.dataset)]

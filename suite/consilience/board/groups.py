@@ -40,7 +40,7 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
 
 
 def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collection[str] = ()) -> None:
-    """Write pairs; those published before are kept where a target's embedding was not at hand this time.
+    """Write pairs; published pairs are kept if the embedding of a target is not available locally.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collecti
 def agreement(pairs: Sequence[Pair], records: Mapping[str, Record], presets: Sequence[str]) -> list[GroupPair]:
     """Condense pairs by modality; the untrained twins are a group of their own.
 
-    Pairs within a family, and a network with its own twin, are left out: they share more than a view of matter.
+    Pairs within a family, and a network with its own twin, are left out: they share the architecture.
     """
     found: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:

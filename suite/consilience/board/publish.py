@@ -1,4 +1,4 @@
-"""Writing a board: Markdown and JSON, from one function, so that they can't disagree."""
+"""Writing a board: Markdown and JSON from one function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remarks of a board's publisher, shown on its page: what readers must know about figures that stay as published."""
+"""Remarks of a board's publisher, shown on its page: known errors of published values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of everything that is published or handed in."""
+"""JSON Schemas of all published and submitted files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When two results are the same: figures come out alike on any machine to fewer digits than are published.
+"""Tolerances for equal results: values agree across machines to fewer digits than are published.
 
 `verify` finds what differs by more; `publish` leaves a file as it is, byte for byte, where nothing does.
 """

@@ -17,7 +17,7 @@ from consilience.isolation.job import JobFailedError, Progress, run_job
 from consilience.registry import DatasetEntry
 from consilience.weights import sha256_of
 
-from .built import Built, find_built, folder_of, sources_folder
+from .built import BuiltTable, find_built, folder_of, sources_folder
 
 
 class BuildFailedError(RuntimeError):
@@ -32,7 +32,7 @@ def build_dataset(
     local: Path | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Built:
+) -> BuiltTable:
     """Build a data set with its recipe, unless it stands.
 
     Parameters
@@ -83,21 +83,22 @@ def build_dataset(
             "packages": packages_of(Header.of(entry.path)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        wanted = entry.card.revision
-        wrong = None if wanted in (None, made["sha256"]) else f"SHA-256 is {made['sha256']}, its card says {wanted}"
+        card_revision = entry.card.revision
+        matches = card_revision in (None, made["sha256"])
+        wrong = None if matches else f"SHA-256 is {made['sha256']}, its card says {card_revision}"
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
-            kept = Path(shutil.copy(path, output / path.name))
+            table_path = Path(shutil.copy(path, output / path.name))
             write_atomically(output / f"{name}.json", json.dumps(manifest, indent=1) + "\n")
         else:
-            kept = home / path.name
+            table_path = home / path.name
         if wrong:
             raise BuildFailedError(f"{name}: the table made here is not the one of the card: {wrong}")
         if output is None:
-            path.replace(kept)
+            path.replace(table_path)
             write_atomically(home / "manifest.json", json.dumps(manifest, indent=1) + "\n")
         shutil.rmtree(scratch)
-    return Built(kept, manifest)
+    return BuiltTable(table_path, manifest)
 
 
 def _run_recipe(

@@ -12,8 +12,8 @@ from consilience.weights import sha256_of
 
 
 @dataclass(frozen=True)
-class Built:
-    """A table on this machine and what is known of its making."""
+class BuiltTable:
+    """A table on this machine and its manifest."""
 
     path: Path
     manifest: dict[str, Any]
@@ -30,7 +30,7 @@ def sources_folder() -> Path:
     return cache_dir() / "sources"
 
 
-def find_built(name: str) -> Built | None:
+def find_built(name: str) -> BuiltTable | None:
     """Return the table that was built here, ``None`` where there is none.
 
     Raises
@@ -42,7 +42,7 @@ def find_built(name: str) -> Built | None:
     if not (path.is_file() and manifest.is_file()):
         return None
     content = json.loads(manifest.read_text("utf-8"))
-    found = sha256_of(path)
-    if found != content["sha256"]:
-        raise ValueError(f"{path} is damaged (SHA-256 {found[:12]}...): run consilience dataset build {name} --fresh")
-    return Built(path, content)
+    digest = sha256_of(path)
+    if digest != content["sha256"]:
+        raise ValueError(f"{path} is damaged (SHA-256 {digest[:12]}...): run consilience dataset build {name} --fresh")
+    return BuiltTable(path, content)

@@ -1,4 +1,4 @@
-"""What a recipe hands over: which items there are, in which order, and how each becomes a row."""
+"""The result of a recipe: the items, their order, and how to make the row of each."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def hill(counts: Mapping[str, int]) -> str:
 
 def expect(source: str, **counts: tuple[int, int]) -> None:
     """Raise `ValueError` unless each count, given as (found, expected), is what it was when the recipe was written."""
-    wrong = {name: found for name, found in counts.items() if found[0] != found[1]}
+    wrong = {name: pair for name, pair in counts.items() if pair[0] != pair[1]}
     if wrong:
         raise ValueError(f"{source}: " + ", ".join(f"{n} {name}, expected {m}" for name, (n, m) in wrong.items()))
 

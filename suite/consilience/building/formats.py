@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .draft import DroppedError, hill
-from .sources import FileSet, SourceError, Sources
+from .errors import SourceError
+from .sources import FileSet, Sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 PATTERNS = ("*.aselmdb", "*.tar.gz")
 
 
-class Place(NamedTuple):
+class RowAddress(NamedTuple):
     """Where a row is: position of its file, number in it."""
 
     file: int
@@ -53,11 +54,11 @@ class AseLmdb:
             by_name[name] = path
         self.names = sorted(by_name)
         self.paths = [by_name[name] for name in self.names]
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, RowAddress] = {}
         """Where each id is, in order."""
         for number, (name, path) in enumerate(zip(self.names, self.paths, strict=True)):
             for row in _rows_in(path):
-                self.places[f"{name}/{row}"] = Place(number, row)
+                self.places[f"{name}/{row}"] = RowAddress(number, row)
 
     @classmethod
     def open(cls, files: FileSet, sources: Sources) -> AseLmdb:
@@ -159,7 +160,7 @@ def _rows_in(path: Path) -> list[int]:
 def _refuse_truncated(path: Path) -> None:
     """Raise `SourceError` where pages are missing.
 
-    LMDB maps the file into memory: touching a page behind the end kills the process without a word. A sound file
+    LMDB maps the file into memory: reading a page beyond the end kills the process without a message. A sound file
     may be a few pages short too (they were set aside and never written), so one that looks short is read by a process
     that may die.
     """
@@ -205,7 +206,7 @@ class Mirror:
     """
 
     def __init__(self, files: FileSet, also: Sequence[str] = ()) -> None:
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, RowAddress] = {}
         """Where each id (file and number of the row) is, in order."""
         self._paths = files.paths
         self._columns: list[list[str]] = []
@@ -215,18 +216,18 @@ class Mirror:
             rows, present = _parquet(path)
             self._columns.append([*MIRROR_COLUMNS, *(name for name in also if name in present)])
             for row in range(rows):
-                self.places[f"{path.stem}/{row}"] = Place(number, row)
+                self.places[f"{path.stem}/{row}"] = RowAddress(number, row)
 
     def load(self, ids: Iterable[str]) -> None:
         """Read these rows, and keep them: from a column store, one row costs as much as thousands."""
         import pyarrow as pa
 
-        wanted: dict[int, list[int]] = {}
+        rows_of_file: dict[int, list[int]] = {}
         ids = sorted(ids, key=self.places.__getitem__)
         for one in ids:
             place = self.places[one]
-            wanted.setdefault(place.file, []).append(place.row)
-        tables = [parquet_rows(self._paths[file], self._columns[file], rows) for file, rows in wanted.items()]
+            rows_of_file.setdefault(place.file, []).append(place.row)
+        tables = [parquet_rows(self._paths[file], self._columns[file], rows) for file, rows in rows_of_file.items()]
         self._table = pa.concat_tables(tables, promote_options="permissive") if tables else None
         self._at = {one: at for at, one in enumerate(ids)}
 

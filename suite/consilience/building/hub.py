@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: one commit each, resolved once; one line for whatever goes wrong."""
+"""Files of the Hugging Face hub: one commit per data set, resolved once; errors in one line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from .sources import SourceError
+from .errors import SourceError
 
 #: Seconds to wait for an answer of the hub. Its library would try five times, for 24 s in all.
-PATIENCE = 10.0
+HUB_TIMEOUT_S = 10.0
 
 
 def fetch(
@@ -37,15 +37,15 @@ def fetch(
         if gated and get_token() is None:
             raise SourceError(_access(repository))
         # One request without retries: it tells at once whether the hub can be reached, and which commit there is.
-        found = HfApi().dataset_info(repository, revision=commit or revision, timeout=PATIENCE)
-        files = [file.rfilename for file in found.siblings or ()]
+        info = HfApi().dataset_info(repository, revision=commit or revision, timeout=HUB_TIMEOUT_S)
+        files = [file.rfilename for file in info.siblings or ()]
         if not any(fnmatch(file, pattern) for file in files for pattern in patterns):
-            raise SourceError(f"{repository} has no file named {' or '.join(patterns)} (commit {found.sha})")
-        commit = str(found.sha)
+            raise SourceError(f"{repository} has no file named {' or '.join(patterns)} (commit {info.sha})")
+        commit = str(info.sha)
         _remember(folder, repository, revision, commit)
         tell(f"downloading {repository} at {commit[:12]}")
         root = snapshot_download(
-            repository, repo_type="dataset", revision=commit, allow_patterns=list(patterns), etag_timeout=PATIENCE
+            repository, repo_type="dataset", revision=commit, allow_patterns=list(patterns), etag_timeout=HUB_TIMEOUT_S
         )
     return Path(root), commit
 

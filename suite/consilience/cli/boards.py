@@ -26,10 +26,10 @@ from ._common import (
 @click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def verify(path: Path, board: Path | None, as_json: bool) -> None:
-    """Recompute what PATH, a board's folder or a submission's zip file, states, and say what differs.
+    """Recompute the scores in PATH (the folder of a board or the zip file of a submission) and list differences.
 
-    Nothing is embedded and nothing in a submission is run. What is not at hand is checked against itself only.
-    Exit codes: 0 nothing found, 1 something found, 2 could not run.
+    The command embeds nothing and runs no code of a submission. Records of cells whose embedding is not available
+    locally are checked for consistency only. Exit codes: 0 no difference, 1 differences, 2 could not run.
     """
     from consilience.board.submission import verify_submission
     from consilience.board.verify import verify_board
@@ -48,7 +48,7 @@ def verify(path: Path, board: Path | None, as_json: bool) -> None:
 @click.command()
 @click.argument("target")
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The zip file.")
-@click.option("--datasets", help="Names, comma-separated; by default all of the board.")
+@click.option("--datasets", help="Data sets, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
 @click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=CARD_OF_CHECKPOINT)
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
@@ -67,7 +67,7 @@ def submit(
 ) -> None:
     """Score TARGET (a name or a target_*.py file) on a board's data sets and pack a submission for its publisher.
 
-    The checklist says what a board asks for; the file is written where nothing of it is missing.
+    A checklist lists the requirements of the board. The file is written only if all are satisfied.
     """
     from consilience.board.submission import complete_card, pack
 
@@ -90,7 +90,7 @@ def leaderboard() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("submission", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def add(folder: Path, submission: Path) -> None:
-    """Verify SUBMISSION and add it to the board in FOLDER, with the scores computed here."""
+    """Verify SUBMISSION and add it to the board in FOLDER, with scores computed on this machine."""
     from consilience.board.submission import add_submission
 
     report = add_submission(submission, folder, board_runner(folder))

@@ -1,4 +1,4 @@
-"""Commands about what there is: list, new, environments, schema."""
+"""Commands that list and create: list, new, environments, schema."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ def list_command(what: str, as_json: bool) -> None:
             row.insert(1, where_is(row[0]))
     click.echo(table(rows, columns))
     if what == "datasets":
-        click.echo("Those that are not here yet: consilience dataset build NAME. More of each: dataset card NAME.")
+        click.echo(
+            "To build a missing data set: consilience dataset build NAME. Its card: consilience dataset card NAME."
+        )
 
 
 @click.group()
 def new() -> None:
-    """Write files to begin with."""
+    """Write example files."""
 
 
 @new.command("target")
@@ -65,26 +67,26 @@ def new() -> None:
 @click.option("--family", help="Models of one family share an architecture; NAME by default.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="target_NAME.py by default.")
 def new_target(name: str, modality: str, family: str | None, output: Path | None) -> None:
-    """Write a target file that works as it is, with comments where your model goes."""
+    """Write a working target file, with comments that mark where to put your model."""
     from consilience.templates import target_file
 
     text = target_file(name, modality, family)
     path = output or Path(f"target_{re.sub(r'[^a-z0-9]+', '_', name)}.py")
     if path.exists():
-        raise ValueError(f"{path} is there already: name another file with --output")
+        raise ValueError(f"{path} already exists: name another file with --output")
     path.write_text(text, "utf-8")
-    click.echo(f"{path}: put your model where it says REPLACE, then")
-    click.echo(f"  consilience check {path}        # does it keep the contract of a target?")
-    click.echo(f"  pytest --benchmark {path}       # score it against the reference models")
+    click.echo(f"{path}: put your model where it says REPLACE, then run")
+    click.echo(f"  consilience check {path}        # test the rules that every target has to satisfy")
+    click.echo(f"  pytest --benchmark {path}       # compute its alignment with the references")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--prune", is_flag=True, help="Remove environments that no registered target asks for.")
-@click.option("--build", is_flag=True, help="Build those of all targets of the suite that do not stand yet.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Builds at a time.")
+@click.option("--prune", is_flag=True, help="Remove environments that no registered target uses.")
+@click.option("--build", is_flag=True, help="Build the missing environments of the suite's targets.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Concurrent builds.")
 def environments(as_json: bool, prune: bool, build: bool, jobs: int) -> None:
-    """List the environments built so far, who shares them and what they take on disk."""
+    """List the environments, the targets that share them, and their size on disk."""
     from consilience.isolation.environments import inventory, remove
     from consilience.registry import list_targets
 
@@ -95,19 +97,19 @@ def environments(as_json: bool, prune: bool, build: bool, jobs: int) -> None:
     paths: dict[Path, list[str]] = {}
     for name, target in list_targets().items():
         paths.setdefault(target.path, []).append(name)
-    found = inventory(paths)
+    entries = inventory(paths)
     if prune:
-        for entry in found:
+        for entry in entries:
             if not entry["targets"]:
                 remove(entry["digest"])
                 click.echo(f"removed {entry['digest']}")
-        found = [entry for entry in found if entry["targets"]]
+        entries = [entry for entry in entries if entry["targets"]]
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(entries, indent=1))
         return
-    rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in found]
+    rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in entries]
     click.echo(table(rows, ["environment", "MiB", "packages", "targets"]))
-    click.echo("Sizes count each hard-linked file once, in the first environment that holds it.")
+    click.echo("A hard-linked file is counted once, in the first environment that contains it.")
 
 
 def _build_environments(jobs: int) -> None:

@@ -12,7 +12,7 @@ import click
 
 @click.group("dataset")
 def dataset_group() -> None:
-    """Build data sets on this machine, and draw samples of them."""
+    """Build data sets on this machine, and draw samples from them."""
 
 
 @dataset_group.command("build")
@@ -24,13 +24,13 @@ def dataset_group() -> None:
     "--from",
     "local",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with the source's files, where they can't be downloaded.",
+    help="Folder with the source's files, if they can't be downloaded.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew, even if the table or a part of it stands.")
+@click.option("--fresh", is_flag=True, help="Build again, even if the table or a part of it exists.")
 def build_command(names: tuple[str, ...], output: Path | None, local: Path | None, fresh: bool) -> None:
-    """Build data sets from their pinned sources; an interrupted build goes on where it was.
+    """Build data sets from their pinned sources; an interrupted build resumes.
 
-    The sources and the table stay in the suite's cache; `consilience list datasets` names what there is.
+    Sources and tables are stored in the suite's cache. `consilience list datasets` lists the data sets.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,15 +59,15 @@ def build_command(names: tuple[str, ...], output: Path | None, local: Path | Non
         click.echo(f"{built.path}: {manifest['items']:,} items, sha256 {manifest['sha256']}")
         for what in ("dropped", "duplicates"):
             if manifest[what]:
-                told = "; ".join(f"{reason}: {count:,}" for reason, count in manifest[what].items())
-                click.echo(f"  {what}: {told}")
+                counts = "; ".join(f"{reason}: {count:,}" for reason, count in manifest[what].items())
+                click.echo(f"  {what}: {counts}")
 
 
 @dataset_group.command("card")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def card_command(name: str, as_json: bool) -> None:
-    """Print the card of a data set: what it holds, where it comes from, what was left out."""
+    """Print the card of a data set: contents, source and omitted items."""
     from consilience.registry import get_dataset
 
     card = get_dataset(name).card
@@ -76,12 +76,12 @@ def card_command(name: str, as_json: bool) -> None:
 
 @dataset_group.command("sample")
 @click.argument("dataset")
-@click.option("--n", required=True, type=click.IntRange(min=1), help="How many items.")
-@click.option("--seed", default=0, show_default=True, help="Another seed is another sample.")
-@click.option("--stratify", help="Column whose groups give their share each (formula, prototype, ...).")
+@click.option("--n", required=True, type=click.IntRange(min=1), help="Number of items.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
+@click.option("--stratify", help="Column whose groups are sampled in proportion (formula, prototype, ...).")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the ids, one per line.")
 def sample_command(dataset: str, n: int, seed: int, stratify: str | None, output: Path | None) -> None:
-    """Draw N ids of DATASET: the same on every machine, and those of a smaller N come first."""
+    """Draw N ids of DATASET: equal on all machines; a smaller N gives the first ids of a larger one."""
     from consilience.datasets.items import open_dataset
     from consilience.files import write_atomically
     from consilience.user_files import dataset_name

@@ -15,15 +15,15 @@ import click
 @click.option("--figure", "names", multiple=True, help="Figure (--list names them); all by default. May be repeated.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @click.option("--format", "formats", default="svg,pdf", show_default=True,
-              help="Any of svg, pdf, png, comma-separated; csv for the numbers alone.")  # fmt: skip
-@click.option("--list", "listing", is_flag=True, help="List the figures there are.")
+              help="Any of svg, pdf, png, comma-separated; csv for the numbers only.")  # fmt: skip
+@click.option("--list", "listing", is_flag=True, help="List the available figures.")
 def figures_command(
     board: str, datasets: tuple[str, ...], names: tuple[str, ...], output: Path | None, formats: str, listing: bool
 ) -> None:
-    """Write figures of a board as SVG, PDF or PNG, each with its numbers as CSV beside it.
+    """Write figures of a board as SVG, PDF or PNG, each with a CSV file of its numbers.
 
-    Images are drawn by a Chrome or Chromium on this machine; nothing is fetched. Exit codes: 0 fine, 1 a figure
-    failed, 2 could not run.
+    A local Chrome or Chromium draws the images; nothing is downloaded. Exit codes: 0 success, 1 a figure failed,
+    2 could not run.
     """
     from consilience.board.board import find_board
     from consilience.study.export import export_figures
@@ -61,7 +61,7 @@ def _list() -> None:
 
 
 def _tell(done: int, total: int, what: str) -> None:
-    """Keep one line of a terminal up to date; say nothing elsewhere."""
+    """Update one line of a terminal; print nothing elsewhere."""
     if sys.stderr.isatty():
         text = "" if done == total else f"{done}/{total} {what}"
         click.echo(f"\r\033[K{text}", err=True, nl=False)

@@ -1,4 +1,4 @@
-"""``consilience recommend``: which model to select or to distil for the structures in a file."""
+"""``consilience recommend``: a model to select or to distil for the structures in a file."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from consilience.recommend.analysis import LeftOut, Recommendation
     from consilience.registry import Target
 
-#: So many names of one reason are printed; --json and --output hold all.
+#: Number of names printed for one reason; --json and --output contain all.
 _SHOWN = 12
 
 
 @click.command("recommend")
-@click.option("--structures", required=True, metavar="FILE", help="Your structures, SMILES, sequences; or a data set.")
+@click.option("--structures", required=True, metavar="FILE", help="Structures, SMILES or sequences, or a data set.")
 @click.option("--property", "column", metavar="COLUMN", help="Column to predict; an energy is taken per atom.")
 @click.option("--per-atom", is_flag=True, help="Divide the column by the number of atoms.")
-@click.option("--targets", help="Names or target_*.py files, comma-separated; by default what is at hand or quick.")
-@click.option("--cached", is_flag=True, help="Compare only what is embedded already.")
+@click.option("--targets", help="Names or files, comma-separated; by default those available locally or quick.")
+@click.option("--cached", is_flag=True, help="Compare only targets with stored embeddings.")
 @click.option("--quick", type=click.FloatRange(min=0), default=60.0, show_default=True,
-              help="Seconds that embedding with a target may take that was not named.")  # fmt: skip
+              help="Time limit in s for embedding with targets that --targets does not name.")  # fmt: skip
 @click.option("--same", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Mean calibrated CKNNA from which on models say the same.")  # fmt: skip
+              help="Mean calibrated CKNNA above which models count as equivalent.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per target.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -50,10 +50,10 @@ def recommend_command(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Say which model to select, or to distil, for your own data.
+    """Recommend a model to select, or to distil, for your own data.
 
-    Models are compared on your items: how well a linear probe reads your property from each (--property), how far
-    they agree beyond composition, which of them say the same, and what they cost. Exit codes: 0 fine, 2 could not run.
+    The command compares models on your items: the error of a linear probe of your property (--property), their
+    alignment beyond composition, which models are equivalent, and their cost. Exit codes: 0 success, 2 could not run.
     """
     from consilience.datasets.items import open_dataset
     from consilience.embedding.store import Store
@@ -64,7 +64,7 @@ def recommend_command(
     from consilience.user_files import dataset_name, is_path
 
     if per_atom and column is None:
-        raise ValueError("--per-atom says something about --property, which is missing")
+        raise ValueError("--per-atom needs --property, which is missing")
     items = open_dataset(dataset_name(structures))
     probed = None
     if column is not None:
@@ -77,31 +77,31 @@ def recommend_command(
         chosen, left = choose_candidates(items, store, quick=quick, cached=cached)
     embeddings, failed = _embed(chosen, items, store, cached=cached, device=device, timeout=timeout)
     left += failed
-    found = recommend(items, embeddings, probed, same=same, left_out=left, progress=_tell)
+    recommendation = recommend(items, embeddings, probed, same=same, left_out=left, progress=_tell)
     if output is not None:
-        write_atomically(output, _as_file(found, output.suffix.lower()))
+        write_atomically(output, _as_file(recommendation, output.suffix.lower()))
     if as_json:
-        click.echo(to_json(found), nl=False)
+        click.echo(to_json(recommendation), nl=False)
     else:
-        click.echo("\n".join(lines(found)))
+        click.echo("\n".join(lines(recommendation)))
 
 
 def _named(targets: str) -> list[Target]:
     from consilience.registry import get_target, load_target_file
 
-    found: dict[str, Target] = {}
+    chosen: dict[str, Target] = {}
     for name in filter(None, map(str.strip, targets.split(","))):
         for target in load_target_file(name) if name.endswith(".py") else [get_target(name)]:
-            found[target.name] = target
-    if not found:
+            chosen[target.name] = target
+    if not chosen:
         raise ValueError(f"--targets: expected names, found {targets!r}")
-    return list(found.values())
+    return list(chosen.values())
 
 
 def _embed(
     targets: list[Target], items: Items, store: Store, *, cached: bool, device: str, timeout: float
 ) -> tuple[dict[str, tuple[Target, Embedding]], list[LeftOut]]:
-    """Embeddings by target, made where they are missing; and what could not be embedded."""
+    """Embeddings by target, computed if missing; and the targets that failed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -111,7 +111,7 @@ def _embed(
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    found: dict[str, tuple[Target, Embedding]] = {}
+    results: dict[str, tuple[Target, Embedding]] = {}
     left = []
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         for number, target in enumerate(targets, 1):
@@ -119,12 +119,12 @@ def _embed(
                 covered_items(target, items)
                 embedding = store.get(identify(target, items))
                 if embedding is None and cached:
-                    raise EmbeddingSkippedError("its embedding is not at hand (--cached)")
+                    raise EmbeddingSkippedError("its embedding is not available locally (--cached)")
                 if embedding is None:
-                    told = f"{target.name} ({number} of {len(targets)})"
+                    label = f"{target.name} ({number} of {len(targets)})"
                     if not console.is_terminal:
-                        click.echo(f"embedding {told}", err=True)
-                    task = bar.add_task(told, total=len(items))
+                        click.echo(f"embedding {label}", err=True)
+                    task = bar.add_task(label, total=len(items))
 
                     def progress(done: int, total: int, task: Any = task) -> None:
                         bar.update(task, completed=done, total=total)
@@ -134,12 +134,12 @@ def _embed(
             except (EmbeddingFailedError, EmbeddingSkippedError) as error:
                 left.append(LeftOut(target=target.name, reason=str(error).splitlines()[0]))
             else:
-                found[target.name] = (target, embedding)
-    return found, left
+                results[target.name] = (target, embedding)
+    return results, left
 
 
 def _tell(done: int, total: int, what: str) -> None:
-    """Keep one line of a terminal up to date; say nothing elsewhere."""
+    """Update one line of a terminal; print nothing elsewhere."""
     if sys.stderr.isatty():
         text = "" if done == total else f"{done}/{total} {what}"
         click.echo(f"\r\033[K{text}", err=True, nl=False)
@@ -148,57 +148,60 @@ def _tell(done: int, total: int, what: str) -> None:
 _HEAD = ("rank", "target", "family", "data", "alignment", "probe error", "s per 1,000", "says the same as")
 
 
-def lines(found: Recommendation) -> Iterator[str]:
-    """Lines of the answer: the sentence, the table, what it rests on, what was left out."""
+def lines(recommendation: Recommendation) -> Iterator[str]:
+    """Lines of the output: recommendation, table, notes, omitted targets."""
     from tabulate import tabulate
 
-    yield found.sentence
+    yield recommendation.sentence
     yield ""
-    yield from tabulate(_rows(found), _headings(found), tablefmt="simple", disable_numparse=True).splitlines()
+    yield from tabulate(
+        _rows(recommendation), _headings(recommendation), tablefmt="simple", disable_numparse=True
+    ).splitlines()
     yield ""
-    yield from _notes(found)
+    yield from _notes(recommendation)
 
 
-def _headings(found: Recommendation) -> list[str]:
-    probed = found.probed
+def _headings(recommendation: Recommendation) -> list[str]:
+    probed = recommendation.probed
     named = {"probe error": f"probe error{f', {probed.unit}' if probed and probed.unit else ''}"}
     return [named.get(name, name) for name in _HEAD if probed is not None or name != "probe error"]
 
 
-def _rows(found: Recommendation) -> list[list[str]]:
+def _rows(recommendation: Recommendation) -> list[list[str]]:
     from consilience.recommend.analysis import in_brackets
 
     rows = []
-    for one in found.candidates:
+    for one in recommendation.candidates:
         kind = "" if one.trained else " (control)" if one.modality == "baseline" else " (untrained)"
-        others = [name for name in found.groups[one.group - 1] if name != one.target]
+        others = [name for name in recommendation.groups[one.group - 1] if name != one.target]
         row = [
             "" if one.rank is None else f"{one.rank}{'=' if one.tied else ''}",
             one.target + kind,
             one.family,
             f"{one.distribution or '-'}" + ("" if one.coverage == 1 else f", {one.coverage:.1%}"),
             "-" if one.alignment.value is None else in_brackets(one.alignment),
-            *([] if found.probed is None else ["-" if one.probe is None else in_brackets(one.probe)]),
+            *([] if recommendation.probed is None else ["-" if one.probe is None else in_brackets(one.probe)]),
             "-" if one.seconds_per_1000 is None else f"{one.seconds_per_1000:,.3g}",
             ", ".join(others),
         ]
         rows.append(row)
-    if found.probed is not None:
-        rows.append(["", "no embedding", "", "", "", in_brackets(found.probed.baseline), "", ""])
+    if recommendation.probed is not None:
+        rows.append(["", "no embedding", "", "", "", in_brackets(recommendation.probed.baseline), "", ""])
     return rows
 
 
-def _notes(found: Recommendation) -> Iterator[str]:
-    some = "" if found.compared_on == found.items else f" ({found.compared_on:,} that all candidates embed)"
+def _notes(recommendation: Recommendation) -> Iterator[str]:
+    compared = recommendation.compared_on
+    some = "" if compared == recommendation.items else f" ({compared:,} that all candidates embed)"
     yield (
-        f"{found.dataset}: {found.items:,} items{some}; brackets are 95 % intervals. data: in or out of the "
-        "distribution that a model was trained on."
+        f"{recommendation.dataset}: {recommendation.items:,} items{some}; brackets are 95 % intervals. data: in or out "
+        "of the distribution that a model was trained on."
     )
     yield (
         "alignment: mean calibrated CKNNA beyond composition with the trained candidates of other families (0 is "
-        f"chance). Models say the same from {found.same:g} on (average linkage)."
+        f"chance). Models say the same from {recommendation.same:g} on (average linkage)."
     )
-    if (probed := found.probed) is not None:
+    if (probed := recommendation.probed) is not None:
         per_atom = " per atom" if probed.per_atom else ""
         yield (
             f"probe error: mean absolute error of {probed.name}{per_atom} over {probed.items:,} items, ridge "
@@ -206,30 +209,30 @@ def _notes(found: Recommendation) -> Iterator[str]:
         )
     yield "s per 1,000: seconds per thousand items when each was embedded, on whatever machine that was (--json says)."
     reasons = defaultdict(list)
-    for one in found.left_out:
+    for one in recommendation.left_out:
         reasons[one.reason].append(one.target)
     if reasons:
-        yield f"left out ({len(found.left_out)}):"
+        yield f"left out ({len(recommendation.left_out)}):"
     for reason, names in sorted(reasons.items(), key=lambda item: len(item[1])):
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         yield f"  {reason}: {', '.join(names[:_SHOWN])}{more}"
 
 
-def _as_file(found: Recommendation, suffix: str) -> str:
+def _as_file(recommendation: Recommendation, suffix: str) -> str:
     from tabulate import tabulate
 
     from consilience.records.schema import to_json
 
     if suffix == ".json":
-        return to_json(found)
+        return to_json(recommendation)
     if suffix == ".csv":
-        return _csv(found)
-    table = tabulate(_rows(found), _headings(found), tablefmt="github", disable_numparse=True)
-    notes = "\n".join(line if line.startswith("  ") else f"\n{line}" for line in _notes(found))
-    return f"{found.sentence}\n\n{table}\n{notes}\n"
+        return _csv(recommendation)
+    table = tabulate(_rows(recommendation), _headings(recommendation), tablefmt="github", disable_numparse=True)
+    notes = "\n".join(line if line.startswith("  ") else f"\n{line}" for line in _notes(recommendation))
+    return f"{recommendation.sentence}\n\n{table}\n{notes}\n"
 
 
-def _csv(found: Recommendation) -> str:
+def _csv(recommendation: Recommendation) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([
@@ -237,7 +240,7 @@ def _csv(found: Recommendation) -> str:
         "alignment_low", "alignment_high", "probe_error", "probe_low", "probe_high", "items_per_second",
         "seconds_per_1000", "group", "representative",
     ])  # fmt: skip
-    for one in found.candidates:
+    for one in recommendation.candidates:
         probe = one.probe
         writer.writerow([
             one.rank, one.tied, one.target, one.family, one.modality, one.trained, one.distribution, one.coverage,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("target")
-@click.option("--dataset", help="Data set (a name or your file) of the sample; the first one covered by default.")
+@click.option("--dataset", help="Data set (name or file) to sample; by default the first one that the target covers.")
 @limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -34,9 +34,9 @@ def check(
     checkpoint: Path | None,
     trust_checkpoint: bool,
 ) -> None:
-    """Check that TARGET (a name or a target_*.py file) keeps the contract of a target.
+    """Test the rules that every target has to satisfy on TARGET (a name or a target_*.py file).
 
-    NAME@untrained checks the untrained twin: the same architecture with random weights, which needs no download.
+    NAME@untrained tests the untrained twin (the same network with random weights), which needs no download.
     """
     from dataclasses import asdict
 
@@ -60,8 +60,8 @@ def check(
 def run(**given: Any) -> None:
     """Score targets, as `pytest --benchmark` does; with --publish, add the records to a board and rebuild it.
 
-    Options that are not given are taken from the environment (CONSILIENCE_LIMIT, ...) and from [tool.consilience] in
-    pyproject.toml, or from the file of --config.
+    Options that are not given are read from environment variables (CONSILIENCE_LIMIT, ...) and from
+    [tool.consilience] in pyproject.toml, or from the file named with --config.
     """
     from consilience.session.output import cell_line
     from consilience.session.progress import progress_of
@@ -87,15 +87,15 @@ def run(**given: Any) -> None:
 @click.command()
 @click.argument("baseline")
 @click.argument("run")
-@click.option("--fail", "limits", multiple=True, metavar="LIMITS", help="Such as cknna:5%, dcor:0.02, mp-1k/cknna:5%.")
+@click.option("--fail", "limits", multiple=True, metavar="LIMITS", help="E.g. cknna:5%, dcor:0.02, mp-1k/cknna:5%.")
 @click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="Markdown file to write; JSON if it ends in .json.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Path, ...], as_json: bool) -> None:
     """Compare RUN with BASELINE: saved runs (paths or names) or folders of boards.
 
-    A figure regressed (exit code 1) if it is worse by more than its limit and by more than its interval. Runs that
-    were measured differently are refused (exit code 2).
+    A value regressed (exit code 1) if it is worse by more than its limit and by more than its interval. Runs with
+    different measurements are refused (exit code 2).
     """
     from consilience.board.compare import compare as compare_runs
     from consilience.board.compare import find_run, load_run
@@ -106,14 +106,14 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 
     gates = read_gates(limits)
     old, new = (load_run(find_run(name, Path.cwd())) for name in (baseline, run))
-    found = compare_runs(old, new, gates, label=baseline)
+    comparison = compare_runs(old, new, gates, label=baseline)
     for path in reports:
-        write_atomically(path, to_json(found) if path.suffix == ".json" else comparison_markdown(found))
+        write_atomically(path, to_json(comparison) if path.suffix == ".json" else comparison_markdown(comparison))
     if as_json:
-        click.echo(to_json(found), nl=False)
+        click.echo(to_json(comparison), nl=False)
     else:
-        click.echo("\n".join(comparison_lines(found)))
-    sys.exit({"ok": 0, "regressed": 1}.get(found.verdict, COULD_NOT_RUN))
+        click.echo("\n".join(comparison_lines(comparison)))
+    sys.exit({"ok": 0, "regressed": 1}.get(comparison.verdict, COULD_NOT_RUN))
 
 
 @click.command()
@@ -123,7 +123,7 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 @limit_option("--n", type=click.IntRange(min=1), help="A seeded sample of N items; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
-@click.option("--timeout", default=1800.0, show_default=True, help="Seconds.")
+@click.option("--timeout", default=1800.0, show_default=True, help="Time limit in s.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
 @checkpoint_options
 def embed(

@@ -20,13 +20,13 @@ _BOARD = "Name of a published board (v1) or its folder; by default leaderboard/v
 @click.option("--board", default="v1", show_default=True, help=_BOARD)
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the site.")
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes that draw; by default one per processor, 4 at most."
+    "--jobs", type=click.IntRange(min=1), help="Number of drawing processes; by default one per processor, at most 4."
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 def site_command(board: str, output: Path, jobs: int | None, quiet: bool) -> None:
-    """Build static pages of a board: tables, models, figures, all to be opened from a file or served as they are.
+    """Build static pages of a board with tables, targets and figures. They open from disk and can be served.
 
-    Exit code 1: the site stands, but a figure could not be drawn.
+    Exit code 1: the site is complete except for figures that could not be drawn.
     """
     from consilience.board.board import find_board
 
@@ -48,9 +48,9 @@ def site_command(board: str, output: Path, jobs: int | None, quiet: bool) -> Non
 @click.argument("run", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file.")
 @click.option("--board", default="v1", show_default=True, help=_BOARD)
-@click.option("--target", help="Which checkpoint of the run, where it holds several models.")
+@click.option("--target", help="Target of the run, if the run has several.")
 def report_command(run: Path, output: Path, board: str, target: str | None) -> None:
-    """Write one HTML file about one checkpoint of RUN (`--align-save`, `run --save`), to go with a release."""
+    """Write one HTML file about one checkpoint of RUN (a file of `--align-save` or `run --save`)."""
     from consilience.board.board import find_board
 
     _need_extra()
@@ -70,7 +70,7 @@ def _need_extra() -> None:
 
 @contextmanager
 def _progress(title: str, quiet: bool) -> Iterator[Progress]:
-    """Bar on stderr, told of each step."""
+    """Progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

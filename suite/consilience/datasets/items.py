@@ -227,8 +227,8 @@ class Items:
             The card declares no such stratum.
         """
         if column not in self.card.strata:
-            known = ", ".join(self.card.strata) or "none"
-            raise ValueError(f"data set {self.name!r} has no stratum {column!r}; it has: {known}")
+            strata_names = ", ".join(self.card.strata) or "none"
+            raise ValueError(f"data set {self.name!r} has no stratum {column!r}; it has: {strata_names}")
         return self.column(column)
 
     @cached_property
@@ -310,8 +310,8 @@ class Items:
         covered = np.ones(len(self), dtype=np.bool_)
         if self.has_view("atoms"):
             if card.elements is not None:
-                known = set(card.elements)
-                covered &= np.array([symbols <= known for symbols in self.elements], dtype=np.bool_)
+                card_elements = set(card.elements)
+                covered &= np.array([symbols <= card_elements for symbols in self.elements], dtype=np.bool_)
             if card.periodic is not None:
                 covered &= self.structures.pbc.any(axis=1) == card.periodic
         return [int(place) for place in np.flatnonzero(covered)]
@@ -423,10 +423,10 @@ def _selfies(smiles: list[str]) -> list[str]:
     """SELFIES (Krenn et al. 2020) of each SMILES; empty where the SMILES lies outside SELFIES' grammar."""
     import selfies  # type: ignore[import-untyped]
 
-    found = []
+    encoded = []
     for one in smiles:
         try:
-            found.append(str(selfies.encoder(one)))
+            encoded.append(str(selfies.encoder(one)))
         except selfies.EncoderError:
-            found.append("")  # a target gives its reason for an item it cannot read
-    return found
+            encoded.append("")  # a target gives its reason for an item it cannot read
+    return encoded

@@ -19,7 +19,7 @@ import numpy as np
 
 from consilience import DatasetCard, Draft, Sources, recipe
 from consilience.building.draft import DroppedError, tally
-from consilience.building.sources import SourceError
+from consilience.building.errors import SourceError
 
 SHORTEST, LONGEST = 40, 1000  # residues
 RESOLUTION = 3.0  # Angstrom, of X-ray structures

@@ -46,16 +46,16 @@ def load_table(card: DatasetCard) -> Dataset:
     """
     shipped = DATA / f"{card.name}.parquet"
     if shipped.is_file():
-        path, found = shipped, hashlib.sha256(shipped.read_bytes()).hexdigest()
+        path, digest = shipped, hashlib.sha256(shipped.read_bytes()).hexdigest()
     else:
         built = find_built(card.name)
         if built is None:
             raise NotBuiltError(
                 f"data set {card.name!r} is not on this machine yet: consilience dataset build {card.name}"
             )
-        path, found = built.path, str(built.manifest["sha256"])
-    if card.revision not in (None, found):
-        raise ValueError(f"{path} has SHA-256 {found}, its card says {card.revision}: {card.recipe}")
+        path, digest = built.path, str(built.manifest["sha256"])
+    if card.revision not in (None, digest):
+        raise ValueError(f"{path} has SHA-256 {digest}, its card says {card.revision}: {card.recipe}")
 
     import datasets
 

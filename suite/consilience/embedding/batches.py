@@ -1,4 +1,4 @@
-"""Running a target's `embed` over items: batches, what counts as a failure, and running out of memory.
+"""Running a target's `embed` over items: batches, failures, and running out of memory.
 
 This module runs inside the target's own environment and needs numpy alone.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from consilience.weights import Embedded, as_energies, as_features
 
 #: This many items failing one after another, with none embedded, end the run: the target itself is broken.
-HOPELESS_AFTER = 16
+MAX_LEADING_FAILURES = 16
 
 _OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "alloc_failed", "not enough memory", "bad_alloc")
 
@@ -47,8 +47,8 @@ def run_batches(
 ) -> Iterator[Batch]:
     """Yield the rows of `items` in order, batch by batch.
 
-    A batch that raises is repeated item by item, so that one item that can't be embedded costs one row and a
-    reason. A batch that runs out of memory is repeated with half the size.
+    A batch that raises is repeated item by item, so that an item that can't be embedded affects only its own
+    row, which gets a reason. A batch that runs out of memory is repeated with half the size.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def run_batches(
         good = sum(one is None for one in batch.reasons)
         reason = reason or next(filter(None, batch.reasons), None)
         embedded, failures = embedded + good, 0 if good else failures + len(chunk)
-        if embedded == 0 and failures >= HOPELESS_AFTER:
+        if embedded == 0 and failures >= MAX_LEADING_FAILURES:
             raise ContractError(f"none of the first {failures} items could be embedded: {batch.reasons[0]}")
         if good:
             dimension = batch.features.shape[1]
@@ -118,7 +118,7 @@ def _one_by_one(
         else:
             rows.append(row)
             dimension = row.features.shape[1]
-        if hopeless and len(rows) >= HOPELESS_AFTER and all(isinstance(row, str) for row in rows):
+        if hopeless and len(rows) >= MAX_LEADING_FAILURES and all(isinstance(row, str) for row in rows):
             break
     if dimension is None or all(isinstance(row, str) for row in rows):
         if hopeless:

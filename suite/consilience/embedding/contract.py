@@ -65,9 +65,9 @@ def examine(
 
     base = rows(items)
     checks.append(_check("finite rows, one per item", True, None, None, f"{base.shape[0]} rows"))
-    wanted = card.dimension
-    text = f"{base.shape[1]} columns" + (" (not declared)" if wanted is None else "")
-    checks.append(_check("declared dimension", wanted in (None, base.shape[1]), None, None, text))
+    declared_dimension = card.dimension
+    text = f"{base.shape[1]} columns" + (" (not declared)" if declared_dimension is None else "")
+    checks.append(_check("declared dimension", declared_dimension in (None, base.shape[1]), None, None, text))
     padded = card.input_view in ("smiles", "selfies", "sequence", "backbone")
     limit = PADDING_TOLERANCE if padded else TOLERANCE
     compare("independent of batch size", lambda: rows(items, 1), detail="one by one against batches", limit=limit)
@@ -168,7 +168,7 @@ def _supercell(atoms: Any) -> Any:
 
 
 def _bad_item(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card) -> dict[str, Any]:
-    """An item that can't be embedded has to cost its own row and nothing else."""
+    """An item that can't be embedded must affect only its own row."""
     name = "an item that cannot be embedded"
     if card.input_view == "smiles":
         bad: Any = "C1CC((("

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 #: A target whose declared elements cover less of a data set than this is skipped there.
-LEAST_COVERAGE = 0.5
+MIN_COVERAGE = 0.5
 
 
 class EmbeddingFailedError(RuntimeError):
@@ -46,7 +46,7 @@ def embed(
     time_limit: float = 1800.0,
     progress: Progress | None = None,
 ) -> Embedding:
-    """Embedding of `items` by `target`: from the store, or made now and stored.
+    """Embedding of `items` by `target`, read from the store or computed and stored.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ def embed(
     """
     covered = covered_items(target, items)
     identity = identify(target, items)
-    found = store.get(identity)
-    if found is not None:
-        return found
+    stored_embedding = store.get(identity)
+    if stored_embedding is not None:
+        return stored_embedding
     folder = store.cell(identity)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):  # released by the system when its holder dies
-        found = store.get(identity)
-        if found is not None:
-            return found
+        stored_embedding = store.get(identity)
+        if stored_embedding is not None:
+            return stored_embedding
         began = time.perf_counter()
         outcome = run_worker(
             target,
@@ -120,7 +120,7 @@ def covered_items(target: Target, items: Items) -> list[int]:
     if not items.has_view(view):
         raise EmbeddingSkippedError(f"reads {view}, which {items.name} does not have")
     covered = items.covered_by(target.card)
-    if len(covered) < LEAST_COVERAGE * len(items):
+    if len(covered) < MIN_COVERAGE * len(items):
         kind = {None: "", True: " (it reads crystals only)", False: " (it reads molecules only)"}[target.card.periodic]
         raise EmbeddingSkippedError(f"its elements cover {len(covered)} of {len(items)} items{kind}")
     return covered
@@ -135,8 +135,8 @@ def _collect(target: Target, items: Items, covered: list[int], folder: Path) -> 
     reasons = {covered[i]: reason for i, reason in enumerate(rows.reasons) if reason is not None}
     for i in sorted(set(range(len(items))) - set(covered)):
         missing = items.elements[i] - set(target.card.elements or items.elements[i])
-        wanted = "crystals" if target.card.periodic else "molecules"
-        reasons[i] = f"elements not covered: {', '.join(sorted(missing))}" if missing else f"reads {wanted} only"
+        matter = "crystals" if target.card.periodic else "molecules"
+        reasons[i] = f"elements not covered: {', '.join(sorted(missing))}" if missing else f"reads {matter} only"
     return Embedding(features, energies, list(items.ids), reasons, truncated=truncated)
 
 
@@ -174,7 +174,7 @@ def run_worker(
 
 
 def interpreter(target: Target) -> Path:
-    """Interpreter of the target's environment, which is built unless it stands.
+    """Interpreter of the target's environment, which is built if it does not exist.
 
     Raises
     ------

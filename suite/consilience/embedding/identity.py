@@ -22,7 +22,7 @@ TARGETS = Path(__file__).resolve().parents[1] / "targets"
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything an embedding depends on; its digest is the key of the store."""
+    """All that an embedding depends on; its digest is the key of the store."""
 
     target: str
     weights: str
@@ -94,8 +94,8 @@ def code_digest(path: Path) -> str:
 
 def source_files(path: Path) -> list[Path]:
     """List a target file and the ``_*.py`` beside it, or a folder up, that it imports, directly or through others."""
-    found = [path]
-    for module in found:
+    paths = [path]
+    for module in paths:
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
@@ -103,6 +103,6 @@ def source_files(path: Path) -> list[Path]:
                 own = f"{name.rpartition('.')[2]}.py"
                 folders = [TARGETS.joinpath(*name.split(".")[2:-1])] if name.startswith("consilience.targets") else []
                 helper = next((f / own for f in (*folders, path.parent) if (f / own).is_file()), None)
-                if own.startswith("_") and helper is not None and helper not in found:
-                    found.append(helper)
-    return found
+                if own.startswith("_") and helper is not None and helper not in paths:
+                    paths.append(helper)
+    return paths

@@ -65,10 +65,10 @@ def finished_items(folder: Path) -> tuple[int, int | None]:
 
 def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
     """Shards that follow each other without a gap from item 0 on."""
-    found, end = [], 0
+    ranges, end = [], 0
     for path in sorted(folder.glob("shard-*.safetensors")):
         first, last = (int(part) for part in path.stem.split("-")[1:3])
         if first == end:
-            found.append((first, last, path))
+            ranges.append((first, last, path))
             end = last
-    return found
+    return ranges

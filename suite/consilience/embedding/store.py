@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
 FORMAT = 1
 #: What reading a header raises that is not one of ours.
-_ODD = (KeyError, TypeError, AttributeError, RecursionError)
+_HEADER_ERRORS = (KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Store:
         return self.folder / identity.key[:2] / identity.key
 
     def get(self, identity: Identity) -> Embedding | None:
-        """Read an embedding, or None where there is none whole and undamaged."""
+        """Read an embedding; None if there is none or it is damaged."""
         own = self.cell(identity) / "embedding.safetensors"
-        found = _read(own, identity)
-        if found is None and self.shipped is not None:
-            found = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
-        return found
+        embedding = _read(own, identity)
+        if embedding is None and self.shipped is not None:
+            embedding = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
+        return embedding
 
     def contains(self, identity: Identity) -> bool:
         """Whether there is an embedding of this identity, by the header of its file; the rows are not read."""
@@ -161,7 +161,7 @@ def _key_of(path: Path) -> str | None:
                 return None
             key = json.loads(file.read(length))["__metadata__"]["key"]
             return key if isinstance(key, str) else None
-    except (OSError, EOFError, ValueError, zlib.error, *_ODD):
+    except (OSError, EOFError, ValueError, zlib.error, *_HEADER_ERRORS):
         return None
 
 
@@ -178,7 +178,7 @@ def _read(path: Path, identity: Identity) -> Embedding | None:
 
 
 def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[Identity, Embedding]:
-    """Read what `write_embedding` wrote; nothing in it is ever run.
+    """Read what `write_embedding` wrote; no code in it is run.
 
     Parameters
     ----------
@@ -198,14 +198,14 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
     try:
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        found = Identity(**json.loads(metadata["identity"]))
-        if metadata["key"] != found.key or (identity is not None and found != identity):
+        stored_identity = Identity(**json.loads(metadata["identity"]))
+        if metadata["key"] != stored_identity.key or (identity is not None and stored_identity != identity):
             raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
         if metadata["checksum"] != _checksum(tensors):
             raise ValueError("the tensors are not those of the checksum in the header")
-        return found, _embedding(tensors, metadata)
-    except (SafetensorError, json.JSONDecodeError, UnicodeError, *_ODD) as error:
+        return stored_identity, _embedding(tensors, metadata)
+    except (SafetensorError, json.JSONDecodeError, UnicodeError, *_HEADER_ERRORS) as error:
         raise ValueError(f"not an embedding as this suite writes it ({type(error).__name__}: {error})") from error
 
 

@@ -26,8 +26,8 @@ SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
 
 def use_target(job: dict[str, Any], say: Say) -> None:
     """Load a target and embed items to shards; the task ``"examine"`` also checks the contract."""
-    found = {target.card.name: target for target in load_target_file(job["target_file"])}
-    target = found[job["target"]]
+    targets = {target.card.name: target for target in load_target_file(job["target_file"])}
+    target = targets[job["target"]]
     options = dict(job["weights"])
     if options["kind"] == "file":
         target = target.from_checkpoint(options["path"])

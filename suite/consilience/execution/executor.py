@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Task:
-    """Something to be done, wherever it is done."""
+    """One function call to execute."""
 
     id: str
     """Unique in its run."""
@@ -31,7 +31,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a task."""
+    """Outcome of a task."""
 
     task: Task
     """The task."""
@@ -53,7 +53,7 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up what was not begun, and free what is held."""
+        """Cancel tasks that have not begun, and free resources."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""Running other people's code apart: environments, the worker inside them, and jobs."""
+"""Isolation of targets' and recipes' code: environments, worker processes and jobs."""

@@ -93,13 +93,13 @@ class Header:
 
 
 def _installed(requirement: str) -> bool:
-    wanted = Requirement(requirement)
-    if wanted.marker is not None and not wanted.marker.evaluate():
+    parsed = Requirement(requirement)
+    if parsed.marker is not None and not parsed.marker.evaluate():
         return True
-    if wanted.url is not None or wanted.extras:
+    if parsed.url is not None or parsed.extras:
         return False
     try:
-        return wanted.specifier.contains(version(wanted.name), prereleases=True)
+        return parsed.specifier.contains(version(parsed.name), prereleases=True)
     except PackageNotFoundError:
         return False
 
@@ -233,7 +233,7 @@ def inventory(target_files: Mapping[Path, list[str]]) -> list[dict[str, Any]]:
     for path, names in target_files.items():
         users.setdefault(Header.of(path).digest[:16], []).extend(names)
     seen: set[tuple[int, int]] = set()
-    found = []
+    entries = []
     for ready in sorted(environments_dir().glob("*/ready.json")):
         size = 0
         for file in ready.parent.rglob("*"):
@@ -243,7 +243,7 @@ def inventory(target_files: Mapping[Path, list[str]]) -> list[dict[str, Any]]:
                 size += status.st_size
         name = ready.parent.name
         packages = json.loads(ready.read_text("utf-8"))["packages"]
-        found.append(
+        entries.append(
             {
                 "digest": name,
                 "mib": size / 2**20,
@@ -251,7 +251,7 @@ def inventory(target_files: Mapping[Path, list[str]]) -> list[dict[str, Any]]:
                 "targets": sorted(users.get(name, [])),
             }
         )
-    return found
+    return entries
 
 
 def remove(digest: str) -> None:

@@ -210,9 +210,9 @@ def hardware(device: str) -> dict[str, Any]:
     if info.is_file():
         names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
-    found: dict[str, Any] = {"cpu": cpu, "cores": os.cpu_count(), "device": device}
+    details: dict[str, Any] = {"cpu": cpu, "cores": os.cpu_count(), "device": device}
     if device.startswith("cuda") and shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, check=False)
-        found["gpu"] = done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
-    return found
+        details["gpu"] = done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
+    return details

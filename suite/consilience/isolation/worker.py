@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 
 def _adopt_package() -> None:
-    """Make `consilience` importable from this file's own tree, and nothing else that lies beside it."""
+    """Make only `consilience` of this file's source tree importable."""
     if "consilience" in sys.modules:
         return
     root = Path(__file__).resolve().parents[1]

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ._engine.arrays import FloatArray, IntArray, as_pair, check_choice, symmetric_distances, undefined
 from ._engine.centering import double_centered, matrix_correlation, permuted_correlation, u_centered
 from ._engine.collection import Collection
-from ._engine.correlations import MatrixCorrelation, permuted_correlations
+from ._engine.correlations import CorrelationConsumer, permuted_correlations
 from ._engine.row_source import Source
-from ._engine.tiles import Place, Tile
+from ._engine.tiles import Tile, TilePosition
 from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, pairwise
@@ -93,7 +93,7 @@ def _centered_distances(x: FloatArray, variant: Variant = "unbiased") -> FloatAr
     return u_centered(distances) if variant == "unbiased" else double_centered(distances)
 
 
-class _Correlations(MatrixCorrelation):
+class _Correlations(CorrelationConsumer):
     """Distance correlations of all pairs."""
 
     def shift(self, source: Source) -> FloatArray:
@@ -111,7 +111,7 @@ class _Correlations(MatrixCorrelation):
         """Return the distance of each item to itself."""
         return np.zeros(len(source))
 
-    def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
+    def distances(self, model: int, tile: Tile, place: TilePosition, scratch: dict[str, Any]) -> None:
         """Keep the distances of one model."""
         self.store(model, tile, place, scratch, root=True)
 

@@ -23,13 +23,13 @@ from ._engine.arrays import (
 from ._engine.collection import Collection
 from ._engine.neighbors import Neighbors
 from ._engine.row_source import Source
-from ._engine.tiles import Consumer, Place, Tile, run
+from ._engine.tiles import Consumer, Tile, TilePosition, run
 from .card import MetricCard, metric
 from .matrices import is_large, score_pair
 from .pairs import Null, Pairwise, check_dense, pairwise
 
 #: Beyond this many nearest neighbours at the same distance a sample of them stands for all.
-LARGEST_TIE = 32
+MAX_TIE = 32
 _SPARE = 4
 
 
@@ -177,7 +177,7 @@ class _Imbalances(Consumer):
 
         run(look_up, range(len(sources)), threads=self.engine.workers(self.threads))
 
-    def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
+    def distances(self, model: int, tile: Tile, place: TilePosition, scratch: dict[str, Any]) -> None:
         """Count how many items are nearer than each nearest neighbour of the other models."""
         engine, source = self.engine, self.sources[model]
         if place.diagonal:
@@ -222,7 +222,7 @@ def _nearest_groups(source: Source, lists: Neighbors, k: int) -> tuple[IntArray,
             edge = np.partition(row, k - 1)[k - 1]
             closer = np.flatnonzero(row < edge * (1 - TIE_TOLERANCE))
             equal = np.flatnonzero(np.abs(row - edge) <= edge * TIE_TOLERANCE)
-            drawn = equal if len(equal) <= LARGEST_TIE else random.choice(equal, LARGEST_TIE, replace=False)
+            drawn = equal if len(equal) <= MAX_TIE else random.choice(equal, MAX_TIE, replace=False)
             weight = np.append(np.ones(len(closer)), np.full(len(drawn), (k - len(closer)) / len(drawn)))
             parts.append((np.full(len(weight), i), np.append(closer, drawn), weight))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]

@@ -21,7 +21,7 @@ from ._engine.tiles import Consumer
 from .card import MetricEntry, get_metric
 
 #: What the (n, n) matrices behind a permutation null may take, in bytes.
-LARGEST_NULL = 2**33
+MAX_NULL_BYTES = 2**33
 
 Score = float | tuple[float, float]
 
@@ -260,10 +260,10 @@ def check_dense(metric: str, needed: int) -> None:
     needed : int
         Bytes.
     """
-    if needed > LARGEST_NULL:
+    if needed > MAX_NULL_BYTES:
         raise ValueError(
             f"embeddings: the null of {metric} keeps (n, n) matrices of all of them, {needed / 2**30:.0f} GiB here and "
-            f"{LARGEST_NULL / 2**30:.0f} at most; calibrate fewer embeddings or items at a time"
+            f"{MAX_NULL_BYTES / 2**30:.0f} at most; calibrate fewer embeddings or items at a time"
         )
 
 

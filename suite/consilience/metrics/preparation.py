@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from ._engine.arrays import LARGEST_MAGNITUDE, FloatArray, IntArray, as_embedding, check_choice, float_precision
+from ._engine.arrays import MAX_MAGNITUDE, FloatArray, IntArray, as_embedding, check_choice, float_precision
 
 Scheme = Literal["raw", "unit", "standardized"]
 Floats = TypeVar("Floats", bound=npt.NDArray[np.floating[Any]])
@@ -177,8 +177,8 @@ class _Columns:
         if not (np.isfinite(self.low) & np.isfinite(self.high)).all():
             raise ValueError(f"{name}: {self._describe_not_finite()}")
         largest = max(float(self.high.max()), -float(self.low.min()))
-        if largest > LARGEST_MAGNITUDE:
-            raise ValueError(f"{name}: found a magnitude of {largest:.3g}, above {LARGEST_MAGNITUDE:.0e}; rescale")
+        if largest > MAX_MAGNITUDE:
+            raise ValueError(f"{name}: found a magnitude of {largest:.3g}, above {MAX_MAGNITUDE:.0e}; rescale")
         self.mean = total / self.n
 
     def read(self, rows: slice | IntArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Which model to select, or to distil, for somebody's own data: alignment, redundancy, probe error and cost."""
+"""Recommendation of a model to select or to distil for a user's data: alignment, redundancy, probe error, cost."""
 
 from __future__ import annotations
 

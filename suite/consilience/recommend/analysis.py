@@ -39,7 +39,7 @@ SAME = 0.5
 #: Seconds that embedding may be expected to take for a target that was not asked for by name.
 QUICK = 60.0
 #: A probe needs so many items with a value (as everywhere in the suite).
-LEAST_ITEMS = 50
+MIN_ITEMS = 50
 RESAMPLES = 2000
 _LOW, _HIGH = 0.025, 0.975
 #: Kept out unless named: it says nothing of the items.
@@ -171,7 +171,7 @@ class Recommendation(SchemaModel):
 def choose_candidates(
     items: Items, store: Store, *, settings: SpecSettings | None = None, quick: float = QUICK, cached: bool = False
 ) -> tuple[list[Target], list[LeftOut]]:
-    """Choose the targets that are compared unasked: they cover the items, and are at hand or quickly so.
+    """Choose the default targets: they cover the items, and their embeddings are available locally or quick to compute.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def choose_candidates(
         Seconds that embedding may be expected to take, by the throughput that the published board states for items
         of the same kind.
     cached
-        Take only what is at hand.
+        Take only targets whose embeddings are available locally.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def _uncovered(target: Target, items: Items, least: float) -> str | None:
 
 def _why_not_now(target: Target, n: int, speed: float | None, quick: float, cached: bool) -> str | None:
     if cached:
-        return "its embedding is not at hand (--cached)"
+        return "its embedding is not available locally (--cached)"
     if target.card.access != "package":
         return "its weights have to be downloaded: name it with --targets"
     if python_of(Header.of(target.path)) is None:
@@ -238,12 +238,12 @@ def _why_not_now(target: Target, n: int, speed: float | None, quick: float, cach
 
 def _published_speeds(matter: str) -> dict[str, float]:
     """Items per second by target, the median over the published board's data sets of one kind of matter."""
-    found: dict[str, list[float]] = {}
+    speeds_of: dict[str, list[float]] = {}
     for table in published().values():
         for row in table.rows if table.card.matter == matter else ():
             if row.items_per_second:
-                found.setdefault(row.target, []).append(row.items_per_second)
-    return {name: median(speeds) for name, speeds in found.items()}
+                speeds_of.setdefault(row.target, []).append(row.items_per_second)
+    return {name: median(speeds) for name, speeds in speeds_of.items()}
 
 
 def recommend(
@@ -297,15 +297,15 @@ def recommend(
     steps = len(usable) + 1 if probed is not None else 1
     features = {name: embedding.features[common] for name, (_, embedding) in usable.items()}
     candidates = {name: _candidate(target, items, embedding) for name, (target, embedding) in usable.items()}
-    told = progress or (lambda done, total, what: None)
+    report_step = progress or (lambda done, total, what: None)
     card, drawn = None, dict[str, NDArray[np.float64]]()
     if probed is not None:
         card, drawn = _probe_all(
-            shared, probed, common, features, candidates, settings.seed, lambda i, w: told(i, steps, w)
+            shared, probed, common, features, candidates, settings.seed, lambda i, w: report_step(i, steps, w)
         )
-    told(steps - 1, steps, "alignment of all pairs")
+    report_step(steps - 1, steps, "alignment of all pairs")
     pairs = _align(shared, features, candidates, settings)
-    told(steps, steps, "done")
+    report_step(steps, steps, "done")
     ranked = _rank(list(candidates.values()), drawn if probed is not None else None)
     groups = _group(ranked, pairs, same)
     return Recommendation(
@@ -341,13 +341,13 @@ def _comparable(
             reason = f"embedded {share:.0%} of the items, less than {settings.least_coverage:.0%}"
             left.append(LeftOut(target=name, reason=reason))
         elif len(np.unique(rows, axis=0)) < 2:
-            left.append(LeftOut(target=name, reason=f"all {len(rows)} rows are equal: it sees no difference"))
+            left.append(LeftOut(target=name, reason=f"all {len(rows)} rows are equal: it does not distinguish items"))
         else:
             usable[name] = (target, embedding)
             common &= embedding.embedded
     if not usable:
-        told = "; ".join(f"{one.target}: {one.reason}" for one in left[:3])
-        raise ValueError(f"{items.name}: no candidate is left to compare ({told or 'none was given'})")
+        reasons = "; ".join(f"{one.target}: {one.reason}" for one in left[:3])
+        raise ValueError(f"{items.name}: no candidate is left to compare ({reasons or 'none was given'})")
     least = 2 * settings.k + 1
     if common.sum() < least:
         raise ValueError(f"{items.name}: {common.sum()} items are embedded by all candidates, {least} are needed")
@@ -382,22 +382,22 @@ def _probe_all(
     features: Mapping[str, NDArray[np.float32]],
     candidates: Mapping[str, Candidate],
     seed: int,
-    told: Callable[[int, str], None],
+    report_step: Callable[[int, str], None],
 ) -> tuple[ProbedProperty, dict[str, NDArray[np.float64]]]:
     """Set each candidate's error; return the property's card and, by candidate, the errors of the resamples."""
     values = probed.values[common]
-    known = np.isfinite(values)
-    if known.sum() < LEAST_ITEMS:
-        reason = f"{known.sum()} of the {len(items)} items compared have a value, {LEAST_ITEMS} are needed"
+    has_value = np.isfinite(values)
+    if has_value.sum() < MIN_ITEMS:
+        reason = f"{has_value.sum()} of the {len(items)} items compared have a value, {MIN_ITEMS} are needed"
         raise ValueError(f"--property {probed.name}: {reason}")
-    y = values[known]
-    rest = y - ridge_out_of_fold(items.controls()[known], y, seed)
+    y = values[has_value]
+    rest = y - ridge_out_of_fold(items.controls()[has_value], y, seed)
     draws = np.random.default_rng(seed).integers(0, len(y), (RESAMPLES, len(y)))
     without = np.abs(rest)
     errors: dict[str, NDArray[np.float64]] = {}
     for number, (name, rows) in enumerate(features.items()):
-        told(number, f"probe of {name}")
-        errors[name] = np.abs(rest - ridge_out_of_fold(rows[known].astype(np.float64), rest, seed + 1))
+        report_step(number, f"probe of {name}")
+        errors[name] = np.abs(rest - ridge_out_of_fold(rows[has_value].astype(np.float64), rest, seed + 1))
         candidates[name].probe = _resampled(errors[name], draws)
         candidates[name].gain = _resampled(without - errors[name], draws)
     lowest = min(errors.values(), key=np.mean)
@@ -407,7 +407,7 @@ def _probe_all(
         name=probed.name,
         unit=probed.unit,
         per_atom=probed.per_atom,
-        items=int(known.sum()),
+        items=int(has_value.sum()),
         baseline=_resampled(without, draws),
     )
     return card, {name: own[draws].mean(axis=1) for name, own in errors.items()}
@@ -432,7 +432,7 @@ def _align(
     names = list(prepared)
     if len(names) < 2:
         return []
-    found = calibration_matrices(
+    calibration = calibration_matrices(
         prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
         alpha=settings.alpha,
     )["cknna"]  # fmt: skip
@@ -443,11 +443,11 @@ def _align(
     aligned: dict[frozenset[str], PairAlignment] = {}
     for i, first in enumerate(names):
         for j, second in enumerate(names[:i]):
-            threshold, cknna = float(found.null_quantile[j, i]), float(found.score[j, i])
+            threshold, cknna = float(calibration.null_quantile[j, i]), float(calibration.score[j, i])
             if not threshold < 1:
                 continue
             draws = method.draws(kernels[j], kernels[i], cknna, subsets)
-            pair = PairAlignment.of(float(found.calibrated[j, i]), cknna, threshold, draws)
+            pair = PairAlignment.of(float(calibration.calibrated[j, i]), cknna, threshold, draws)
             aligned[frozenset((first, second))] = pair
             mean = mean_alignment([pair], method)
             pairs.append(
@@ -457,7 +457,7 @@ def _align(
                     calibrated=pair.value,
                     low=mean.low,
                     high=mean.high,
-                    p_value=float(found.p_value[j, i]),
+                    p_value=float(calibration.p_value[j, i]),
                     same_group=False,
                 )
             )
@@ -484,7 +484,7 @@ def _rank(candidates: list[Candidate], drawn: Mapping[str, NDArray[np.float64]] 
             group = [one for one in waiting if one.target in near]
             for one in group:
                 one.tied = len(group) > 1
-            # Cheap is no merit in what is not shown to read more than composition and size do.
+            # Cost does not count for models that are not shown to predict better than composition and size.
             ordered += sorted(group, key=lambda one: (not _reads_more(one), _cost(one), _error(one)))
             waiting = [one for one in waiting if one.target not in near]
     for place, one in enumerate(ordered, 1):
@@ -565,7 +565,7 @@ def _sentence(ranked: list[Candidate], probed: ProbedProperty | None) -> str:
 
 
 def _as_good(best: Candidate, ranked: list[Candidate], *, faster: bool) -> str:
-    """What else says the same, and how much dearer (or cheaper) it is."""
+    """Equivalent candidates, and their relative cost."""
     others = [one for one in ranked if one.group == best.group and one is not best]
     if not others:
         return ""

@@ -73,10 +73,10 @@ def property_of(items: Items, column: str, *, path: Path | None = None, per_atom
         counts, _ = items.composition()
         values = values / counts.sum(axis=1)
         unit = f"{unit}/atom" if unit else ""
-    known = values[np.isfinite(values)]
-    if len(known) == 0 or np.ptp(known) == 0:
-        found = f"the same, {known[0]:g}, for all {len(known)} items" if len(known) else "no number for any item"
-        raise ValueError(f"--property {column}: found {found}; there is nothing to predict")
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0 or np.ptp(finite) == 0:
+        content = f"the same, {finite[0]:g}, for all {len(finite)} items" if len(finite) else "no number for any item"
+        raise ValueError(f"--property {column}: found {content}; there is nothing to predict")
     return Property(column, np.asarray(values, np.float64), unit, per_atom)
 
 
@@ -90,8 +90,8 @@ def _column(items: Items, column: str, path: Path | None) -> NDArray[np.float64]
         if len(stated) != len(items):
             raise ValueError(f"--property {column}: {len(stated)} values in the file, but {len(items)} items")
         return _numbers(column, [one.get(column) for one in stated])
-    known = ", ".join(sorted({*there, *(name for name in names if _is_number(stated, name))})) or "none"
-    raise ValueError(f"--property {column}: {items.name} has no such column; columns of numbers: {known}")
+    column_names = ", ".join(sorted({*there, *(name for name in names if _is_number(stated, name))})) or "none"
+    raise ValueError(f"--property {column}: {items.name} has no such column; columns of numbers: {column_names}")
 
 
 def _scalar_columns(items: Items) -> list[str]:
@@ -102,14 +102,16 @@ def _scalar_columns(items: Items) -> list[str]:
 
 
 def _stated(path: Path) -> Sequence[Mapping[str, Any]]:
-    """What a file says of each of its items, in its order; empty for formats that say nothing."""
+    """Properties that a file states for its items, in order; empty for formats without properties."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         import pyarrow.parquet as pq
 
         table = pq.read_table(path)
-        kept = [name for name in table.column_names if not str(table.schema.field(name).type).startswith("list")]
-        rows: list[dict[str, Any]] = table.select(kept).to_pylist()
+        scalar_names = [
+            name for name in table.column_names if not str(table.schema.field(name).type).startswith("list")
+        ]
+        rows: list[dict[str, Any]] = table.select(scalar_names).to_pylist()
         return rows
     if suffix in (".csv", ".tsv"):
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -128,16 +130,16 @@ def _stated(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _numbers(column: str, values: Sequence[Any]) -> NDArray[np.float64]:
-    found = np.full(len(values), np.nan)
+    numbers = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         try:
-            found[row] = float(value)
+            numbers[row] = float(value)
         except (TypeError, ValueError):
             text = str(value)[:40]
             raise ValueError(f"--property {column}: expected numbers, found {text!r} for item {row + 1}") from None
-    return found
+    return numbers
 
 
 def _is_number(stated: Sequence[Mapping[str, Any]], name: str) -> bool:

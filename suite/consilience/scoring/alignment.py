@@ -31,7 +31,7 @@ VERSION = 1
 
 
 class IntervalMethod(Protocol):
-    """How far a score would move for other items."""
+    """Interval of a score over samples of items."""
 
     version: int
     """Raised when the interval of the same scores changes."""
@@ -54,7 +54,7 @@ _methods: dict[str, IntervalMethod] = {}
 
 
 def interval_method(name: str) -> Callable[[M], M]:
-    """Offer an interval method under a name."""
+    """Register an interval method under a name."""
 
     def register(method: M) -> M:
         _methods[name] = method()

@@ -1,4 +1,4 @@
-"""How good a model's own energies are, and what a linear probe reads from its embedding.
+"""Errors of a model's own energies and of a linear probe of its embedding.
 
 Energies of different models have different references (which atoms count as zero), so a plain error means
 nothing across models. Following the paper (arXiv 2512.03750, eqs 1-4), a linear function of composition is
@@ -45,10 +45,10 @@ def energy_error(
     ----------
     Edamadaka et al., arXiv 2512.03750, eqs 1-4 (fit on the same items). The out-of-sample figure is ours.
     """
-    known = np.isfinite(predicted) & np.isfinite(true)
-    if known.sum() < 10:
+    has_both = np.isfinite(predicted) & np.isfinite(true)
+    if has_both.sum() < 10:
         return None
-    predicted, true, counts = predicted[known], true[known], counts[known]
+    predicted, true, counts = predicted[has_both], true[has_both], counts[has_both]
     everyone = np.arange(len(true))
     inside = composition_residual(true, counts, everyone, everyone) - composition_residual(
         predicted, counts, everyone, everyone
@@ -63,7 +63,7 @@ def energy_error(
         mae=float(np.abs(inside).mean()),
         mae_out_of_sample=float(np.abs(outside).mean()),
         mae_per_atom=float(np.abs(outside / atoms).mean()),
-        items=int(known.sum()),
+        items=int(has_both.sum()),
     )
 
 
@@ -96,12 +96,12 @@ def probe(
     Probe or None
         None where fewer than fifty items have an embedding and an energy.
     """
-    known = np.isfinite(features).all(axis=1) & np.isfinite(energies)
-    if known.sum() < 50:
+    has_both = np.isfinite(features).all(axis=1) & np.isfinite(energies)
+    if has_both.sum() < 50:
         return None
-    y = energies[known] / counts[known].sum(axis=1)
-    y = y - ridge_out_of_fold(controls[known], y, seed)
-    predicted = ridge_out_of_fold(features[known], y, seed + 1)
+    y = energies[has_both] / counts[has_both].sum(axis=1)
+    y = y - ridge_out_of_fold(controls[has_both], y, seed)
+    predicted = ridge_out_of_fold(features[has_both], y, seed + 1)
     return Probe(mae=float(np.abs(y - predicted).mean()), baseline=float(np.abs(y).mean()))
 
 
@@ -126,11 +126,11 @@ def ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int)
     predicted = np.empty(len(y))
     for train, test in folds(len(y), seed):
         mean, scale = x[train].mean(axis=0), x[train].std(axis=0)
-        kept = scale > 1e-9 * np.maximum(np.abs(mean), 1e-30)
-        if not kept.any():
+        varying = scale > 1e-9 * np.maximum(np.abs(mean), 1e-30)
+        if not varying.any():
             predicted[test] = y[train].mean()
             continue
-        standard = (x[:, kept] - mean[kept]) / scale[kept]
+        standard = (x[:, varying] - mean[varying]) / scale[varying]
         model = RidgeCV(alphas=_RIDGE, gcv_mode="svd").fit(standard[train], y[train])
         predicted[test] = model.predict(standard[test])
     return predicted

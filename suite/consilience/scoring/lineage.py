@@ -1,8 +1,8 @@
 """In or out of distribution: a property of a target *and* a data set, never of the data set alone.
 
-Two sources of knowledge. Where the training items are known by id, the share of a data set that a target has seen is
-counted. Elsewhere cards speak: a target names the collections it was trained on, a data set those it was drawn from,
-and `DRAWN_FROM` says which published collection was drawn from which other.
+Two sources are used. Where the training items are known by id, the share of a data set that a target has seen is
+counted. Elsewhere the cards are compared: a target names the collections it was trained on, a data set those it was
+drawn from, and `DRAWN_FROM` states which published collection was drawn from which other.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ def distribution(target: Target, items: Items) -> Distribution:
 
 def collections(names: Iterable[str]) -> set[str]:
     """Return these collections and all that they were drawn from, in lower case."""
-    found: set[str] = set()
+    ancestors: set[str] = set()
     waiting = [name.casefold() for name in names]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in ancestors:
+            ancestors.add(name)
             waiting += DRAWN_FROM.get(name, ())
-    return found
+    return ancestors
 
 
 def _overlap(target: Target, items: Items) -> float | None:
@@ -100,9 +100,9 @@ def _overlap(target: Target, items: Items) -> float | None:
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         seen = set(text.decode("utf-8").split())
     for name in target.card.trained_on or ():
-        known = _ids_of(name.casefold(), items)
-        if known is not None:
-            seen = (seen or set()) | known
+        collection_ids = _ids_of(name.casefold(), items)
+        if collection_ids is not None:
+            seen = (seen or set()) | collection_ids
     return None if seen is None else sum(one in seen for one in items.ids) / len(items)
 
 

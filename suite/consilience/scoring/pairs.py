@@ -1,4 +1,4 @@
-"""All pairs of the targets of one data set: who agrees with whom, not with the references alone."""
+"""Scores of all pairs of targets on one data set, not only with the references."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def score_all_pairs(
     for name, one in embeddings.items():
         groups.setdefault(one.embedded.tobytes(), []).append(name)
     (_, whole), *partial = [(np.frombuffer(mask, np.bool_), names) for mask, names in groups.items()]
-    found = _score(items, embeddings, whole, whole, np.ones(len(items), np.bool_), protocol, strata)
+    scored_pairs = _score(items, embeddings, whole, whole, np.ones(len(items), np.bool_), protocol, strata)
     for number, (mask, names) in enumerate(partial):
-        found += _score(items, embeddings, names, [*whole, *names], mask, protocol, strata)
+        scored_pairs += _score(items, embeddings, names, [*whole, *names], mask, protocol, strata)
         for other_mask, others in partial[:number]:
-            found += _score(items, embeddings, names, others, mask & other_mask, protocol, strata)
+            scored_pairs += _score(items, embeddings, names, others, mask & other_mask, protocol, strata)
     order = {name: place for place, name in enumerate(embeddings)}
-    return sorted(found, key=lambda pair: (order[pair.first], order[pair.second]))
+    return sorted(scored_pairs, key=lambda pair: (order[pair.first], order[pair.second]))
 
 
 def _score(

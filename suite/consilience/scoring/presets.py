@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Controls:
-    """A set of controls: what the agreement of embeddings is measured beyond."""
+    """A set of controls: properties of the items whose linear part is removed before scoring."""
 
     name: str
     """Unique name."""
@@ -126,6 +126,6 @@ def prepare_in(preset: str, features: NDArray[np.float32], items: Items) -> NDAr
 
 
 def controls_sha256(name: str, items: Items) -> str:
-    """SHA-256 of the matrix that a set of controls is for these items: its definition may have changed."""
+    """SHA-256 of the control matrix of these items; it changes if the definition of the controls does."""
     matrix = np.ascontiguousarray(get_controls(name).matrix(items), dtype=np.float64)
     return hashlib.sha256(repr(matrix.shape).encode() + matrix.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where the numbers of a record come from."""
+"""Provenance of records: repository and package versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from consilience.registry import PACKAGE
 
 #: Packages whose versions a record states.
-_STATED = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit", "ase", "torch")
+_RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "datasets", "safetensors", "rdkit", "ase", "torch")
 
 
 @lru_cache(maxsize=1)
@@ -33,11 +33,11 @@ def repository_state() -> tuple[str | None, bool | None]:
 
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that scores rest on."""
-    found = {}
-    for name in _STATED:
+    """Versions of the packages that affect scores."""
+    versions = {}
+    for name in _RECORDED_PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

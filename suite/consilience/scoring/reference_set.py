@@ -80,7 +80,7 @@ class Prepared:
 
 
 class ReferenceSet:
-    """References of one data set and everything drawn once for it (relabellings, halves, controls).
+    """References of one data set and everything drawn once for it (permutations, halves, controls).
 
     Parameters
     ----------
@@ -297,8 +297,8 @@ def _singles(rows: Rows, metrics: Sequence[MetricChoice]) -> dict[str, float]:
                 values[metric.label] = float(get_metric(metric.name).function(rows))
             else:
                 neighbors = {} if metric.k is None else {metric.label: metric.k}
-                found = alignment_matrices({"x": rows}, metrics=[metric.label], neighbors=neighbors)
-                values[metric.label] = float(found[metric.label][0])
+                matrices = alignment_matrices({"x": rows}, metrics=[metric.label], neighbors=neighbors)
+                values[metric.label] = float(matrices[metric.label][0])
         except ValueError:  # too few distinct distances: undefined here, not a failure of the target
             values[metric.label] = float("nan")
     return values

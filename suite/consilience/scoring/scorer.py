@@ -1,7 +1,7 @@
 """Scoring: from embeddings in the store to records, one cell at a time.
 
-A cell is a target on a data set. The scorer asks the store only; it starts no model. What could not be embedded, and
-why, is told to it, and becomes the record's state.
+A cell is a target on a data set. The scorer reads the store only and starts no model. The caller passes the
+reasons of failed embeddings, which become the record's state.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Scorer:
         return self._recent[identity.key]
 
     def is_available(self, dataset: str, target: Target) -> bool:
-        """Whether scoring a target takes no run of its model: it is stored, shipped, or does not apply."""
+        """Whether a target can be scored without running its model: stored, shipped, or not applicable."""
         items = self.items(dataset)
         try:
             covered_items(target, items)
@@ -150,7 +150,7 @@ class Scorer:
     def score(self, cell: Cell, *, embedding: Embedding | None = None) -> Record:
         """Score one cell. Whatever is wrong with the target becomes the record's state; it is never raised.
 
-        An `embedding` handed in is scored as it is, and anew: neither the store nor the cached record is asked.
+        An `embedding` that is passed is scored without reading the store or the cached record.
         """
         target, items = cell.target, self.items(cell.dataset)
         place = distribution(target, items)

@@ -1,1 +1,1 @@
-"""One run: which cells, their execution, and what is made of their records."""
+"""One run: options, selection, plan, execution and results."""

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: cells, time, disk and downloads (``--dry-run``)."""
+"""Forecast of a run (``--dry-run``): cells, time, disk and downloads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellForecast:
-    """What a cell would take."""
+    """Forecast of one cell."""
 
     id: str
     """``DATASET::TARGET``."""
@@ -81,7 +81,7 @@ def _is_stored(session: Session, cell: Cell) -> bool:
     from consilience.datasets.items import open_dataset
     from consilience.embedding.identity import identify
 
-    if session.runner.at_hand(cell.dataset, cell.target):
+    if session.runner.is_available(cell.dataset, cell.target):
         return True
     if session.request.limit is None:
         return False

@@ -1,4 +1,4 @@
-"""What a session writes to files and shows at its end."""
+"""Files and final output of a session."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def plan(
     targets: Sequence[Target | str] | None = None,
     datasets: Sequence[str] | None = None,
     published: Path | None = None,
-    at_hand: Callable[[str, Target], bool] | None = None,
+    is_available: Callable[[str, Target], bool] | None = None,
 ) -> list[Cell]:
     """Cells of a run, data set by data set, references first.
 
@@ -34,11 +34,11 @@ def plan(
     datasets
         Names of data sets of the board; all by default.
     published
-        Folder of a published board: by default its own targets are run again, and no others. A target joins the
-        board by being named once.
-    at_hand
-        Whether the embedding of a target on a data set is at hand. With it, and a published board, what is neither
-        reference nor control nor at hand keeps the record it has: a board of slow models is rebuilt in minutes.
+        Folder of a published board: by default its own targets are run again, and no others. A target that is
+        named for the first time is added to the board.
+    is_available
+        Whether the embedding of a target on a data set is available locally. If given, targets of a published board
+        that are neither references nor controls nor available keep their records.
 
     Raises
     ------
@@ -49,13 +49,13 @@ def plan(
     chosen = None if targets is None else [get_target(t) if isinstance(t, str) else t for t in targets]
     cells = []
     for name in names:
-        found = chosen if chosen is not None else _default_targets(spec, name, published, at_hand)
-        cells += [Cell(name, target) for target in found]
+        dataset_targets = chosen if chosen is not None else _default_targets(spec, name, published, is_available)
+        cells += [Cell(name, target) for target in dataset_targets]
     return cells
 
 
 def _default_targets(
-    spec: Spec, dataset: str, published: Path | None, at_hand: Callable[[str, Target], bool] | None
+    spec: Spec, dataset: str, published: Path | None, is_available: Callable[[str, Target], bool] | None
 ) -> list[Target]:
     own = [
         target.name
@@ -64,7 +64,11 @@ def _default_targets(
     ]
     records = {path.stem for path in (published / "results" / dataset).glob("*.json")} if published else set()
     if records:
-        own = [name for name in own if name in records and (at_hand is None or at_hand(dataset, get_target(name)))]
+        own = [
+            name
+            for name in own
+            if name in records and (is_available is None or is_available(dataset, get_target(name)))
+        ]
     names = dict.fromkeys([*spec.dataset(dataset).references, *own, *spec.controls])
     ordered = [name for name in names if name not in spec.controls] + list(spec.controls)
     return [get_target(name) for name in ordered]
@@ -82,9 +86,9 @@ def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
     """
     from consilience.datasets.items import open_dataset
 
-    known = {entry.name for entry in spec.datasets}
+    board_names = {entry.name for entry in spec.datasets}
     for name in dict.fromkeys(datasets):
-        if name not in known:
+        if name not in board_names:
             items = open_dataset(name)
             references = default_references(items, spec.settings.least_coverage)
             entry = SpecDataset(name=name, revision=items.revision, references=references, strata=items.card.matched)
@@ -93,12 +97,12 @@ def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
 
 
 def default_references(items: Items, least_coverage: float) -> tuple[str, ...]:
-    """Names of the targets that items of no board are compared with: candidates that read (nearly) all of them."""
-    wanted = least_coverage * len(items)
+    """Default references of a data set that is on no board: candidates that read nearly all of its items."""
+    least_items = least_coverage * len(items)
     for matter, view, names in DEFAULT_REFERENCES:
         if matter == items.card.matter and items.has_view(view):
-            found = tuple(name for name in names if len(items.covered_by(get_target(name).card)) >= wanted)
-            if found:
-                return found
+            references = tuple(name for name in names if len(items.covered_by(get_target(name).card)) >= least_items)
+            if references:
+                return references
     views = ", ".join(items.card.views)
     raise ValueError(f"data set {items.name!r} ({items.card.matter}; views {views}): no default reference reads it")

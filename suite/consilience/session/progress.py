@@ -19,12 +19,12 @@ _INTERVAL_S = 0.2
 
 
 def shows_progress(stream_is_terminal: bool) -> bool:
-    """Whether progress is of use: on a terminal that no CI service pretends to be."""
+    """Whether to show progress: on a terminal outside CI."""
     return stream_is_terminal and not os.environ.get("CI")
 
 
 class ItemRate:
-    """How far a cell is, in words: items done, items/s and the time left."""
+    """Progress of a cell as text: items done, items/s and time left."""
 
     def __init__(self, name: str, delay_s: float = DELAY_S) -> None:
         self.name = name

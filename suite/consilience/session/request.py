@@ -1,4 +1,4 @@
-"""What a run is asked to do: one frozen :class:`Request`, one field per option.
+"""The options of a run: one frozen :class:`Request`, one field per option.
 
 Each field states its help text, how its value is written and where it may be set. The options of ``pytest --benchmark``
 (``--align-*``) and of ``consilience run``, the environment variables (``CONSILIENCE_*``), the keys of
@@ -73,25 +73,28 @@ def _option(default: Any, kind: str, text: str, **settings: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a run is asked to do. Values are checked by :func:`fill`."""
+    """All options of one run. :func:`fill` checks the values."""
 
     targets: tuple[str, ...] = _option(
         (),
         "names",
         "targets, comma-separated: names, globs, NAME@untrained (the untrained twin), family:NAME, modality:NAME, "
         "target files, or one cell as DATASET::TARGET. Only these run. A target whose weights have to be downloaded "
-        "runs only where it is named",
+        "runs only if it is named",
         metavar="NAMES",
     )
     datasets: tuple[str, ...] = _option(
         (),
         "names",
-        "data sets, comma-separated: names, globs (among the board's), or your own files of structures, SMILES or "
-        "sequences",
+        "data sets, comma-separated: names, globs (of the board's data sets), or your own files of structures, SMILES "
+        "or sequences",
         metavar="NAMES",
     )
     adapter: str | None = _option(
-        None, "path", "target or family of the suite, or target file, that reads the checkpoint", metavar="NAME"
+        None,
+        "path",
+        "target that reads the checkpoint: a target or family of the suite, or a target file",
+        metavar="NAME",
     )
     checkpoint: str | None = _option(
         None, "path", "score your own weights: a file (or folder) that the adapter reads", metavar="PATH"
@@ -103,21 +106,21 @@ class Request:
         sources=("call",),
     )
     metrics: tuple[str, ...] = _option(
-        (), "names", "further metrics to compute, comma-separated, beside those of the board", metavar="NAMES"
+        (), "names", "further metrics to compute, comma-separated, in addition to those of the board", metavar="NAMES"
     )
     limit: int | None = _option(
         None,
         "integer",
-        "a quick look at a seeded sample of N items, marked as such and never published",
+        "score a seeded sample of N items; the result is marked as a sample and never published",
         metavar="N",
         aliases=("--n",),
         minimum=1,
     )
-    fresh: bool = _option(False, "flag", "ignore the embeddings shipped with the suite: every target embeds itself")
+    fresh: bool = _option(False, "flag", "ignore the embeddings shipped with the suite and embed with every target")
     device: str = _option("cpu", "text", "torch device", metavar="DEVICE")
     timeout: float = _option(1800.0, "number", "time limit per cell", metavar="SECONDS", minimum=0)
     jobs: int = _option(1, "integer", "cells to embed at the same time", metavar="N", short="j", minimum=1)
-    executor: str = _option("local", "text", "where embeddings are made: a back end of the suite or of a plug-in")
+    executor: str = _option("local", "text", "back end that runs the embedding: one of the suite or of a plug-in")
     json: str | None = _option(
         None, "path", "write the scores of this run as JSON; - prints them", metavar="PATH", value_if_bare="-"
     )
@@ -133,7 +136,7 @@ class Request:
     compare_fail: tuple[str, ...] = _option(
         (),
         "list",
-        "fail where a figure got worse by more than this and by more than its interval: cknna:5%, dcor:0.02, "
+        "fail if a value got worse by more than this limit and by more than its interval: cknna:5%, dcor:0.02, "
         "mp-1k/cknna:5% (comma-separated or repeated)",
         metavar="LIMITS",
     )
@@ -146,8 +149,8 @@ class Request:
     publish: str | None = _option(
         None,
         "path",
-        "add the records to the board in this folder (it holds spec.toml) and rebuild it; a target joins the board by "
-        "being named once",
+        "add the records to the board in this folder (with spec.toml) and rebuild it; a target that is named for the "
+        "first time is added to the board",
         metavar="DIR",
         aliases=("--board",),
         sources=("call", "environment", "config"),
@@ -160,10 +163,10 @@ class Request:
         sources=("call", "environment"),
     )
     dry_run: bool = _option(
-        False, "flag", "list the cells, what has to be embedded, time, disk and downloads; run nothing"
+        False, "flag", "list the cells, the embeddings to compute, time, disk and downloads, and stop"
     )
-    quiet: bool = _option(False, "flag", "print the result and errors only", short="q", pytest=False)
-    verbose: bool = _option(False, "flag", "print more of each cell", short="v", pytest=False)
+    quiet: bool = _option(False, "flag", "print only the result and errors", short="q", pytest=False)
+    verbose: bool = _option(False, "flag", "print more about each cell", short="v", pytest=False)
     front_end: FrontEnd = "python"
     """Who filled the request: decides how messages spell options. Not an option itself."""
 
@@ -215,9 +218,9 @@ def fill(
         path = Path(values["config"])
         values = _read_file(path, _table(path), "config") | values
     else:
-        found = find_repository_table(folder or Path.cwd())
-        if found is not None:
-            values = _read_file(*found, "repository") | values
+        repository_table = find_repository_table(folder or Path.cwd())
+        if repository_table is not None:
+            values = _read_file(*repository_table, "repository") | values
     return Request(**values, front_end=front_end)
 
 
@@ -304,9 +307,9 @@ def _refuse_unknown(name: str, source: Source, where: Any) -> NoReturn:
     place = where(Option(name, "", None, "text")).removesuffix(word) if word != name or source != "call" else ""
     if name in _REFUSED_KEYS:
         raise SessionError(f"{place}{word}: {_REFUSED_KEYS[name]}")
-    known = [one.word if word != name or source != "call" else one.name for one in options().values()]
-    near = near_names(word, known)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    option_names = [one.word if word != name or source != "call" else one.name for one in options().values()]
+    near = near_names(word, option_names)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(option_names)}"
     raise SessionError(f"{place}there is no option {word!r}; {hint}")
 
 

@@ -1,4 +1,4 @@
-"""What a run is about: the targets and data sets that words select, the same in every front end.
+"""Selection of targets and data sets by words, the same in every front end.
 
 A word selects targets by name (``chgnet-0.3.0``), as the untrained twin (``NAME@untrained``), by a glob, by
 ``family:NAME`` or ``modality:NAME``, by the path of a target file, or one cell as ``DATASET::TARGET`` or
@@ -100,10 +100,10 @@ def select_datasets(words: Iterable[str], board: Sequence[str], option: str = "d
             name = dataset_name(word)
         except (LookupError, ValueError, OSError) as error:
             raise SessionError(f"{option}: {message_of(error)}") from error
-        known = [*board, *(one for one in list_datasets() if one not in board)]
-        selected = fnmatch.filter(board, name) if _is_glob(name) else [one for one in known if one == name]
+        all_names = [*board, *(one for one in list_datasets() if one not in board)]
+        selected = fnmatch.filter(board, name) if _is_glob(name) else [one for one in all_names if one == name]
         if not selected:
-            _refuse("data set", word, known, option)
+            _refuse("data set", word, all_names, option)
         names.update(dict.fromkeys(selected))
     return list(names)
 
@@ -112,10 +112,10 @@ def select_metrics(words: Iterable[str], option: str = "metrics") -> list[str]:
     """Names of metrics; raises :class:`SessionError` with near names."""
     from consilience.metrics import list_metrics
 
-    known = list(list_metrics())
+    metric_names = list(list_metrics())
     for word in words:
-        if word not in known:
-            _refuse("metric", word, known, option)
+        if word not in metric_names:
+            _refuse("metric", word, metric_names, option)
     return list(dict.fromkeys(words))
 
 
@@ -188,18 +188,20 @@ def _matching(word: str, option: str, pool: Sequence[Target] | None, own: Sequen
     from consilience.registry import get_target, list_targets
 
     registered = {target.name: target for target in (list_targets().values() if pool is None else pool)}
-    known = registered | {target.name: target for target in own}
+    all_targets = registered | {target.name: target for target in own}
     if word.partition(":")[0] in _GROUPS and ":" in word:
         return [registered[name] for name in _members(word, registered, option)]
     twins = [name + UNTRAINED for name in registered]
-    names = [*known, *twins] if "@" in word else list(known)
+    names = [*all_targets, *twins] if "@" in word else list(all_targets)
     selected = fnmatch.filter(names, word) if _is_glob(word) else [name for name in names if name == word]
     if not selected:
-        _refuse("target", word, [*known, *twins] if "@" in word else list(known), option)
+        _refuse("target", word, [*all_targets, *twins] if "@" in word else list(all_targets), option)
     if _is_glob(word):  # of a glob, only those that have a twin
-        selected = [name for name in selected if name in known or registered[name.partition("@")[0]].card.untrained]
+        selected = [
+            name for name in selected if name in all_targets or registered[name.partition("@")[0]].card.untrained
+        ]
     try:
-        return [known.get(name) or _twin(registered, name) or get_target(name) for name in selected]
+        return [all_targets.get(name) or _twin(registered, name) or get_target(name) for name in selected]
     except ValueError as error:
         raise SessionError(f"{option}: {message_of(error)}") from error
 
@@ -212,11 +214,11 @@ def _twin(registered: Mapping[str, Target], name: str) -> Target | None:
 
 
 def _members(word: str, registered: Mapping[str, Target], option: str) -> list[str]:
-    kind, _, wanted = word.partition(":")
+    kind, _, pattern = word.partition(":")
     groups: dict[str, list[str]] = {}
     for name, target in registered.items():
         groups.setdefault(str(getattr(target.card, kind)), []).append(name)
-    selected = fnmatch.filter(groups, wanted)
+    selected = fnmatch.filter(groups, pattern)
     if not selected:
         _refuse(kind, word, [f"{kind}:{name}" for name in groups], option)
     return [name for group in selected for name in groups[group]]
@@ -226,11 +228,11 @@ def _is_glob(word: str) -> bool:
     return bool(set("*?[") & set(word))
 
 
-def _refuse(kind: str, word: str, known: Sequence[str], option: str) -> NoReturn:
+def _refuse(kind: str, word: str, candidates: Sequence[str], option: str) -> NoReturn:
     from consilience.registry import near_names
 
-    near = near_names(word, known)
-    listed = [*dict.fromkeys(known)]
+    near = near_names(word, candidates)
+    listed = [*dict.fromkeys(candidates)]
     more = f" and {len(listed) - MAX_CANDIDATES} more" if len(listed) > MAX_CANDIDATES else ""
     there_are = f"there are: {', '.join(listed[:MAX_CANDIDATES]) or 'none'}{more}"
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else there_are

@@ -35,8 +35,8 @@ COULD_NOT_RUN = 2
 
 
 @dataclass(frozen=True)
-class Result:
-    """What came of a run."""
+class RunResult:
+    """Result of a run."""
 
     records: tuple[Record, ...] = ()
     """One record per cell, in the order of the run."""
@@ -173,10 +173,10 @@ class Session:
         of_cells = cell_datasets(self.request.targets)
         if not self.request.datasets and not of_cells:
             return board, None
-        known = [entry.name for entry in board.datasets]
-        selected = select_datasets(self.request.datasets, known, option)
-        also = select_datasets(of_cells, known, self.request.spelled("targets"))
-        others = [name for name in dict.fromkeys([*selected, *also]) if name not in known]
+        board_names = [entry.name for entry in board.datasets]
+        selected = select_datasets(self.request.datasets, board_names, option)
+        also = select_datasets(of_cells, board_names, self.request.spelled("targets"))
+        others = [name for name in dict.fromkeys([*selected, *also]) if name not in board_names]
         if others and self.publish_to is not None:
             words = f"{', '.join(others)} is not on board {board.board}: it can't be published there"
             raise SessionError(f"{self.request.spelled('publish')}: {words}")
@@ -213,9 +213,9 @@ class Session:
         selection = self._selection if own is None else None
         targets = own if selection is None else selection.targets
         self.whole_board = targets is None
-        at_hand = self.runner.at_hand if targets is None else None
+        is_available = self.runner.is_available if targets is None else None
         try:
-            cells = plan(spec, targets=targets, datasets=datasets, published=self.publish_to, at_hand=at_hand)
+            cells = plan(spec, targets=targets, datasets=datasets, published=self.publish_to, is_available=is_available)
         except (LookupError, ValueError) as error:
             raise SessionError(message_of(error)) from error
         cells += [Cell(dataset, target) for dataset, target in (selection.cells if selection is not None else ())]
@@ -260,7 +260,7 @@ class Session:
         embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
 
     def regression(self, cell: Cell, record: Record, names: Iterable[str]) -> str:
-        """Say what a cell lost against the baseline, in one line; empty where nothing regressed.
+        """Describe the regression of a cell in one line; empty if there is none.
 
         Parameters
         ----------
@@ -275,12 +275,12 @@ class Session:
         from consilience.board.report import cell_words
 
         before = {old.target: old for old in self.baseline.records if old.dataset == cell.dataset}
-        known = before.get(compare.match(before, names).get(record.target, ""))
-        if known is None or known.state != "ok":
+        baseline_record = before.get(compare.match(before, names).get(record.target, ""))
+        if baseline_record is None or baseline_record.state != "ok":
             return ""
         (rounded,) = compare.make_run(self.spec, [record]).records  # as the baseline's is
         try:
-            return cell_words(compare.compare_cells(known, rounded, self.gates))
+            return cell_words(compare.compare_cells(baseline_record, rounded, self.gates))
         except compare.MeasuredDifferentlyError:  # the whole comparison is refused at the end
             return ""
 
@@ -317,7 +317,7 @@ class Session:
         *,
         progress: CellProgress | None = None,
         done: Callable[[Cell, Record], None] | None = None,
-    ) -> Result:
+    ) -> RunResult:
         """Take all steps; raises :class:`SessionError` where the run could not be made."""
         self.check()
         cells = self.plan()
@@ -325,7 +325,7 @@ class Session:
             from .forecast import forecast
 
             self.forecast = forecast(self, cells)
-            return Result(forecast=tuple(self.forecast), text="\n".join(self.lines()))
+            return RunResult(forecast=tuple(self.forecast), text="\n".join(self.lines()))
         self.check_baseline(cells)
         try:
             self.records += self.run(cells, progress=progress, done=done)
@@ -333,7 +333,7 @@ class Session:
             raise SessionError(message_of(error)) from error
         code = self.finish(1 if any(record.state == "failed" for record in self.records) else 0)
         text = "\n".join(self.lines())
-        return Result(tuple(self.records), self.board, self.comparison, code, text=text)
+        return RunResult(tuple(self.records), self.board, self.comparison, code, text=text)
 
 
 def run_all(
@@ -343,7 +343,7 @@ def run_all(
     return run_cells(cells, runner, done=done)
 
 
-def run(**options: Any) -> Result:
+def run(**options: Any) -> RunResult:
     """Score targets; the same call as ``consilience run`` and ``pytest --benchmark``.
 
     Parameters
@@ -355,7 +355,7 @@ def run(**options: Any) -> Result:
 
     Returns
     -------
-    Result
+    RunResult
         Records, board, comparison and the exit code that the command line would have.
 
     Raises

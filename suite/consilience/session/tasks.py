@@ -1,4 +1,4 @@
-"""Tasks of a run, told by names: what an executor may carry to another process or machine."""
+"""Tasks of a run as names and keys, which an executor can send to another process or machine."""
 
 from __future__ import annotations
 

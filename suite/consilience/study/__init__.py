@@ -1,6 +1,7 @@
-"""What a board says beyond its table: the analyses behind the figures, each with its numbers.
+"""Analyses of a board: the figures and their numbers.
 
-:class:`Study` holds a board, its records and pairs, and the embeddings at hand; a figure is one file in ``figures/``.
+:class:`Study` holds a board, its records and pairs, and the locally available embeddings; a figure is one file in
+``figures/``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paper's qualitative claims, and ours, each judged by a stated rule from the records at hand."""
+"""The paper's qualitative claims, and ours, each judged by a stated rule from the board's records."""
 
 from __future__ import annotations
 

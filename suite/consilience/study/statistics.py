@@ -213,7 +213,7 @@ def rank_correlation(
 
 
 def p_in_words(test: Clustered) -> str:
-    """Say a p as it is read: ``p = 0.012``, with what it could not go below where that is much."""
+    """Format a p-value, ``p = 0.012``, with its lower bound where that is large."""
     if math.isnan(test.p_value):
         return "too few families for a p"
     text = f"p = {test.p_value:.2g}"

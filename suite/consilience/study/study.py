@@ -1,4 +1,4 @@
-"""A board opened for study: its tables, records and pairs, and whatever embeddings are at hand."""
+"""A board opened for study: its tables, records and pairs, and the locally available embeddings."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Study:
         return list(targets), found
 
     def items(self, dataset: str) -> Items:
-        """Items of a data set; `ValueError` where the data at hand are of another revision than the board's."""
+        """Items of a data set; `ValueError` if the local data have another revision than the board's."""
         if dataset not in self._items:
             self._items[dataset] = open_for_board(dataset, self.board.spec)
         return self._items[dataset]

@@ -1,4 +1,4 @@
-"""What decides who agrees with whom: training data or architecture, and whether it stays so on other data.
+"""Variance of alignment between models: the shares of training data and architecture, and their stability.
 
 A matrix of agreement between models is set against labels of the models (PERMANOVA) or against another matrix
 (Mantel); both are scikit-bio's, both permute models, never pairs, which are not independent.

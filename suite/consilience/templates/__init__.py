@@ -1,4 +1,4 @@
-"""Target files to begin with: ``consilience new target`` copies one and puts the names in."""
+"""Example target files: ``consilience new target`` copies one and fills in the names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXAMPLES = {"atoms": "atoms.py", "backbone": "backbone.py"}
 
 
 def target_file(name: str, modality: str, family: str | None = None) -> str:
-    """Return the text of a target file that works as it is and says what to replace.
+    """Return the text of a target file that runs unchanged and marks what to replace.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def target_file(name: str, modality: str, family: str | None = None) -> str:
     Raises
     ------
     ValueError
-        The name or the family is none that a card takes.
+        A card does not accept the name or the family.
     """
     try:
         card = Card.model_validate({"name": name, "family": family or name, "modality": modality, "view": "id"})

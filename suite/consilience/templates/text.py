@@ -2,9 +2,9 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy>=1.26"]
 # ///
-# The block above is the model's environment: put its own packages there, pinned ("mymodel==1.2.3", "torch==2.13.0").
-# uv builds it once; what the environment that runs pytest already has is used as it is.
-"""One line about the model: what it is, and where it was published."""
+# The block above lists the packages that the model needs, with exact versions ("mymodel==1.2.3", "torch==2.13.0"). uv
+# builds an environment from it once. If the environment that runs pytest satisfies the list, that one is used.
+"""One line that names the model and cites its publication."""
 
 from consilience import Card, Embedded, target
 
@@ -12,33 +12,35 @@ from consilience import Card, Embedded, target
 @target(
     Card(
         name="mymodel",
-        # Models of one family share an architecture; a score leaves the target's own family out.
+        # Models of one family share an architecture. References of the target's own family do not enter its alignment.
         family="mymodel",
         modality="string",
-        # Lets the suite ask for the same network with random weights: what architecture alone gives.
+        # load() also returns the untrained twin: the same network with random weights. Its alignment with the
+        # references is what the architecture alone gives.
         untrained=True,
-        # A private target needs no more. A published row also states:
+        # A private target needs no more. The card of a published target also states:
         #   title, revision, parameters, dimension, layer, pooling, trained_on=("PubChem",), licence_code,
         #   licence_weights, reference, source, weights_sha256; accepts="what file load() can read"
-        # A model of SELFIES says view="selfies".
+        # A model that reads SELFIES sets view="selfies".
     ),
 )
 def load(card, weights, device):
-    """Return the function that embeds a batch; heavy imports stand here, so that listing targets stays quick."""
+    """Load the model and return the function that embeds a batch. Import heavy packages here, not at the top."""
     import zlib
 
     import numpy as np
 
     # REPLACE: load the model here, for instance
     #   model = MyModel.load(weights.path if weights.kind == "file" else "mymodel-1.2.3.pt").to(device).eval()
-    # weights.kind is "published", "file" (a user's, --align-checkpoint) or "random" (the untrained twin, weights.seed).
+    # weights.kind is "published", "file" (the user's --align-checkpoint) or "random" (the untrained twin; seed it with
+    # weights.seed).
     generator = np.random.default_rng(1 + weights.seed if weights.random else 0)
     network = generator.normal(size=(1024, 32))
 
     def embed(items):
-        # REPLACE: `items` is a list of strings (SMILES, or protein sequences). One row each: the last hidden layer
-        # before the read-out, averaged over tokens; padding and special tokens left out. An item that can't be embedded
-        # gets a row of NaN and a reason; the others go on.
+        # REPLACE: `items` is a batch of a data set: a list of strings (SMILES, protein sequences or text). Return one
+        # row per item: the last hidden layer before the read-out, averaged over tokens without padding and special
+        # tokens. For an item that the model can't embed, return a row of NaN and a reason.
         rows, reasons = [], []
         for text in items:
             counts = np.zeros(1024)

@@ -1,6 +1,6 @@
 """A user's own data: files of structures, SMILES or sequences, read as data sets.
 
-What a file holds decides what is made of it: structures give the view ``atoms``, SMILES the view ``smiles``,
+The content of a file determines the views: structures give the view ``atoms``, SMILES the view ``smiles``,
 FASTA the view ``sequence``, protein structures (PDB, mmCIF) the views ``sequence`` and ``backbone``. The first item
 that can't be used stops the reading with one line that names it (:class:`.checks.MalformedDataError`); nothing is
 written anywhere.
@@ -68,13 +68,13 @@ def register_file(path: str | Path) -> str:
     """
     path = Path(path)
     where = path.resolve()
-    known = list_datasets()
+    entries = list_datasets()
     name = slug = _slug(where)
     number = 1
-    while name in known and known[name].path != where:
+    while name in entries and entries[name].path != where:
         name = f"{slug}-file" + (f"-{number}" if number > 1 else "")
         number += 1
-    if name not in known:
+    if name not in entries:
         items = open_file(path, name)
         add_dataset(DatasetEntry(items.card, lambda: _dataset(items._table), where))
     return name
@@ -129,7 +129,7 @@ def open_file(path: str | Path, name: str | None = None) -> Items:
 
 
 def _reader(path: Path) -> Callable[[Path], Read]:
-    """Which function reads the file; raises where its format is refused."""
+    """Function that reads the file; raises if its format is refused."""
     suffix = path.suffix.lower()
     if path.is_dir():
         return _read_folder

@@ -59,17 +59,17 @@ def read_parquet(path: Path) -> Read:
     return Read(chains_table(ids, texts, backbones), "protein", ("id", "sequence", "backbone"))
 
 
-def _expect(path: Path, table: pa.Table, wanted: tuple[str, ...]) -> None:
-    for name in wanted:
+def _expect(path: Path, table: pa.Table, columns: tuple[str, ...]) -> None:
+    for name in columns:
         if name not in table.column_names:
-            expected = f"expected {', '.join(wanted)}"
+            expected = f"expected {', '.join(columns)}"
             there = ", ".join(table.column_names)
             raise MalformedDataError(path, f"is missing; {expected}; there are {there}", column=name)
 
 
 def _rows(table: pa.Table) -> Iterator[Structure]:
-    known = [name for name in (*COLUMNS[:6], *NAMES, "smiles", "energy") if name in table.column_names]
-    for batch in table.select(known).to_batches(1000):
+    columns = [name for name in (*COLUMNS[:6], *NAMES, "smiles", "energy") if name in table.column_names]
+    for batch in table.select(columns).to_batches(1000):
         for row in batch.to_pylist():
             cell = row.pop("cell", np.zeros((3, 3)))
             yield Structure(row.pop("numbers"), row.pop("positions"), cell, row.pop("pbc", [False] * 3), row)

@@ -1,4 +1,4 @@
-"""What the readers of a user's files have in common."""
+"""Code shared by the readers of users' files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("id", "name", "material_id")
 
 
 class Read(NamedTuple):
-    """What was made of a file."""
+    """Content of a file."""
 
     table: pa.Table
     matter: Literal["molecule", "crystal", "protein"]
@@ -27,9 +27,9 @@ class Read(NamedTuple):
 def ids_of(path: Path, stated: list[dict[str, Any]]) -> list[str]:
     """Ids that the file states, where each item has another one; else the file's name and a number."""
     for name in NAMES:
-        found = [one.get(name) for one in stated]
-        ids = [" ".join(str(one).split()) for one in found if one is not None]
-        if len(ids) == len(found) and all(ids) and len(set(ids)) == len(ids):
+        values = [one.get(name) for one in stated]
+        ids = [" ".join(str(one).split()) for one in values if one is not None]
+        if len(ids) == len(values) and all(ids) and len(set(ids)) == len(ids):
             return ids
     return [f"{stem(path)}-{row}" for row in range(1, len(stated) + 1)]
 

@@ -18,10 +18,10 @@ def read_smiles(path: Path) -> Read:
     """Read SMILES: one a line with an optional name behind it, or a column of a table."""
     import pyarrow as pa
 
-    found = _lines(path, _delimited if path.suffix.lower() in (".csv", ".tsv") else _smi)
+    rows = _lines(path, _delimited if path.suffix.lower() in (".csv", ".tsv") else _smi)
     smiles = []
     stated = []
-    for line, row in found:
+    for line, row in rows:
         if fault := smiles_fault(row["smiles"]):
             raise MalformedDataError(path, fault[1], row=line, column=row["column"], unit="line")
         smiles.append(row["smiles"].strip())

@@ -72,10 +72,10 @@ def _iterate_ase(path: Path) -> Iterator[Structure]:
 
     try:
         kind = formats.filetype(str(path.resolve()))
-        known = formats.get_ioformat(kind)
+        ase_format = formats.get_ioformat(kind)
     except formats.UnknownFileTypeError as error:
         raise MalformedDataError(path, "not a format that ase.io knows") from error
-    if not known.can_read:
+    if not ase_format.can_read:
         raise MalformedDataError(path, f"ase.io can't read the format {kind}")
     source: Any = str(path.resolve())
     if kind == "extxyz":  # its reader jumps back to each frame: in a compressed file, from the start each time
@@ -97,8 +97,8 @@ def _check_frames(path: Path, text: str) -> None:
     place, row = 0, 1
     while place < len(lines) and lines[place].strip():
         if not lines[place].strip().isdecimal():
-            found = lines[place].strip()[:40]
-            reason = f"line {place + 1} should be a number of atoms, found {found!r}"
+            count_line = lines[place].strip()[:40]
+            reason = f"line {place + 1} should be a number of atoms, found {count_line!r}"
             raise MalformedDataError(path, reason, row=row, column="numbers")
         place += int(lines[place]) + 2
         while lines[place : place + 1] and lines[place].startswith("VEC"):
@@ -119,7 +119,9 @@ def _iterate_sdf(path: Path) -> Iterator[Structure]:
             yield Structure(numbers, mol.GetConformer().GetPositions(), np.zeros((3, 3)), [False] * 3, stated)
 
 
-def structures_table(path: Path, found: Iterable[tuple[Path, int, Structure]], extra: pa.Table | None = None) -> Read:
+def structures_table(
+    path: Path, structures: Iterable[tuple[Path, int, Structure]], extra: pa.Table | None = None
+) -> Read:
     """Check structures one after another and put them into a table with the suite's columns, and those of `extra`."""
     import pyarrow as pa
     from ase.symbols import Symbols
@@ -127,7 +129,7 @@ def structures_table(path: Path, found: Iterable[tuple[Path, int, Structure]], e
     columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, "smiles", "energy")}
     stated: list[dict[str, Any]] = []
     periodic: bool | None = None
-    for file, row, one in found:
+    for file, row, one in structures:
         smiles = one.stated.get("smiles")
         fault = structure_fault(*one[:4]) or (None if smiles is None else smiles_fault(str(smiles)))
         if fault:

@@ -8,8 +8,8 @@ from consilience.metrics import alignment_matrices, neighbors
 from consilience.metrics._engine import tiles
 from consilience.metrics._engine.neighbors import search
 from consilience.metrics._engine.row_source import Source
-from consilience.metrics._engine.tiles import LARGEST_SIDE, run, sweep, thread_count
-from consilience.metrics.information_imbalance import LARGEST_TIE
+from consilience.metrics._engine.tiles import MAX_SIDE, run, sweep, thread_count
+from consilience.metrics.information_imbalance import MAX_TIE
 
 METRICS = {
     "cknna": {"rel": 1e-9},
@@ -63,7 +63,7 @@ def test_every_trap(trap):
 
 def test_several_tiles():
     # more items than the side of a tile, and than the number below which lists come from float64 alone
-    assert_agrees(larger(LARGEST_SIDE + 200), k=25, lattice=["counts"])
+    assert_agrees(larger(MAX_SIDE + 200), k=25, lattice=["counts"])
 
 
 def test_lists_from_float32_candidates_are_those_of_float64():
@@ -102,7 +102,7 @@ def test_wide_ties_are_sampled(monkeypatch):
     matrix = found["information_imbalance"]
     assert matrix[1, 0] == pytest.approx(back, rel=1e-12)
     # the mean rank of about 75 tied items, over 300 items, from 32 of them each
-    assert matrix[0, 1] == pytest.approx(there, abs=5 * 0.3 / np.sqrt(300 * LARGEST_TIE))
+    assert matrix[0, 1] == pytest.approx(there, abs=5 * 0.3 / np.sqrt(300 * MAX_TIE))
 
 
 def test_memory_mapped_files_are_read_in_blocks(tmp_path):
@@ -134,7 +134,7 @@ def test_memory_is_bounded_by_tiles(monkeypatch):
 
 
 def test_two_threads_find_what_one_finds():
-    embeddings = larger(LARGEST_SIDE + 100)
+    embeddings = larger(MAX_SIDE + 100)
     one, two = (alignment_matrices(embeddings, threads=threads) for threads in (1, 2))
     for name in one.matrices:
         np.testing.assert_allclose(one[name], two[name], rtol=1e-12)

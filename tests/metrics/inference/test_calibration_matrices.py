@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from consilience.metrics import DegenerateInputWarning, calibrate, calibration_matrices, draw_permutations, list_metrics
-from consilience.metrics.pairs import LARGEST_NULL, check_dense
+from consilience.metrics.pairs import MAX_NULL_BYTES, check_dense
 
 PAIR_METRICS = [name for name, entry in list_metrics().items() if entry.card.inputs == "pair"]
 VARIANTS = ["cknna:platonic-rep", "distance_correlation:paper", "distance_correlation:biased"]
@@ -110,6 +110,6 @@ def test_threads_and_progress_change_nothing(embeddings):
 
 
 def test_a_null_that_does_not_fit_is_refused():
-    check_dense("CKA", LARGEST_NULL)
+    check_dense("CKA", MAX_NULL_BYTES)
     with pytest.raises(ValueError, match=r"the null of CKA keeps .* 9 GiB here and 8 at most"):
         check_dense("CKA", 9 * 2**30)

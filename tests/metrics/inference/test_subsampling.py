@@ -43,7 +43,7 @@ def test_subsets_score_as_if_computed_alone(larger_pair, fraction, depth, metric
 def test_beyond_the_table(larger_pair, monkeypatch, metric):
     x, y = larger_pair
     expected = interval(x, y, metric=metric, k=10, subsamples=10)
-    monkeypatch.setattr("consilience.metrics._engine.neighbor_kernel.LARGEST_TABLE", 0)
+    monkeypatch.setattr("consilience.metrics._engine.neighbor_kernel.MAX_TABLE_ITEMS", 0)
     assert interval(x, y, metric=metric, k=10, subsamples=10) == expected
 
 

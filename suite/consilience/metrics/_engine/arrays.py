@@ -22,7 +22,7 @@ IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Fourth powers of larger entries leave the range of float64.
-LARGEST_MAGNITUDE = 1e60
+MAX_MAGNITUDE = 1e60
 #: Inner products or squared distances closer than this fraction of the largest possible one are ties: sums of
 #: products round at about 1e-15, differently for each library, each machine and each order of the rows.
 TIE_TOLERANCE = 2.0**-42
@@ -89,8 +89,8 @@ def check_finite(x: FloatArray, name: str, *, first_row: int = 0) -> None:
             f"the first in row {first_row + row}, column {column}"
         )
     largest = float(np.abs(x).max(initial=0.0))
-    if largest > LARGEST_MAGNITUDE:
-        raise ValueError(f"{name}: found a magnitude of {largest:.3g}, above {LARGEST_MAGNITUDE:.0e}; rescale")
+    if largest > MAX_MAGNITUDE:
+        raise ValueError(f"{name}: found a magnitude of {largest:.3g}, above {MAX_MAGNITUDE:.0e}; rescale")
 
 
 def as_pair(x: npt.ArrayLike, y: npt.ArrayLike, *, minimum: int = 2) -> tuple[FloatArray, FloatArray]:

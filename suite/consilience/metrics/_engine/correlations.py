@@ -14,7 +14,7 @@ from .arrays import FloatArray, IntArray
 from .collection import Collection
 from .engine import PROCESSOR, Engine
 from .row_source import Source
-from .tiles import Consumer, Place, Tile
+from .tiles import Consumer, Tile, TilePosition
 
 #: Entries multiplied in float32 before the sums go on in float64: 2^14 of them cost a digit and a half.
 _CHUNK = 2**10
@@ -22,7 +22,7 @@ _CHUNK = 2**10
 _PANEL = 32
 
 
-class MatrixCorrelation(Consumer):
+class CorrelationConsumer(Consumer):
     """Inner products of the centred matrices of all pairs of models.
 
     Subclasses fill ``scratch["stack"]`` (M, entries) with each model's tile minus the `shifts` of its row and
@@ -56,7 +56,7 @@ class MatrixCorrelation(Consumer):
         """Return the matrix's diagonal, (n,)."""
         raise NotImplementedError
 
-    def store(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any], *, root: bool) -> None:
+    def store(self, model: int, tile: Tile, place: TilePosition, scratch: dict[str, Any], *, root: bool) -> None:
         """Keep a tile (its root, if `root`) without shifts and diagonal; sum its rows and columns."""
         if self.key not in scratch:
             # zeros beyond the end of a smaller tile add nothing
@@ -74,7 +74,7 @@ class MatrixCorrelation(Consumer):
             if not place.diagonal:
                 self.row_sums[model, place.columns] += columns
 
-    def finish(self, place: Place, scratch: dict[str, Any]) -> None:
+    def finish(self, place: TilePosition, scratch: dict[str, Any]) -> None:
         """Multiply the tiles of all pairs of models."""
         used = -(-place.shape[0] * place.shape[1] // _CHUNK)
         sums = self.engine.gram(scratch[self.key][:, : used * _CHUNK], _CHUNK)

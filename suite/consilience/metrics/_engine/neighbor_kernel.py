@@ -20,7 +20,7 @@ from .neighbors import search
 from .row_source import Source
 
 #: Up to this many items the ranks are a dense table of n^2 bytes; beyond it, sorted edges are searched.
-LARGEST_TABLE = 4096
+MAX_TABLE_ITEMS = 4096
 #: Default depth of the lists in units of k. Half the items keep k/2 survivors of 3k neighbours in all but
 #: one list out of many millions at k = 25; longer lists are made where that fails.
 DEPTH_FACTOR = 3
@@ -102,7 +102,7 @@ class NeighborKernel:
 
     def ranks_at(self, edges: IntArray) -> npt.NDArray[Any]:
         """Place of j in the list of i (0: nearest) at positions ``i n + j``; `depth` or more if absent."""
-        if len(self) <= LARGEST_TABLE:
+        if len(self) <= MAX_TABLE_ITEMS:
             return self._rank_table.take(edges)
         keys, ranks = self._sorted_edges
         place = np.minimum(np.searchsorted(keys, edges), len(keys) - 1)

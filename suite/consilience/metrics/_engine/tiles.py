@@ -26,7 +26,7 @@ Tile = Array
 Task = TypeVar("Task")
 
 #: Largest side of a tile, and what the tiles of all models may take per thread, in bytes.
-LARGEST_SIDE = 1024
+MAX_SIDE = 1024
 STACK_BYTES = 2**27
 #: Centred rows of all models are kept in memory up to this size, else made from the inputs for each tile.
 RESIDENT_BYTES = 2**29
@@ -35,7 +35,7 @@ DOUBTFUL = 1e-3
 
 
 @dataclass(frozen=True)
-class Place:
+class TilePosition:
     """Where a tile lies: rows (i) and columns (j) of the matrices of distances, rows never below columns."""
 
     rows: slice
@@ -62,13 +62,13 @@ class Consumer:
     def begin(self, sources: Sequence[Source], scratch_size: int) -> None:
         """Prepare for these models and this largest number of entries in a tile; called once."""
 
-    def products(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
+    def products(self, model: int, tile: Tile, place: TilePosition, scratch: dict[str, Any]) -> None:
         """Receive the inner products of centred rows of one model. The tile must not be changed."""
 
-    def distances(self, model: int, tile: Tile, place: Place, scratch: dict[str, Any]) -> None:
+    def distances(self, model: int, tile: Tile, place: TilePosition, scratch: dict[str, Any]) -> None:
         """Receive the squared distances of one model. The tile must not be changed."""
 
-    def finish(self, place: Place, scratch: dict[str, Any]) -> None:
+    def finish(self, place: TilePosition, scratch: dict[str, Any]) -> None:
         """Combine the models at this place; called after all of them."""
 
 
@@ -97,15 +97,15 @@ def sweep(
     """
     n, models = len(sources[0]), len(sources)
     tile_entries = STACK_BYTES * engine.scale / (4 * models)
-    side = min(LARGEST_SIDE * engine.scale, max(64, int(tile_entries**0.5) // 64 * 64))
+    side = min(MAX_SIDE * engine.scale, max(64, int(tile_entries**0.5) // 64 * 64))
     blocks = [slice(start, min(start + side, n)) for start in range(0, n, side)]
-    places = [Place(rows, columns) for i, rows in enumerate(blocks) for columns in blocks[i:]]
+    places = [TilePosition(rows, columns) for i, rows in enumerate(blocks) for columns in blocks[i:]]
     for consumer in consumers:
         consumer.begin(sources, side * side)
     rows_of = row_reader(sources, engine)
     squares = [engine.to_device(source.squares.astype(np.float32)) for source in sources]
 
-    def work(place: Place, scratch: dict[str, Any]) -> None:
+    def work(place: TilePosition, scratch: dict[str, Any]) -> None:
         if "tile" not in scratch:
             scratch["tile"] = engine.buffer(side * side)
         if scratch.get("rows") != place.rows:  # places come row by row: one side is read once
