@@ -7,16 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from consilience.board import verify
+from consilience.board.publish import publish
 from consilience.board.verify import Report, differences, target_of, verify_board
 from consilience.cli import main
+from consilience.metrics import MetricCard, metric
 from consilience.records.migrations import read_record
 from consilience.records.schema import to_json
+from consilience.records.spec import read_spec
 from consilience.registry import get_target
 from consilience.scoring.presets import PRESETS
+from consilience.scoring.scorer import Cell, Scorer
 
 CELLS = 7
 
@@ -237,3 +242,29 @@ def test_a_record_of_another_schema_than_its_board_is_found(board: Path) -> None
     path = board / "results" / "mp-1k" / "size.json"
     path.write_text(to_json(read_record(path)))
     assert found(verify_board(board), "results/mp-1k/size.json")["schema_version"] == ("2", "1")
+
+
+def test_a_further_metric_changes_no_published_board(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry offers; the board's spec decides. The metric is available to a run that asks for it."""
+    from consilience.metrics import card as registry
+    from consilience.metrics import list_metrics
+
+    monkeypatch.setattr(registry, "_metrics", dict(registry._metrics))
+
+    @metric(
+        MetricCard(
+            name="extra", title="Extra", inputs="pair", higher_is_more_alike=True, invariances=(), reference="a test"
+        )
+    )
+    def extra(x: Any, y: Any) -> float:
+        return float(np.corrcoef(x[:, 0], y[:, 0])[0, 1])
+
+    assert "extra" in list_metrics()
+    assert verify_board(board) == Report(recomputed=CELLS)
+    spec = read_spec(board / "spec.toml")
+    record = Scorer(spec, metrics=["extra"]).score(Cell("mp-1k", get_target("size")))
+    assert record.state == "ok", record.reason
+    assert "extra" in record.scores["paper"].metrics
+    assert record.provenance.metric_versions["extra"] == 1
+    with pytest.raises(ValueError, match="other metrics"):
+        publish(board, [record])

@@ -68,7 +68,7 @@ def build_board(
     by_dataset: dict[str, dict[str, Record]] = {entry.name: {} for entry in spec.datasets}
     for record in records:
         if record.dataset in by_dataset:
-            _check_belongs_to_spec(spec, record)
+            check_belongs(spec, record)
             by_dataset[record.dataset][record.target] = record
     known = pairs or {}
     tables = [
@@ -95,14 +95,19 @@ def build_board(
     )
 
 
-def _check_belongs_to_spec(spec: Spec, record: Record) -> None:
+def check_belongs(spec: Spec, record: Record) -> None:
+    """Raise `ValueError` where a record was not measured as a spec says: such values never share a column."""
     where = f"the record of {record.target} on {record.dataset}"
     if record.board != spec.board:
         raise ValueError(f"{where} belongs to board {record.board}, not {spec.board}")
     if record.revision != spec.dataset(record.dataset).revision:
         raise ValueError(f"{where} is of data revision {record.revision[:12]}, the spec has another")
-    if record.provenance is not None and record.provenance.settings != spec.settings.model_dump():
+    if record.provenance is None:
+        return
+    if record.provenance.settings != spec.settings.model_dump():
         raise ValueError(f"{where} was scored with other settings than the spec's")
+    if record.provenance.metric_versions != {metric.label: metric.version for metric in spec.measured.metrics}:
+        raise ValueError(f"{where} was scored with other metrics, or versions of them, than the spec's")
 
 
 def _table(

@@ -14,7 +14,7 @@ from consilience.records.record import Record
 from consilience.records.schema import to_json
 from consilience.records.spec import read_spec
 
-from .board import build_board, read_records, record_path
+from .board import build_board, check_belongs, read_records, record_path
 from .groups import read_pairs, write_pairs
 from .markdown import render
 from .remarks import read_remarks
@@ -53,7 +53,10 @@ def publish(
     """
     spec = read_spec(folder / "spec.toml")
     remarks = read_remarks(folder, spec)
-    results = folder / "results"
+    records, results = list(records), folder / "results"
+    for record in records:
+        if any(entry.name == record.dataset for entry in spec.datasets):
+            check_belongs(spec, record)  # before anything is written
     renewed: dict[str, set[str]] = defaultdict(set)
     for record in records:
         path = record_path(results, record)

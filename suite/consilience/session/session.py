@@ -293,7 +293,7 @@ class Session:
         if self.publish_to is not None:
             self.board = publish(self.publish_to, self.records, all_pairs=self.runner.all_pairs)
         else:
-            self.board = build_board(self.spec, self.records)
+            self.board = build_board(self.runner.spec, self.records)  # with the metrics asked for beside the board's
         if self.save_to is not None or self.baseline is not None:
             run = compare.make_run(self.spec, self.records, limit=self.request.limit)
             output.save(self, run)
