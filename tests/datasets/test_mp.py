@@ -96,10 +96,10 @@ def test_polymorphs_differ_in_structure(polymorphs: Items) -> None:
 def test_relabelled_within_a_formula_composition_stays_where_it_was(polymorphs: Items) -> None:
     counts, _ = polymorphs.composition()
     fractions = counts / counts.sum(axis=1, keepdims=True)
-    relabellings = draw_permutations(len(polymorphs), 20, strata=polymorphs.strata("reduced_formula"))
-    assert (relabellings != np.arange(len(polymorphs))).any(axis=0).mean() > 0.95
-    for relabelling in relabellings:
-        np.testing.assert_array_equal(fractions[relabelling], fractions)
+    permutations = draw_permutations(len(polymorphs), 20, strata=polymorphs.strata("reduced_formula"))
+    assert (permutations != np.arange(len(polymorphs))).any(axis=0).mean() > 0.95
+    for permutation in permutations:
+        np.testing.assert_array_equal(fractions[permutation], fractions)
 
 
 def test_fifty_structure_types_of_twenty_formulas_each(prototypes: Items) -> None:

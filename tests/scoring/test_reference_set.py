@@ -176,13 +176,13 @@ def structural(items: Items) -> Embedding:
     return embedding(np.tanh(np.column_stack([3 * fractions @ random.normal(size=(118, 16)), volume])))
 
 
-def test_relabellings_stay_within_the_strata(polymorphs: Items) -> None:
+def test_permutations_stay_within_the_strata(polymorphs: Items) -> None:
     formulas = polymorphs.strata("reduced_formula")
-    within = ReferenceSet(polymorphs, PROTOCOL, {}, strata="reduced_formula")._relabellings
+    within = ReferenceSet(polymorphs, PROTOCOL, {}, strata="reduced_formula")._permutations
     assert within.shape == (39, 1068)
     assert (formulas[within] == formulas).all()
     assert (within != np.arange(1068)).any(axis=0).mean() > 0.99
-    free = ReferenceSet(polymorphs, PROTOCOL, {})._relabellings
+    free = ReferenceSet(polymorphs, PROTOCOL, {})._permutations
     assert (formulas[free] == formulas).mean() < 0.02
 
 

@@ -44,9 +44,9 @@ def score_all_pairs(
     embeddings
         Embeddings of its items by name; those whose rows do not differ are left out.
     protocol
-        What the board measures; the relabellings are those that targets are scored with.
+        What the board measures; the permutations are those that targets are scored with.
     strata
-        Column of the items within whose groups relabellings shuffle; all items by default.
+        Column of the items within whose groups permutations shuffle; all items by default.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def _score(
 ) -> list[Pair]:
     """All pairs of one of some targets and one of the others, over the items of a mask."""
     settings = protocol.spec.settings
-    # The second's items are relabelled: the order decides the null.
+    # The second's items are permuted: the order decides the null.
     rows = {name: one.features[common] for name, one in embeddings.items() if name in {*some, *others}}
     rows = {name: one for name, one in rows.items() if len(np.unique(one, axis=0)) > 1}
     if len(rows) < 2 or common.sum() <= 2 * settings.k:

@@ -91,7 +91,7 @@ class ReferenceSet:
     references
         Target and embedding of each reference.
     strata
-        Column of the items within whose groups relabellings shuffle; all items by default.
+        Column of the items within whose groups permutations shuffle; all items by default.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class ReferenceSet:
         return probe(features.astype(np.float64), true, counts, self.items.controls(), seed=self.settings.seed)
 
     def _calibrate(self, a: Prepared, b: Prepared) -> Calibration:
-        return calibrate_from(a.kernel, b.kernel, permutations=self._relabellings, alpha=self.settings.alpha)
+        return calibrate_from(a.kernel, b.kernel, permutations=self._permutations, alpha=self.settings.alpha)
 
     def _reference(self, name: str, preset: str) -> Prepared:
         if (name, preset) not in self._prepared:
@@ -244,7 +244,7 @@ class ReferenceSet:
         return self._restricted[key]
 
     @cached_property
-    def _relabellings(self) -> NDArray[np.intp]:
+    def _permutations(self) -> NDArray[np.intp]:
         strata = None if self.strata is None else self.items.strata(self.strata)
         settings = self.settings
         return draw_permutations(len(self.items), settings.permutations, seed=settings.seed, strata=strata)
