@@ -186,12 +186,20 @@ def test_the_interval_is_that_of_the_difference_on_the_same_halves(score: Any) -
 
 def test_draws_cut_off_at_zero_are_not_taken_for_certainty(score: Any) -> None:
     """Rows of noise agree with nothing: their draws are all but cut off, which is not to be read as no spread."""
-    _, figures = judge(score(100.0, 1), score(100.0, 2))
-    assert figures["alignment"].paired is False
-    interval = figures["alignment"].difference
-    assert interval.high is not None
-    assert interval.low is not None
-    assert interval.high - interval.low > 0.005
+
+    def as_in_schema_1(record: Record) -> Record:
+        """Schema 1 stated draws only after they were cut off."""
+        scores = {name: one.model_copy(update={"uncut_draws": []}) for name, one in record.scores.items()}
+        return record.model_copy(update={"scores": scores})
+
+    records = score(100.0, 1), score(100.0, 2)
+    for sides, paired in ((map(as_in_schema_1, records), False), (records, True)):
+        _, figures = judge(*sides)
+        assert figures["alignment"].paired is paired
+        interval = figures["alignment"].difference
+        assert interval.high is not None
+        assert interval.low is not None
+        assert interval.high - interval.low > 0.005
 
 
 def test_alignment_falls_with_noise_and_the_gate_fails_where_asked(score: Any) -> None:
