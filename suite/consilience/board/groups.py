@@ -10,7 +10,7 @@ from pathlib import Path
 
 from consilience.cards import MODALITIES
 from consilience.files import write_atomically
-from consilience.records.pairs import AllPairs, GroupPair, Pair
+from consilience.records.pairs import PAIRS_VERSION, AllPairs, GroupPair, Pair
 from consilience.records.record import Record
 from consilience.records.schema import refuse_newer, to_json
 from consilience.records.values import mean_value
@@ -33,7 +33,7 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
         return None
     try:
         content = json.loads(path.read_bytes())
-        refuse_newer(content.get("schema_version"), 2)
+        refuse_newer(content.get("schema_version"), PAIRS_VERSION)
         return AllPairs.model_validate(content)
     except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} does not hold pairs of schema version 1 or 2: {error}") from error

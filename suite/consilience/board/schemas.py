@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from consilience.records.board import BOARD_VERSION, Board
-from consilience.records.pairs import AllPairs
+from consilience.records.pairs import PAIRS_VERSION, AllPairs
 from consilience.records.record import RECORD_VERSION, Record
 from consilience.records.run import RUN_VERSION, Comparison, SavedRun
 
@@ -17,7 +17,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     return {
         f"submission.v{SUBMISSION_VERSION}.json": Manifest.model_json_schema(mode="serialization"),
         f"record.v{RECORD_VERSION}.json": Record.model_json_schema(mode="serialization"),
-        f"pairs.v{RECORD_VERSION}.json": AllPairs.model_json_schema(mode="serialization"),
+        f"pairs.v{PAIRS_VERSION}.json": AllPairs.model_json_schema(mode="serialization"),
         f"board.v{BOARD_VERSION}.json": Board.model_json_schema(mode="serialization"),
         f"run.v{RUN_VERSION}.json": SavedRun.model_json_schema(mode="serialization"),
         "comparison.v1.json": Comparison.model_json_schema(mode="serialization"),

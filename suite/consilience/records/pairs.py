@@ -8,6 +8,8 @@ from consilience.cards import Name, Sha256
 
 from .schema import SchemaModel, Value
 
+PAIRS_VERSION: Literal[2] = 2
+
 
 class PairFigures(SchemaModel):
     """Agreement of two targets in one preset."""
@@ -43,7 +45,7 @@ class Pair(SchemaModel):
 class AllPairs(SchemaModel):
     """All pairs of targets of one data set, as published beside the records."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2] = PAIRS_VERSION
     """Version of this schema."""
     board: Name
     """Version of the board."""
