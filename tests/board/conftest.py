@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ references = ["diep-fold1", "chgnet-0.3.0"]
 
 
 @pytest.fixture(scope="session")
-def made_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board of mp-1k: two references, a further target, controls; published as `consilience run --board` does."""
     folder = tmp_path_factory.mktemp("board")
     revision = read_spec(DEFAULT_SPEC).dataset("mp-1k").revision
@@ -43,7 +42,7 @@ def made_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         records = [runner.run(Cell("mp-1k", get_target(name))) for name in names]
         assert {record.state for record in records} == {"ok"}
         publish(folder, records, all_pairs=runner.all_pairs)
-        yield folder
+    return folder
 
 
 @pytest.fixture

@@ -75,8 +75,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory, made_board: Path) -> Iterat
         assert target.with_suffix(".ran").exists()
         target.with_suffix(".ran").unlink()
         del registry._targets["distances"]
-        yield folder / "distances.zip"
-        assert not target.with_suffix(".ran").exists(), "the receiver ran the author's file"
+    yield folder / "distances.zip"
+    assert not target.with_suffix(".ran").exists(), "the receiver ran the author's file"
 
 
 @pytest.fixture(scope="module")
