@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from consilience.board.columns import columns_of
 from consilience.board.markdown import discrimination_words, modality_matrix
 from consilience.cards import UNTRAINED
+from consilience.records.migrations import as_version
 from consilience.records.schema import to_json
 from consilience.scoring.presets import PRESETS
 from consilience.study import Study, list_figures
@@ -388,7 +389,8 @@ def _write_records(study: Study, new: Path) -> None:
         folder = new / "records" / name
         folder.mkdir(parents=True)
         for target, record in study.records(name, scored=False).items():
-            (folder / f"{target}.json").write_text(to_json(record), "utf-8")
+            text = to_json(as_version(record, study.board.spec.schema_version))  # as in the board's own folder
+            (folder / f"{target}.json").write_text(text, "utf-8")
     (new / ".nojekyll").write_text("", "utf-8")
     title = study.board.title.replace('"', "'")
     (new / "README.md").write_text(_README.format(title=title, board=study.board.board), "utf-8")
