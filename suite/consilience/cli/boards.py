@@ -38,7 +38,7 @@ def verify(path: Path, board: Path | None, as_json: bool) -> None:
         if board is not None:
             raise ValueError("--board belongs to a submission's zip file")
         with progress_of("verify") as progress:
-            report = verify_board(path, progress=progress, tell=lambda line: click.echo(line, err=as_json))
+            report = verify_board(path, progress=progress, tell=lambda line: None if as_json else click.echo(line))
     else:
         report, _ = verify_submission(path, board_runner(board), board=board)
     tell_report(report, as_json)
