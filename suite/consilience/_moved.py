@@ -10,11 +10,20 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-_RECORDS = ("records.record", "records.pairs", "records.board", "records.run", "records.migrations", "board.schemas")
+_RECORDS = (
+    "records.record",
+    "records.pairs",
+    "records.board",
+    "records.run",
+    "records.migrations",
+    "records.schema",
+    "scoring.presets",
+    "board.schemas",
+)
 #: Old module: the modules that hold its names now.
 MOVED: dict[str, tuple[str, ...]] = {
     "building.process": ("building.build", "building.built"),
@@ -43,8 +52,15 @@ MOVED: dict[str, tuple[str, ...]] = {
     "metrics.tiles": ("metrics._engine.tiles",),
     "recommend.core": ("recommend.analysis",),
     "results": _RECORDS,
-    "runner": ("scoring.scorer", "session.plan", "session.session", "scoring.provenance", "records.spec"),
-    "scoring.all_pairs": ("scoring.pairs",),
+    "runner": (
+        "session.runner",
+        "scoring.scorer",
+        "session.plan",
+        "session.session",
+        "scoring.provenance",
+        "records.spec",
+    ),
+    "scoring.all_pairs": ("scoring.pairs", "scoring.presets"),
     "scoring.panel": ("scoring.reference_set",),
     "site.report": ("site.report_page",),
     "site.structures": ("site.drawings",),
@@ -99,6 +115,23 @@ class OldPaths(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to run."""
+
+
+def moved_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module from which some names have moved, each to the module that `homes` says."""
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home = f"{__package__}.{homes[name]}"
+        warnings.warn(
+            f"{module}.{name} has moved to {home}; the old path goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(home), name)
+
+    return get
 
 
 def install() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from consilience._moved import moved_names
 from consilience.cache import cache_dir
 from consilience.files import write_atomically
 
@@ -227,3 +228,8 @@ def _checksum(tensors: dict[str, NDArray[Any]]) -> str:
         digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())
     return digest.hexdigest()
+
+
+__getattr__ = moved_names(
+    __name__, dict.fromkeys(("TARGETS", "code_digest", "identify", "source_files"), "embedding.identity")
+)
