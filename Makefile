@@ -34,9 +34,10 @@ QUICK := smoke or not (slow or environment)
 test: setup  ## run the quick tests, a real model among them
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "$(QUICK)" $(ARGS)
 
-# Environments first, several at a time: no test waits for another's. Then the tests of one file share a process.
+# Environments first, several at a time: no test waits for another's (one that fails is its tests' to report). Then the
+# tests of one file share a process.
 test-rest: setup
-	$(BIN)/consilience environments --build --jobs $(JOBS)
+	-$(BIN)/consilience environments --build --jobs $(JOBS)
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not ($(QUICK))" $(ARGS)
 
 test-all: test test-rest  ## run all tests; those of every model build its environment first
