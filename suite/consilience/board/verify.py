@@ -188,7 +188,8 @@ def _part(checkpoint: Checkpoint, folder: Path, files: Sequence[Path], report: R
     stored = checkpoint.of(name, content)
     if stored is None:
         yield part
-        checkpoint.add(name, content, asdict(part))
+        if not part.not_at_hand:  # what is not available now may be when the verification goes on
+            checkpoint.add(name, content, asdict(part))
     else:
         part.recomputed, part.not_at_hand = stored["recomputed"], stored["not_at_hand"]
         part.findings, part.remarks = [Finding(**one) for one in stored["findings"]], stored["remarks"]

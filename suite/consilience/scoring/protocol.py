@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: How scores are set against their nulls: name and version. ``threshold``: `metrics.calibrate`.
 CALIBRATIONS = {"threshold": 1}
 #: Packages whose version may move a score.
-NUMERICAL_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn")
+NUMERICAL_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch")
 
 
 @dataclass(frozen=True)
