@@ -25,7 +25,7 @@ import numpy as np
 from .embedding.contract import DISTINCT, TOLERANCE, deviation
 from .embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, interpreter, target_job
 from .embedding.shards import read_shards
-from .isolation.environments import Header
+from .header import Header
 from .isolation.job import Outcome, run_jobs
 from .records.spec import DEFAULT_SPEC, read_spec
 from .registry import Target, get_dataset, get_target, load_target_file

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import COULD_NOT_RUN, checkpoint_options, find_target
+from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target
 from ._options import limit_option, request_options
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("target")
 @click.option("--dataset", help="Data set (name or file) to sample; by default the first one that the target covers.")
 @limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @checkpoint_options
 def check(
@@ -122,7 +122,7 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="safetensors file.")
 @limit_option("--n", type=click.IntRange(min=1), help="A seeded sample of N items; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Time limit in s.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
 @checkpoint_options

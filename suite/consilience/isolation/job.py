@@ -8,15 +8,24 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .sandbox import Places, Sandbox, wrap
+from .variables import worker_variables
+
+if TYPE_CHECKING:
+    from .opens import Opens
 
 WORKER = Path(__file__).with_name("worker.py")
+#: Called with a message's event and its content.
+Listener = Callable[[str, Mapping[str, Any]], None]
 #: Called with (items done, items in all).
 Progress = Callable[[int, int], None]
 
@@ -54,6 +63,10 @@ def run_job(
     time_limit: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    opens: Opens | None = None,
+    listen: Listener | None = None,
+    sandbox: Sandbox = "none",
+    places: Places | None = None,
 ) -> Outcome:
     """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
 
@@ -62,7 +75,18 @@ def run_job(
     JobFailedError
         With the worker's reason, or what ended it.
     """
-    (outcome,) = run_jobs(python, [job], log, time_limit=time_limit, progress=progress, tell=tell)
+    (outcome,) = run_jobs(
+        python,
+        [job],
+        log,
+        time_limit=time_limit,
+        progress=progress,
+        tell=tell,
+        opens=opens,
+        listen=listen,
+        sandbox=sandbox,
+        places=places,
+    )
     if outcome.failure is not None:
         raise JobFailedError(outcome.failure)
     return outcome
@@ -76,6 +100,10 @@ def run_jobs(
     time_limit: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    opens: Opens | None = None,
+    listen: Listener | None = None,
+    sandbox: Sandbox = "none",
+    places: Places | None = None,
 ) -> list[Outcome]:
     """Run one worker on several jobs, one after another in one process, and wait for it.
 
@@ -93,6 +121,12 @@ def run_jobs(
         Called with (items done, items in all) of the current job.
     tell
         Called with a line for people at each stage.
+    opens
+        Observes which files the worker and its children open.
+    listen
+        Called with each message's event and content; an exception ends the worker and is raised.
+    sandbox, places
+        Which sandbox the worker runs in, and what it sees of the file system there.
 
     Returns
     -------
@@ -103,19 +137,31 @@ def run_jobs(
         file = Path(scratch) / "jobs.json"
         file.write_text(json.dumps(list(jobs)), "utf-8")
         with log.open("w", encoding="utf-8") as errors:
+            variables, own = worker_variables(Path(scratch)), places or Places()
+            if sandbox != "none":
+                variables["HOME"] = variables["TMPDIR"]  # a stranger leaves nothing behind
+                own = Places(own.readable, (*own.writable, Path(scratch)))
+            command = [str(python), "-I", str(WORKER), str(file), *([] if opens is None else [str(opens.channel)])]
             process = subprocess.Popen(
-                [str(python), "-I", str(WORKER), str(file)],
+                wrap(command, sandbox, own),
                 stdin=subprocess.PIPE,  # closes when we die, and the worker with it
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 encoding="utf-8",
-                env=_variables(),
+                env=variables,
                 start_new_session=True,
+                pass_fds=() if opens is None else (opens.channel,),
             )
+            if opens is not None:
+                opens.start()
             outcomes = [Outcome() for _ in jobs]
             with _time_limit(process, time_limit) as expired:
-                _listen(process, outcomes, progress, tell)
+                try:
+                    _listen(process, outcomes, progress, tell, listen)
+                finally:
+                    if opens is not None:
+                        opens.finish()
     text = log.read_text("utf-8", errors="replace")
     for outcome in outcomes:
         outcome.log = text
@@ -135,6 +181,7 @@ def _listen(
     outcomes: Sequence[Outcome],
     progress: Progress | None,
     tell: Callable[[str], None] | None,
+    listen: Listener | None,
 ) -> None:
     assert process.stdout is not None
     try:
@@ -148,6 +195,8 @@ def _listen(
             elif event == "stage" and tell is not None:
                 tell(message["text"])
             outcome.messages[event] = message
+            if listen is not None:
+                listen(event, message)
         process.wait()
     finally:
         _kill(process)
@@ -194,13 +243,26 @@ def _how_it_ended(code: int | None, log: str) -> str:
     return f"the worker ended with exit code {code}{last}"
 
 
-def _variables() -> dict[str, str]:
-    variables = dict(os.environ)
-    variables.setdefault("TOKENIZERS_PARALLELISM", "false")
-    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for name in ("VIRTUAL_ENV", "PYTHONHOME"):
-        variables.pop(name, None)
-    return variables
+def check_device(device: str) -> None:
+    """Refuse a torch device that this machine does not have, before anything is built or loaded; imports no torch.
+
+    Raises
+    ------
+    ValueError
+        The text is no device, or there is no such device here.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps", "xpu") or (number and not number.isdecimal()):
+        raise ValueError(f"device: {device!r} is none; expected cpu, cuda, cuda:1, mps or xpu")
+    if kind == "cuda" and sys.platform == "linux":
+        # A driver makes one of these: NVIDIA's, the one of Windows' subsystem for Linux, AMD's.
+        drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+        if not any(Path(one).exists() for one in drivers):
+            raise ValueError(f"device: {device}, but this machine has no GPU driver ({', '.join(drivers)}); use cpu")
+        if number and kind == "cuda" and Path(drivers[0]).exists() and not Path(f"/dev/nvidia{number}").exists():
+            raise ValueError(f"device: {device}, but this machine has no GPU {number} (/dev/nvidia{number})")
+    if kind == "mps" and sys.platform != "darwin":
+        raise ValueError("device: mps is Apple's; this machine does not have it; use cpu")
 
 
 def hardware(device: str) -> dict[str, Any]:
