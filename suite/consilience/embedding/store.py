@@ -22,6 +22,7 @@ from consilience.cache import cache_dir
 from consilience.files import write_atomically
 
 from .identity import Identity
+from .tensors import tensors_to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,8 +133,6 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> Non
 
     A name that ends in ``.gz`` makes it a compressed file (the shipped ones: columns that never vary cost nothing).
     """
-    from safetensors.numpy import save
-
     tensors: dict[str, NDArray[Any]] = {"features": np.ascontiguousarray(embedding.features)}
     if np.isfinite(embedding.energies).any():
         tensors["energies"] = embedding.energies
@@ -148,7 +147,7 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> Non
         "provenance": json.dumps(embedding.provenance),
         "checksum": _checksum(tensors),
     }
-    content = save(tensors, metadata=metadata)
+    content = tensors_to_bytes(tensors, metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
 

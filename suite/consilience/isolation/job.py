@@ -8,13 +8,18 @@ import platform
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from consilience.circumstances import cut
+from consilience.scratch import scratch_folder
+
+from .guarded import Guarded
+from .log import BoundedLog
 
 WORKER = Path(__file__).with_name("worker.py")
 #: Called with (items done, items in all).
@@ -22,7 +27,17 @@ Progress = Callable[[int, int], None]
 
 
 class JobFailedError(RuntimeError):
-    """A worker did not finish its job; the message is the reason."""
+    """A worker did not finish its job; the message is the reason.
+
+    Parameters
+    ----------
+    outcome
+        What it reported until then.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.failure)
+        self.outcome = outcome
 
 
 @dataclass
@@ -35,6 +50,15 @@ class Outcome:
     """What the worker printed."""
     failure: str | None = None
     """Why the job did not finish; None where it did."""
+    circumstance: bool = False
+    """Whether memory, time, a signal or the like is to blame for the failure, and not the job's own code."""
+    signal: int | None = None
+    """Signal that ended the worker, where we did not send it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended, in one way or the other."""
+        return self.finished or "error" in self.messages
 
     @property
     def finished(self) -> bool:
@@ -64,7 +88,7 @@ def run_job(
     """
     (outcome,) = run_jobs(python, [job], log, time_limit=time_limit, progress=progress, tell=tell)
     if outcome.failure is not None:
-        raise JobFailedError(outcome.failure)
+        raise JobFailedError(outcome)
     return outcome
 
 
@@ -99,62 +123,67 @@ def run_jobs(
     list of Outcome
         One per job. A job that failed, or that the worker did not reach, has its `failure`.
     """
-    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        file = Path(scratch) / "jobs.json"
+    with scratch_folder() as scratch:
+        file = scratch / "jobs.json"
         file.write_text(json.dumps(list(jobs)), "utf-8")
-        with log.open("w", encoding="utf-8") as errors:
-            process = subprocess.Popen(
-                [str(python), "-I", str(WORKER), str(file)],
-                stdin=subprocess.PIPE,  # closes when we die, and the worker with it
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                encoding="utf-8",
-                env=_variables(),
-                start_new_session=True,
-            )
-            outcomes = [Outcome() for _ in jobs]
-            with _time_limit(process, time_limit) as expired:
-                _listen(process, outcomes, progress, tell)
-    text = log.read_text("utf-8", errors="replace")
+        outcomes = [Outcome() for _ in jobs]
+        command = [str(python), "-I", str(WORKER), str(file)]
+        with Guarded(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_variables()) as guarded:
+            process = guarded.process
+            assert process.stdout is not None
+            assert process.stderr is not None
+            printed = BoundedLog(process.stderr, log)
+            with _time_limit(guarded, time_limit) as expired:
+                _listen(process.stdout, outcomes, progress, tell)
+                if not all(outcome.ended for outcome in outcomes):
+                    process.wait()
+            guarded.end()
+            process.wait()
+            text = printed.close()
     for outcome in outcomes:
         outcome.log = text
-        if expired.is_set() and not outcome.finished:
+        if expired.is_set() and not outcome.ended:
             done = outcome.of("progress")
             at = f" after {done['done']} of {done['total']} items" if done else " while loading"
             outcome.failure = f"time limit of {time_limit:g} s reached{at}"
+            outcome.circumstance = True
         elif outcome.of("error"):
             outcome.failure = str(outcome.of("error")["reason"])
+            outcome.circumstance = bool(outcome.of("error").get("circumstance"))
         elif not outcome.finished:
             outcome.failure = _how_it_ended(process.returncode, text)
+            outcome.signal = -process.returncode if process.returncode < 0 else None
+            # 75: its parent died; 127: the interpreter is gone; above 128: a shell's word for a signal.
+            outcome.circumstance = process.returncode < 0 or process.returncode in (75, 127) or process.returncode > 128
     return outcomes
 
 
 def _listen(
-    process: subprocess.Popen[str],
+    stdout: IO[bytes],
     outcomes: Sequence[Outcome],
     progress: Progress | None,
     tell: Callable[[str], None] | None,
 ) -> None:
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
+    """Take messages until every job has reported its end; a process that still holds the pipe delays nothing."""
+    for line in stdout:
+        try:
             message = json.loads(line)
             event, outcome = message.pop("event"), outcomes[message.pop("job")]
-            if event == "progress":
-                message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
-                if progress is not None:
-                    progress(message["done"], message["total"])
-            elif event == "stage" and tell is not None:
-                tell(message["text"])
-            outcome.messages[event] = message
-        process.wait()
-    finally:
-        _kill(process)
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            continue  # no message of the worker
+        if event == "progress":
+            message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
+            if progress is not None:
+                progress(message["done"], message["total"])
+        elif event == "stage" and tell is not None:
+            tell(message["text"])
+        outcome.messages[event] = message
+        if all(one.ended for one in outcomes):
+            return
 
 
 @contextmanager
-def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+def _time_limit(guarded: Guarded, seconds: float | None) -> Iterator[threading.Event]:
     expired = threading.Event()
     if seconds is None:
         yield expired
@@ -162,7 +191,7 @@ def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterat
 
     def stop() -> None:
         expired.set()
-        _kill(process)
+        guarded.end()
 
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
@@ -173,20 +202,9 @@ def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterat
         timer.cancel()
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the worker and whatever it started."""
-    if process.poll() is not None:
-        return
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError, AttributeError):
-        process.kill()
-    process.wait()
-
-
 def _how_it_ended(code: int | None, log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    last = f": {lines[-1][:300]}" if lines else ""
+    last = f": {cut(lines[-1])}" if lines else ""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
