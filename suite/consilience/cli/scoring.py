@@ -190,4 +190,4 @@ def _missing_rows(reasons: Mapping[int, str]) -> str:
     counts = Counter(reasons.values()).most_common()
     listed = "; ".join(f"{count}: {reason}" for reason, count in counts[:MAX_REASONS])
     more = f"; and {len(counts) - MAX_REASONS} more reasons" if len(counts) > MAX_REASONS else ""
-    return f", {len(reasons)} rows missing ({listed}{more})"
+    return f", {len(reasons)} {'row' if len(reasons) == 1 else 'rows'} missing ({listed}{more})"

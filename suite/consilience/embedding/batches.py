@@ -113,7 +113,7 @@ class _Run:
         self.embed, self.dimension = embed, dimension
         self.largest = max(1, batch_size)
         self.size = min(self.largest, max(1, begin_with or batch_size))
-        self.calm, self.patience = 0, CALM_BATCHES
+        self.calm, self.patience, self.grown = 0, CALM_BATCHES, False
         self.embedded = 0
         self.failed: list[tuple[str, bool]] = []
         """Failures before the first success: reason, and whether it is one of circumstance."""
@@ -144,9 +144,9 @@ class _Run:
         return batch
 
     def shrink(self, length: int) -> None:
-        """Halve the size; each time it has to be done, growing back takes twice as long."""
-        self.size = max(1, length // 2)
-        self.calm, self.patience = 0, self.patience * 2
+        """Halve the size; where it had grown back in vain, the next attempt takes twice as long."""
+        self.size, self.calm = max(1, length // 2), 0
+        self.patience, self.grown = self.patience * (2 if self.grown else 1), False
         print(f"out of memory; going on with batches of {self.size}", file=sys.stderr)
         _free_memory()
 
@@ -154,7 +154,7 @@ class _Run:
         """Count a batch that succeeded; after several, double the size."""
         self.calm += 1
         if self.size < self.largest and self.calm >= self.patience:
-            self.size, self.calm = min(self.largest, self.size * 2), 0
+            self.size, self.calm, self.grown = min(self.largest, self.size * 2), 0, True
             print(f"going on with batches of {self.size} again", file=sys.stderr)
 
     def known(self, batch: Batch) -> Iterator[Batch]:
