@@ -20,6 +20,7 @@ from ._common import (
     table,
     tell_report,
 )
+from ._options import OutputPath
 
 
 @click.command()
@@ -48,7 +49,7 @@ def verify(path: Path, board: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("target")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The zip file.")
+@click.option("--output", required=True, type=OutputPath(), help="The zip file.")
 @click.option("--datasets", help="Data sets, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
 @click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=CARD_OF_CHECKPOINT)
@@ -71,8 +72,10 @@ def submit(
     A checklist lists the requirements of the board. The file is written only if all are satisfied.
     """
     from consilience.board.submission import complete_card, pack
+    from consilience.cache import check_cache
 
     chosen = complete_card(find_target(target, checkpoint, trust_checkpoint), card)
+    check_cache()
     runner = board_runner(board, device=device, time_limit=timeout)
     with progress_of("submit") as progress:
         checks = pack(chosen, runner, output, datasets=names_in(datasets), board=board, progress=progress)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ._common import cell, table
+from ._options import OutputPath
 
 
 @click.command("list")
@@ -65,7 +66,7 @@ def new() -> None:
     help="What the model reads.",
 )
 @click.option("--family", help="Models of one family share an architecture; NAME by default.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="target_NAME.py by default.")
+@click.option("--output", type=OutputPath(), help="target_NAME.py by default.")
 def new_target(name: str, modality: str, family: str | None, output: Path | None) -> None:
     """Write a working target file, with comments that mark where to put your model."""
     from consilience.templates import target_file
@@ -142,7 +143,7 @@ def _build_environments(jobs: int) -> None:
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write them to.")
+@click.option("--output", type=OutputPath(folder=True), help="Folder to write them to.")
 def schema(output: Path | None) -> None:
     """Print, or write, the JSON Schema of records and boards."""
     from consilience.board.schemas import json_schemas

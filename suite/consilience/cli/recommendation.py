@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._common import device_option
+from ._options import OutputPath
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
@@ -37,7 +38,7 @@ _SHOWN = 12
 @device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per target.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--output", type=OutputPath(),
               help="File to write: JSON if it ends in .json, the table if in .csv, else Markdown.")  # fmt: skip
 def recommend_command(
     structures: str,

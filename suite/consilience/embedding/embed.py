@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,12 +15,13 @@ from consilience.header import Header
 from consilience.isolation import environments
 from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
 from consilience.isolation.sandbox import Places, Sandbox
+from consilience.scratch import scratch_folder
 
 from .code import code_digest
 from .identity import identify
 from .inputs import InputsError
 from .reads import Reads
-from .shards import drop_shards, read_shards
+from .shards import drop_shards, read_shards, remember_batch_size, rows_missing_for_now
 from .store import Embedding, Store, content_key
 
 if TYPE_CHECKING:
@@ -35,6 +35,22 @@ MIN_COVERAGE = 0.5
 
 class EmbeddingFailedError(RuntimeError):
     """A target could not embed a data set; the message is the reason shown on the board."""
+
+
+class EmbeddingInterruptedError(EmbeddingFailedError):
+    """Memory, time, a signal or a disk ended an embedding, not the target; the next run goes on.
+
+    Parameters
+    ----------
+    reason
+        What ended it.
+    embedding
+        The rows there are, where only some are missing; it is not stored.
+    """
+
+    def __init__(self, reason: str, embedding: Embedding | None = None) -> None:
+        super().__init__(reason)
+        self.embedding = embedding
 
 
 class EmbeddingSkippedError(RuntimeError):
@@ -73,7 +89,9 @@ def embed(
     EmbeddingSkippedError
         The data set lacks the target's view, or its elements are not covered.
     EmbeddingFailedError
-        Building the environment, loading, or embedding failed, or took too long.
+        Building the environment, loading, or embedding failed.
+    EmbeddingInterruptedError
+        Memory, time or the like ended it, for all items or for some.
     """
     covered = covered_items(target, items)
     identity = identify(target, items)
@@ -117,6 +135,8 @@ def embed(
             packages=environments.packages_of(Header.of(target.path)),
             hardware=hardware(device),
         )
+        if missing := rows_missing_for_now(folder):
+            raise EmbeddingInterruptedError(f"{missing} (tried again in the next run)", embedding)
         store.put(identity, embedding, reads.inputs)
     return replace(embedding, key=content_key(identity, reads.inputs))
 
@@ -180,8 +200,8 @@ def run_worker(
     if progress is not None:
         progress(0, len(items))  # building the environment may take a while: show that something goes on
     python = interpreter(target)
-    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        items_file = Path(scratch) / "items.npz"
+    with scratch_folder() as scratch:
+        items_file = scratch / "items.npz"
         items.save(items_file, view=target.card.input_view)
         job = target_job(target, items_file, task, folder=folder, device=device, save_to=save_to)
         checkpoint = [] if target.weights.path is None else [target.weights.path]
@@ -201,8 +221,14 @@ def run_worker(
                 sandbox=sandbox,
                 places=places,
             )
-        except (JobFailedError, InputsError) as error:
+        except InputsError as error:
             raise EmbeddingFailedError(str(error)) from error
+        except JobFailedError as error:
+            if error.outcome.signal is not None:  # memory, most often: the next run begins with smaller batches
+                last = error.outcome.of("progress").get("batch", job["batch_size"])
+                remember_batch_size(folder, max(1, last // 2))
+            kind = EmbeddingInterruptedError if error.outcome.circumstance else EmbeddingFailedError
+            raise kind(str(error)) from error
 
 
 def interpreter(target: Target) -> Path:
@@ -216,7 +242,8 @@ def interpreter(target: Target) -> Path:
     try:
         return environments.ensure(Header.of(target.path))
     except environments.EnvironmentBuildError as error:
-        raise EmbeddingFailedError(f"environment: {error}") from error
+        kind = EmbeddingInterruptedError if error.circumstance else EmbeddingFailedError
+        raise kind(f"environment: {error}") from error
 
 
 def target_job(

@@ -25,6 +25,7 @@ from consilience.files import write_atomically
 
 from .identity import Identity
 from .inputs import Inputs, changes, stamps_of
+from .tensors import tensors_to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,8 +204,6 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs
 
     A name that ends in ``.gz`` makes it a compressed file (the shipped ones: columns that never vary cost nothing).
     """
-    from safetensors.numpy import save
-
     tensors: dict[str, NDArray[Any]] = {"features": np.ascontiguousarray(embedding.features)}
     if np.isfinite(embedding.energies).any():
         tensors["energies"] = embedding.energies
@@ -220,17 +219,9 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs
         **({} if inputs is None else {"inputs": inputs.to_json()}),
     }
     metadata["checksum"] = _checksum(tensors, metadata)
-    content = with_sorted_header(save(tensors, metadata=metadata))
+    content = tensors_to_bytes(tensors, metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
-
-
-def with_sorted_header(content: bytes) -> bytes:
-    """Return a safetensors file with the keys of its header in order; the library writes them in a random one."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def _entry(path: Path) -> Entry | None:

@@ -19,7 +19,7 @@ from consilience.weights import Weights
 
 from .batches import run_batches
 from .contract import examine
-from .shards import finished_items, write_shard
+from .shards import embed_again, finished_items, remember_batch_size, remembered_batch_size, write_shard
 
 #: Sends a message to the parent: an event, and what belongs to it.
 Say = Callable[..., None]
@@ -29,7 +29,7 @@ SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
 
 def use_target(job: dict[str, Any], say: Say) -> None:
     """Load a target and embed items to shards; the task ``"examine"`` also checks the contract."""
-    targets = {target.card.name: target for target in load_target_file(job["target_file"])}
+    targets = {target.card.name: target for target in load_target_file(job["target_file"], trial=False)}
     target = targets[job["target"]]
     options = dict(job["weights"])
     if options["kind"] == "file":
@@ -60,17 +60,27 @@ def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Say
     folder = Path(job["folder"])
     start, dimension = finished_items(folder)
     declared = job["dimension"] or dimension
-    say("progress", done=start, total=len(items), seconds=0.0)
+    sizes = {"batch_size": job["batch_size"], "begin_with": remembered_batch_size(folder)}
+    say("progress", done=start, total=len(items), seconds=0.0, batch=sizes["begin_with"] or sizes["batch_size"])
     pending: list[Any] = []
     first = done = start
     last_write = began = time.perf_counter()
-    for batch in run_batches(embed, items[start:], batch_size=job["batch_size"], dimension=declared):
+    for batch in run_batches(embed, items[start:], **sizes, dimension=declared):
         pending.append(batch)
         done += len(batch.reasons)
         now = time.perf_counter()
         if done - first >= SHARD_ITEMS or now - last_write >= SHARD_SECONDS or done == len(items):
             write_shard(folder, first, pending)
-            trace = Trace.active
-            say("shard", items=done, read=None if trace is None else trace.report())
+            _say_what_was_read(done, say)
             pending, first, last_write = [], done, now
-        say("progress", done=done, total=len(items), seconds=now - began)
+        say("progress", done=done, total=len(items), seconds=now - began, batch=len(batch.reasons))
+    # At the end: what ended memory once may end it for good this time.
+    embed_again(folder, start, lambda i: next(run_batches(embed, [items[i]], batch_size=1, dimension=declared)))
+    _say_what_was_read(len(items), say)
+    remember_batch_size(folder, None)
+
+
+def _say_what_was_read(items: int, say: Say) -> None:
+    """Report the files and modules that the rows of so many items depend on."""
+    trace = Trace.active
+    say("shard", items=items, read=None if trace is None else trace.report())

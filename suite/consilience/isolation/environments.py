@@ -11,8 +11,8 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,11 +22,26 @@ from filelock import FileLock
 from packaging.specifiers import SpecifierSet
 
 from consilience.cache import cache_dir
+from consilience.circumstances import cut, tells_of_circumstance
 from consilience.header import WORKER_REQUIREMENTS, Header
+
+from . import guarded
 
 
 class EnvironmentBuildError(RuntimeError):
-    """A target's environment could not be built; the message carries uv's own words."""
+    """A target's environment could not be built; the message carries uv's own words.
+
+    Parameters
+    ----------
+    message
+        What uv said.
+    circumstance
+        Whether network, disk or memory is to blame, and not the header.
+    """
+
+    def __init__(self, message: str, *, circumstance: bool = False) -> None:
+        super().__init__(message)
+        self.circumstance = circumstance
 
 
 def environments_dir() -> Path:
@@ -72,15 +87,24 @@ def ensure(header: Header) -> Path:
         ready = python_of(header)
         if ready is not None:
             return ready
-        shutil.rmtree(root, ignore_errors=True)
-        _build(header, root)
+        # Beside, and renamed when it is complete: what is under this name is whole. uv ends with this process, so
+        # nobody writes to the leftovers of a build that was killed.
+        for leftover in root.parent.glob(f".{root.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+        try:
+            _build(header, beside / root.name)
+            shutil.rmtree(root, ignore_errors=True)
+            (beside / root.name).rename(root)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     return _interpreter(root)
 
 
 def _build(header: Header, root: Path) -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     python = sys.executable if SpecifierSet(header.requires_python).contains(f"{here}.0") else header.requires_python
-    _uv("venv", "--python", str(python), str(root), header=header)
+    _uv("venv", "--relocatable", "--python", str(python), str(root), header=header)
     settings: dict[str, Any] = json.loads(header.tool_uv)
     requirements = root / "requirements.txt"
     requirements.write_text("\n".join([*header.dependencies, *WORKER_REQUIREMENTS]) + "\n", "utf-8")
@@ -96,9 +120,7 @@ def _build(header: Header, root: Path) -> None:
     _uv(*command, header=header)
     frozen = _uv("pip", "freeze", "--python", str(_interpreter(root)), header=header)
     content = {"dependencies": header.dependencies, "packages": frozen.splitlines()}
-    temporary = root / "ready.json.part"
-    temporary.write_text(json.dumps(content, indent=1), "utf-8")
-    temporary.replace(root / "ready.json")
+    (root / "ready.json").write_text(json.dumps(content, indent=1), "utf-8")
 
 
 def packages_of(header: Header) -> list[str]:
@@ -117,10 +139,14 @@ def _uv(*arguments: str, header: Header) -> str:
         if arguments[0] == "venv"
         else [_uv_binary(), *arguments, "--no-config"]
     )
-    done = subprocess.run(command, capture_output=True, text=True, env=uv_variables(), check=False)
+    done = guarded.run(command, uv_variables())
     if done.returncode != 0:
-        tail = "\n".join(done.stderr.strip().splitlines()[-15:])
-        raise EnvironmentBuildError(f"uv could not provide {list(header.dependencies)}:\n{tail}")
+        tail = "\n".join(cut(line, 1000) for line in done.stderr.strip().splitlines()[-15:])
+        text = tail or f"uv was ended by signal {-done.returncode}"
+        circumstance = done.returncode < 0 or tells_of_circumstance(tail)
+        raise EnvironmentBuildError(
+            f"uv could not provide {list(header.dependencies)}:\n{text}", circumstance=circumstance
+        )
     return done.stdout
 
 

@@ -9,14 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from consilience.circumstances import cut
+from consilience.scratch import scratch_folder
+
+from .guarded import Guarded
+from .log import BoundedLog
 from .sandbox import Places, Sandbox, wrap
 from .variables import worker_variables
 
@@ -31,7 +35,17 @@ Progress = Callable[[int, int], None]
 
 
 class JobFailedError(RuntimeError):
-    """A worker did not finish its job; the message is the reason."""
+    """A worker did not finish its job; the message is the reason.
+
+    Parameters
+    ----------
+    outcome
+        What it reported until then.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.failure)
+        self.outcome = outcome
 
 
 @dataclass
@@ -44,6 +58,15 @@ class Outcome:
     """What the worker printed."""
     failure: str | None = None
     """Why the job did not finish; None where it did."""
+    circumstance: bool = False
+    """Whether memory, time, a signal or the like is to blame for the failure, and not the job's own code."""
+    signal: int | None = None
+    """Signal that ended the worker, where we did not send it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended, in one way or the other."""
+        return self.finished or "error" in self.messages
 
     @property
     def finished(self) -> bool:
@@ -88,7 +111,7 @@ def run_job(
         places=places,
     )
     if outcome.failure is not None:
-        raise JobFailedError(outcome.failure)
+        raise JobFailedError(outcome)
     return outcome
 
 
@@ -133,77 +156,82 @@ def run_jobs(
     list of Outcome
         One per job. A job that failed, or that the worker did not reach, has its `failure`.
     """
-    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        file = Path(scratch) / "jobs.json"
+    with scratch_folder() as scratch:
+        file = scratch / "jobs.json"
         file.write_text(json.dumps(list(jobs)), "utf-8")
-        with log.open("w", encoding="utf-8") as errors:
-            variables, own = worker_variables(Path(scratch)), places or Places()
-            if sandbox != "none":
-                variables["HOME"] = variables["TMPDIR"]  # a stranger leaves nothing behind
-                own = Places(own.readable, (*own.writable, Path(scratch)))
-            command = [str(python), "-I", str(WORKER), str(file), *([] if opens is None else [str(opens.channel)])]
-            process = subprocess.Popen(
-                wrap(command, sandbox, own),
-                stdin=subprocess.PIPE,  # closes when we die, and the worker with it
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                encoding="utf-8",
-                env=variables,
-                start_new_session=True,
-                pass_fds=() if opens is None else (opens.channel,),
-            )
+        outcomes = [Outcome() for _ in jobs]
+        variables, own = worker_variables(scratch), places or Places()
+        if sandbox != "none":
+            variables["HOME"] = variables["TMPDIR"]  # a stranger leaves nothing behind
+            own = Places(own.readable, (*own.writable, scratch))
+        command = [str(python), "-I", str(WORKER), str(file), *([] if opens is None else [str(opens.channel)])]
+        pipe, descriptors = subprocess.PIPE, () if opens is None else (opens.channel,)
+        command = wrap(command, sandbox, own)
+        with Guarded(command, stdout=pipe, stderr=pipe, env=variables, pass_fds=descriptors) as guarded:
+            process = guarded.process
+            assert process.stdout is not None
+            assert process.stderr is not None
             if opens is not None:
                 opens.start()
-            outcomes = [Outcome() for _ in jobs]
-            with _time_limit(process, time_limit) as expired:
-                try:
-                    _listen(process, outcomes, progress, tell, listen)
-                finally:
-                    if opens is not None:
-                        opens.finish()
-    text = log.read_text("utf-8", errors="replace")
+            printed = BoundedLog(process.stderr, log)
+            try:
+                with _time_limit(guarded, time_limit) as expired:
+                    _listen(process.stdout, outcomes, progress, tell, listen)
+                    if not all(outcome.ended for outcome in outcomes):
+                        process.wait()
+            finally:
+                guarded.end()
+                process.wait()
+                if opens is not None:
+                    opens.finish()
+            text = printed.close()
     for outcome in outcomes:
         outcome.log = text
-        if expired.is_set() and not outcome.finished:
+        if expired.is_set() and not outcome.ended:
             done = outcome.of("progress")
             at = f" after {done['done']} of {done['total']} items" if done else " while loading"
             outcome.failure = f"time limit of {time_limit:g} s reached{at}"
+            outcome.circumstance = True
         elif outcome.of("error"):
             outcome.failure = str(outcome.of("error")["reason"])
+            outcome.circumstance = bool(outcome.of("error").get("circumstance"))
         elif not outcome.finished:
             outcome.failure = _how_it_ended(process.returncode, text)
+            outcome.signal = -process.returncode if process.returncode < 0 else None
+            # 75: its parent died; 127: the interpreter is gone; above 128: a shell's word for a signal.
+            outcome.circumstance = process.returncode < 0 or process.returncode in (75, 127) or process.returncode > 128
     return outcomes
 
 
 def _listen(
-    process: subprocess.Popen[str],
+    stdout: IO[bytes],
     outcomes: Sequence[Outcome],
     progress: Progress | None,
     tell: Callable[[str], None] | None,
     listen: Listener | None,
 ) -> None:
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
+    """Take messages until every job has reported its end; a process that still holds the pipe delays nothing."""
+    for line in stdout:
+        try:
             message = json.loads(line)
             event, outcome = message.pop("event"), outcomes[message.pop("job")]
-            if event == "progress":
-                message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
-                if progress is not None:
-                    progress(message["done"], message["total"])
-            elif event == "stage" and tell is not None:
-                tell(message["text"])
-            outcome.messages[event] = message
-            if listen is not None:
-                listen(event, message)
-        process.wait()
-    finally:
-        _kill(process)
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            continue  # no message of the worker
+        if event == "progress":
+            message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
+            if progress is not None:
+                progress(message["done"], message["total"])
+        elif event == "stage" and tell is not None:
+            tell(message["text"])
+        outcome.messages[event] = message
+        if listen is not None:
+            listen(event, message)
+        if all(one.ended for one in outcomes):
+            return
 
 
 @contextmanager
-def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+def _time_limit(guarded: Guarded, seconds: float | None) -> Iterator[threading.Event]:
     expired = threading.Event()
     if seconds is None:
         yield expired
@@ -211,7 +239,7 @@ def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterat
 
     def stop() -> None:
         expired.set()
-        _kill(process)
+        guarded.end()
 
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
@@ -222,20 +250,9 @@ def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterat
         timer.cancel()
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the worker and whatever it started."""
-    if process.poll() is not None:
-        return
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError, AttributeError):
-        process.kill()
-    process.wait()
-
-
 def _how_it_ended(code: int | None, log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    last = f": {lines[-1][:300]}" if lines else ""
+    last = f": {cut(lines[-1])}" if lines else ""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""

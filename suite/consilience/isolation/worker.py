@@ -92,6 +92,8 @@ def main() -> None:
     channel = _claim_stdout()
     _die_with_parent()
     _adopt_package()
+    from consilience.circumstances import cut, is_circumstance
+
     jobs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     if len(sys.argv) > 2:
         _trace(int(sys.argv[2]))
@@ -107,10 +109,9 @@ def main() -> None:
         except BaseException as error:
             failed = True
             traceback.print_exc(file=sys.stderr)
-            kind = type(error).__name__
-            text = " ".join(str(error).split())
-            reason = text if kind in ("ContractError", "SourceError") else f"{kind}: {text}"
-            say("error", reason=reason[:1000])
+            kind, text = type(error).__name__, cut(str(error), 1000)
+            reason = text if kind in ("CircumstanceError", "ContractError", "SourceError") else f"{kind}: {text}"
+            say("error", reason=cut(reason, 1000), circumstance=kind == "CircumstanceError" or is_circumstance(error))
         else:
             say("done", **_resources())
         sys.stderr.flush()

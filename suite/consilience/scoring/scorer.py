@@ -20,7 +20,13 @@ from consilience import __version__
 from consilience.building.built import find_built
 from consilience.cache import cache_dir
 from consilience.cards import UNTRAINED
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items
+from consilience.circumstances import in_words, is_circumstance, named
+from consilience.embedding.embed import (
+    EmbeddingFailedError,
+    EmbeddingInterruptedError,
+    EmbeddingSkippedError,
+    covered_items,
+)
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.files import write_atomically
@@ -42,6 +48,10 @@ if TYPE_CHECKING:
     from consilience.execution.executor import Progress
 
     from .reference_set import ReferenceSet
+
+
+class ScoringInterruptedError(RuntimeError):
+    """Memory, a disk or the like ended the scoring: the run fails, not the target. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Scorer:
         self.store = store or Store(shipped=SHIPPED)
         self.failures: dict[str, str] = {}
         """Why an embedding could not be made in this run, by its key."""
+        self.interrupted: set[str] = set()
+        """Keys of those that memory, time or the like ended: the target is not to blame."""
         self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
         self._reference_sets: dict[str, ReferenceSet] = {}
@@ -162,6 +174,11 @@ class Scorer:
         """Score one cell. Whatever is wrong with the target becomes the record's state; it is never raised.
 
         An `embedding` that is passed is scored without reading the store or the cached record.
+
+        Raises
+        ------
+        ScoringInterruptedError
+            Memory ended, or the like.
         """
         target, items = cell.target, self.items(cell.dataset)
         place = distribution(target, items)
@@ -179,6 +196,7 @@ class Scorer:
         )
         try:
             covered_items(target, items)
+            self._check_interrupted(cell, [] if embedding is not None else [target])
             if embedding is not None:
                 return self._score(cell, record, embedding)
             cached = self._cache_path(cell)
@@ -199,11 +217,15 @@ class Scorer:
             record = self._score(cell, record, embedding)
         except EmbeddingSkippedError as skip:
             return record.model_copy(update={"state": "skipped", "reason": str(skip)})
+        except EmbeddingInterruptedError as interruption:
+            return record.model_copy(update={"reason": str(interruption)})
         except EmbeddingFailedError as failure:
             return record.model_copy(update={"state": "failed", "reason": str(failure)})
         except Exception as error:  # an embedding no metric was prepared for: this cell fails, the others go on
+            if is_circumstance(error):
+                raise ScoringInterruptedError(f"scoring {cell.id}: {in_words(error)}") from error
             traceback.print_exc()
-            reason = f"scoring failed: {type(error).__name__}: {error}"
+            reason = f"scoring failed: {named(error)}"
             return record.model_copy(update={"state": "failed", "reason": reason})
         if record.state == "ok" and cached is not None:
             write_atomically(cached, to_json(record))
@@ -265,6 +287,22 @@ class Scorer:
         remark = f"scored without references that failed: {', '.join(broken)}" if broken else None
         provenance = self._provenance(cell, embedding)
         return record.model_copy(update={"state": "ok", "reason": remark, **scored, "provenance": provenance})
+
+    def _check_interrupted(self, cell: Cell, own: Sequence[Target]) -> None:
+        """Refuse a cell that lacks an embedding only because memory or time ended: its score would be another one.
+
+        Raises
+        ------
+        EmbeddingInterruptedError
+            With the reason.
+        """
+        if not self.interrupted:
+            return
+        for target in self.needed(cell, own):
+            key = self.identity(cell.dataset, target).key
+            if key in self.interrupted:
+                whose = "" if target == cell.target else f"{target.name}: "
+                raise EmbeddingInterruptedError(whose + self.failures[key])
 
     def _twin_of(self, target: Target) -> Target | None:
         """Return the untrained twin where the board shows that twin anyway; None elsewhere."""

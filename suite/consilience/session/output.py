@@ -74,8 +74,10 @@ def lines(session: Session) -> Iterator[str]:
         yield to_json(session.board).rstrip("\n")
     elif request.quiet:
         yield from _result_lines(session)
+        yield from _missing_lines(session)
     else:
         yield from _report_lines(session)
+        yield from _missing_lines(session)
 
 
 def _result_lines(session: Session) -> Iterator[str]:
@@ -89,6 +91,13 @@ def _result_lines(session: Session) -> Iterator[str]:
     yield ", ".join(f"{number} {state}" for state, number in states.items()) or "no cells"
     if session.comparison is not None:
         yield headline(session.comparison)
+
+
+def _missing_lines(session: Session) -> Iterator[str]:
+    """Last lines: cells that could not be run for want of memory or time, and why."""
+    for record in session.records:
+        if record.state == "missing":
+            yield f"could not run {record.dataset}::{record.target}: {record.reason}"
 
 
 def _report_lines(session: Session) -> Iterator[str]:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.embed import (
+    EmbeddingFailedError,
+    EmbeddingInterruptedError,
+    EmbeddingSkippedError,
+    covered_items,
+    embed,
+)
 from consilience.embedding.store import SHIPPED, Store
 from consilience.execution.executor import Executor, Progress
 from consilience.scoring.scorer import Cell, Scorer
@@ -108,6 +114,8 @@ class Runner(Scorer):
             failed = result.error if result.error is not None else result.value["failed"]
             if failed is not None:
                 self.failures[result.task.id] = failed
+                if result.error is not None or result.value["interrupted"]:  # an error is the back end's
+                    self.interrupted.add(result.task.id)
 
     def _missing(self, cell: Cell, own: Sequence[Target]) -> Iterator[Target]:
         """Targets whose embeddings a cell needs, that apply, and that are neither stored nor known to fail."""
@@ -146,4 +154,7 @@ class Runner(Scorer):
         except EmbeddingSkippedError:
             pass
         except EmbeddingFailedError as error:  # a reference or a twin that failed is not tried again within a run
-            self.failures[self.identity(dataset, target).key] = str(error)
+            key = self.identity(dataset, target).key
+            self.failures[key] = str(error)
+            if isinstance(error, EmbeddingInterruptedError):
+                self.interrupted.add(key)

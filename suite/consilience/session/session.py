@@ -7,7 +7,9 @@ they show progress; everything else happens here.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,6 +110,8 @@ class Session:
             raise SessionError(f"{spelled('compare_fail')}: {spelled('compare')} RUN says what to compare with")
         if request.save or request.compare or request.compare_fail:
             self._read_baseline()
+        if not request.dry_run:
+            self._check_places()
         if request.metrics:
             select_metrics(request.metrics, spelled("metrics"))
         if request.pass_env:
@@ -128,6 +132,29 @@ class Session:
                 raise SessionError(
                     f"{spelled('executor')}: no back end is named {request.executor!r}; there are: {names}"
                 )
+
+    def _check_places(self) -> None:
+        """Refuse a run whose results can't be written, before the first cell."""
+        from consilience.cache import check_cache
+        from consilience.circumstances import in_words
+        from consilience.files import check_writable
+
+        request = self.request
+        places = [("json", Path(request.json))] if request.json and request.json != "-" else []
+        places += [("report", Path(path)) for path in request.report]
+        places += [("save", self.save_to)] if self.save_to is not None else []
+        for name, path in places:
+            try:
+                check_writable(path)
+            except OSError as error:
+                raise SessionError(f"{request.spelled(name)}: can't be written: {in_words(error)}") from error
+        try:
+            if self.publish_to is not None:
+                check_writable(self.publish_to, folder=True)
+        except OSError as error:
+            raise SessionError(f"{request.spelled('publish')}: can't be written: {in_words(error)}") from error
+        with could_not_run():
+            check_cache()
 
     def _check_board(self, folder: Path) -> None:
         """Refuse a board whose spec or remarks can't be read."""
@@ -268,11 +295,15 @@ class Session:
     ) -> list[Record]:
         """Run cells and return their records; :meth:`finish` takes what is in :attr:`records`."""
         request = self.request
-        return run_cells(cells, self.runner, executor=request.executor, jobs=request.jobs, progress=progress, done=done)
+        with could_not_run():
+            return run_cells(
+                cells, self.runner, executor=request.executor, jobs=request.jobs, progress=progress, done=done
+            )
 
     def embed(self, cells: Sequence[Cell]) -> None:
         """Embed what cells need, several at a time, where the request says so; :meth:`run` does it by itself."""
-        embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
+        with could_not_run():
+            embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
 
     def regression(self, cell: Cell, record: Record, names: Iterable[str]) -> str:
         """Describe the regression of a cell in one line; empty if there is none.
@@ -300,13 +331,25 @@ class Session:
             return ""
 
     def finish(self, exit_code: int = 0) -> int:
-        """Publish, save, compare and write the reports; return the exit code, given that of the cells alone."""
+        """Publish, save, compare and write the reports; return the exit code, given that of the cells alone.
+
+        Raises
+        ------
+        SessionError
+            Something could not be written.
+        """
+        with could_not_run():
+            return self._finish(exit_code)
+
+    def _finish(self, exit_code: int) -> int:
         from consilience.board import compare
         from consilience.board.board import build_board
         from consilience.board.publish import publish
 
         if self.publish_to is not None:
-            self.board = publish(self.publish_to, self.records, all_pairs=self.runner.all_pairs)
+            # A cell without an embedding for want of memory or time says nothing of its target.
+            records = [record for record in self.records if record.state != "missing"]
+            self.board = publish(self.publish_to, records, all_pairs=self.runner.all_pairs)
         else:
             self.board = build_board(self.runner.spec, self.records)  # with the metrics asked for beside the board's
         if self.save_to is not None or self.baseline is not None:
@@ -320,6 +363,9 @@ class Session:
         # A cell that regressed has failed by itself; what could not be judged is no cell's.
         verdict = self.comparison.verdict if self.comparison is not None else "ok"
         if verdict == "refused":
+            return COULD_NOT_RUN
+        states = Counter(record.state for record in self.records)
+        if states["missing"] and not states["failed"] and verdict != "regressed":
             return COULD_NOT_RUN
         return exit_code or {"undecided": COULD_NOT_RUN, "regressed": 1}.get(verdict, 0)
 
@@ -342,13 +388,25 @@ class Session:
             self.forecast = forecast(self, cells)
             return RunResult(forecast=tuple(self.forecast), text="\n".join(self.lines()))
         self.check_baseline(cells)
-        try:
-            self.records += self.run(cells, progress=progress, done=done)
-        except (LookupError, ValueError, OSError) as error:
-            raise SessionError(message_of(error)) from error
+        self.records += self.run(cells, progress=progress, done=done)
         code = self.finish(1 if any(record.state == "failed" for record in self.records) else 0)
         text = "\n".join(self.lines())
         return RunResult(tuple(self.records), self.board, self.comparison, code, text=text)
+
+
+@contextmanager
+def could_not_run() -> Iterator[None]:
+    """Turn what ends a run, and is no cell's fault, into one line; raises :class:`SessionError`."""
+    from consilience.circumstances import in_words, is_circumstance
+
+    try:
+        yield
+    except SessionError:
+        raise
+    except Exception as error:
+        if isinstance(error, LookupError | ValueError | OSError) or is_circumstance(error):
+            raise SessionError(in_words(error)) from error
+        raise
 
 
 def run_all(

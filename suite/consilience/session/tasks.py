@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, embed
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError, embed
 from consilience.embedding.store import Store
 from consilience.execution.executor import Progress, Task
 from consilience.registry import PACKAGE, Target, get_dataset, get_target, load_target_file
@@ -63,6 +63,7 @@ def embed_by_name(
     -------
     dict
         ``failed``: why it could not be embedded; None where the embedding is in the store, or does not apply.
+        ``interrupted``: whether memory, time or the like is to blame, and not the target.
     """
     from consilience.datasets.items import open_dataset
 
@@ -82,5 +83,5 @@ def embed_by_name(
     except EmbeddingSkippedError:
         pass
     except EmbeddingFailedError as error:
-        return {"failed": str(error)}
-    return {"failed": None}
+        return {"failed": str(error), "interrupted": isinstance(error, EmbeddingInterruptedError)}
+    return {"failed": None, "interrupted": False}
