@@ -51,9 +51,9 @@ def check(
     from consilience.testing import check_target
     from consilience.user_files import dataset_name
 
+    check_cache()
     chosen = find_target(target, checkpoint, trust_checkpoint)
     dataset = dataset and dataset_name(dataset)
-    check_cache()
     try:
         report = check_target(chosen, dataset=dataset, n=limit, device=device)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
@@ -159,11 +159,11 @@ def embed(
     from consilience.embedding.store import SHIPPED, Store, write_embedding
     from consilience.user_files import dataset_name
 
+    check_cache()
     chosen = find_target(target, checkpoint, trust_checkpoint)
     items = open_dataset(dataset_name(dataset))
     items = items if limit is None else items.sample(limit, seed=seed)
     store = Store(shipped=None if fresh else SHIPPED)
-    check_cache()
     interruption = None
     try:
         embedding = embed_items(chosen, items, store, device=device, time_limit=timeout)

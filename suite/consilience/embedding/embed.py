@@ -17,7 +17,7 @@ from consilience.isolation.job import JobFailedError, Outcome, Progress, hardwar
 from consilience.scratch import scratch_folder
 
 from .identity import identify
-from .shards import read_shards, remember_batch_size, rows_missing_for_now
+from .shards import read_shards, remember_batch_size, remembered_batch_size, rows_missing_for_now
 from .store import Embedding, Store
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ def run_worker(
             return run_job(python, job, folder / "worker.log", time_limit=time_limit, progress=progress)
         except JobFailedError as error:
             if error.outcome.signal is not None:  # memory, most often: the next run begins with smaller batches
-                last = error.outcome.of("progress").get("batch", job["batch_size"])
+                size = remembered_batch_size(folder) or job["batch_size"]
+                last = error.outcome.of("progress").get("batch", size)
                 remember_batch_size(folder, max(1, last // 2))
             kind = EmbeddingInterruptedError if error.outcome.circumstance else EmbeddingFailedError
             raise kind(str(error)) from error
