@@ -90,16 +90,16 @@ from pathlib import Path
 from consilience import registry
 try:
     registry.import_file(Path({str(target_file(tmp_path, SOAP))!r}))
-    registry.get_target("proteinmpnn")
+    registry.get_target("proteinmpnn-v-48-020")
 except ValueError as error:
     print(error)
 registry._targets.pop("soap")
-print(registry.get_target("proteinmpnn").name, len(registry.list_targets()) > 50)
+print(registry.get_target("proteinmpnn-v-48-020").name, len(registry.list_targets()) > 50)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     assert "'soap' is registered by" in lines[0], done.stderr
-    assert lines[1] == "proteinmpnn True"
+    assert lines[1] == "proteinmpnn-v-48-020 True"
 
 
 def test_a_file_is_tried_once_per_content(tmp_path: Path) -> None:
