@@ -21,6 +21,7 @@ run_key: pytest.StashKey[BenchmarkRun] = pytest.StashKey()
 @contextlib.contextmanager
 def stopping() -> Iterator[None]:
     """End pytest with one line and exit code 2 where the run can't be made."""
+    from .circumstances import cut
     from .session.request import SessionError
     from .session.session import COULD_NOT_RUN, could_not_run
 
@@ -28,7 +29,7 @@ def stopping() -> Iterator[None]:
         with could_not_run():
             yield
     except SessionError as error:
-        pytest.exit(str(error), returncode=COULD_NOT_RUN)
+        pytest.exit(cut(str(error), 2000), returncode=COULD_NOT_RUN)
 
 
 class TargetFile(pytest.File):
@@ -81,6 +82,7 @@ class AlignmentItem(pytest.Item):
         super().__init__(**settings)
         self.cell = cell
         self.record: Record | None = None
+        self.interrupted = False
         if any(self.config.getoption(name, False) for name in ("benchmark_only", "benchmark_skip", "codspeed")):
             self.fixturenames = ("benchmark",)  # how pytest-benchmark and pytest-codspeed know a benchmark
 
@@ -90,6 +92,7 @@ class AlignmentItem(pytest.Item):
         with stopping():
             (self.record,) = run.session.run([self.cell], progress=lambda _: run.progress(self))
         cells = [one.cell for one in self.session.items if isinstance(one, AlignmentItem)]
+        self.interrupted = self.cell.id in run.session.interrupted
         names = [cell.target.name for cell in cells if cell.dataset == self.cell.dataset]
         regressed = run.session.regression(self.cell, self.record, names)
         if regressed and self.record.state != "failed":

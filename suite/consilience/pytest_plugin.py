@@ -106,6 +106,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if isinstance(item, AlignmentItem) and report.when == "call" and item.record is not None:
         report.consilience_record = item.record.model_dump_json()
+        report.consilience_interrupted = item.interrupted
     return report
 
 
@@ -243,7 +244,10 @@ class BenchmarkRun:
         if text is not None:
             from consilience.records.record import Record
 
-            self.session.records.append(Record.model_validate_json(text))
+            record = Record.model_validate_json(text)
+            self.session.records.append(record)
+            if getattr(report, "consilience_interrupted", False):
+                self.session.interrupted.add(f"{record.dataset}::{record.target}")
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show the score in a passed cell's line."""

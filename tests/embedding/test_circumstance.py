@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import consilience
 from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, embed
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
+from consilience.records.spec import DEFAULT_SPEC
 from consilience.registry import Target, load_target_file
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
@@ -176,9 +179,10 @@ from consilience.session.request import fill
 from consilience.session.session import Session
 import consilience.scoring.scorer as scorer
 {patch}
-result = Session(fill(dict(targets=sys.argv[1], datasets="qm9-1k", limit=40))).execute()
+session = Session(fill(dict(targets=sys.argv[1], datasets="qm9-1k", limit=40)))
+result = session.execute()
 print(result.text)
-print([(r.target, r.state) for r in result.records], result.exit_code)
+print([(r.target, r.state) for r in result.records], result.exit_code, session.interrupted)
 """
 
 
@@ -188,15 +192,33 @@ def run(path: Path, patch: str = "") -> str:
     return done.stdout + done.stderr
 
 
-def test_a_cell_ended_by_memory_is_missing_and_the_last_line_says_why(
+def test_a_cell_ended_by_memory_is_not_published_and_the_last_line_says_why(
     write_target: Callable[..., Path], own_cache: Path
 ) -> None:
     body = f"if load.n == 1: raise MemoryError\nload.n = 1\n{GOOD}"
     card = ", resources={'batch_size': 1}"
     path = write_target(body, name="cell-memory", preamble="load.n = 0\n", card=card)
     text = run(path)
-    assert "[('cell-memory', 'missing')] 2" in text
-    assert "could not run qm9-1k::cell-memory: 39 of 40 rows missing: MemoryError" in text.splitlines()[-2]
+    assert "[('cell-memory', 'failed')] 1 {'qm9-1k::cell-memory'}" in text
+    last = text.splitlines()[-2]
+    assert last.startswith("not the target's failure, and tried again in the next run: qm9-1k::cell-memory")
+    assert "39 of 40 rows missing: MemoryError" in last
+
+
+def test_a_cell_ended_by_time_is_not_published(
+    write_target: Callable[..., Path], own_cache: Path, tmp_path: Path
+) -> None:
+    board = tmp_path / "board"
+    board.mkdir()
+    shutil.copy(DEFAULT_SPEC, board / "spec.toml")
+    slow = write_target("import time; time.sleep(600)\n", name="slow")
+    broken = write_target("raise ValueError('own')\n", name="broken")
+    words = [str(slow), str(broken)]
+    result = consilience.run(targets=words, datasets="qm9-1k", publish=board, timeout=6)
+    assert {record.target: record.state for record in result.records} == {"slow": "failed", "broken": "failed"}
+    assert [path.stem for path in (board / "results").rglob("*.json")] == ["broken"]
+    assert "time limit of 6 s reached" in result.text.splitlines()[-1]
+    assert result.exit_code == 1
 
 
 def test_memory_that_ends_while_scoring_fails_the_run_not_the_target(

@@ -47,18 +47,18 @@ def check(
     from dataclasses import asdict
 
     from consilience.cache import check_cache
-    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
+    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
     from consilience.testing import check_target
     from consilience.user_files import dataset_name
 
+    check_cache()
     chosen = find_target(target, checkpoint, trust_checkpoint)
     dataset = dataset and dataset_name(dataset)
-    check_cache()
     try:
         report = check_target(chosen, dataset=dataset, n=limit, device=device)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         click.echo(f"{chosen.name}: {error}", err=True)
-        sys.exit(COULD_NOT_RUN if isinstance(error, EmbeddingInterruptedError) else 1)
+        sys.exit(1)
     click.echo(json.dumps(asdict(report), indent=1) if as_json else str(report))
     sys.exit(0 if report.passed else 1)
 
@@ -149,7 +149,7 @@ def embed(
     """Embed DATASET with TARGET and write features (n, d), ids and provenance to one safetensors file.
 
     DATASET is the name of a data set, or a file of your own structures, SMILES or sequences. The last line counts the
-    rows that are missing, by reason. Where memory or time ended, the exit code is 2 and the next run embeds those rows.
+    rows that are missing, by reason. Where memory ended, the exit code is 1 and the next run embeds those rows.
     """
     from consilience.cache import check_cache
     from consilience.datasets.items import open_dataset
@@ -159,18 +159,18 @@ def embed(
     from consilience.embedding.store import SHIPPED, Store, write_embedding
     from consilience.user_files import dataset_name
 
+    check_cache()
     chosen = find_target(target, checkpoint, trust_checkpoint)
     items = open_dataset(dataset_name(dataset))
     items = items if limit is None else items.sample(limit, seed=seed)
     store = Store(shipped=None if fresh else SHIPPED)
-    check_cache()
     interruption = None
     try:
         embedding = embed_items(chosen, items, store, device=device, time_limit=timeout)
     except EmbeddingInterruptedError as error:
         if error.embedding is None:
             click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
-            sys.exit(COULD_NOT_RUN)
+            sys.exit(1)
         embedding, interruption = error.embedding, error
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
@@ -180,7 +180,7 @@ def embed(
     click.echo(f"{output}: {rows} x {columns}{_missing_rows(embedding.reasons)}")
     if interruption is not None:
         click.echo(f"{chosen.name} on {dataset}: {interruption}", err=True)
-        sys.exit(COULD_NOT_RUN)
+        sys.exit(1)
 
 
 def _missing_rows(reasons: Mapping[int, str]) -> str:

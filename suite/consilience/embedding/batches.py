@@ -64,7 +64,6 @@ def run_batches(
     *,
     batch_size: int,
     dimension: int | None = None,
-    begin_with: int | None = None,
 ) -> Iterator[Batch]:
     """Yield the rows of `items` in order, batch by batch.
 
@@ -82,8 +81,6 @@ def run_batches(
         Items per call, the most there are.
     dimension
         Declared number of columns; the first batch fixes it otherwise.
-    begin_with
-        Items per call at the start, where that is less.
 
     Raises
     ------
@@ -92,7 +89,7 @@ def run_batches(
     CircumstanceError
         Nothing could be embedded at all, for want of memory or the like.
     """
-    run = _Run(embed, batch_size, dimension, begin_with)
+    run = _Run(embed, batch_size, dimension)
     start = 0
     while start < len(items):
         chunk = list(items[start : start + run.size])
@@ -107,12 +104,9 @@ def run_batches(
 class _Run:
     """State of one run over items: size of the batches, number of columns, failures so far."""
 
-    def __init__(
-        self, embed: Callable[[list[Any]], Embedded], batch_size: int, dimension: int | None, begin_with: int | None
-    ) -> None:
+    def __init__(self, embed: Callable[[list[Any]], Embedded], batch_size: int, dimension: int | None) -> None:
         self.embed, self.dimension = embed, dimension
-        self.largest = max(1, batch_size)
-        self.size = min(self.largest, max(1, begin_with or batch_size))
+        self.size = self.largest = max(1, batch_size)
         self.calm, self.patience, self.grown = 0, CALM_BATCHES, False
         self.embedded = 0
         self.failed: list[tuple[str, bool]] = []

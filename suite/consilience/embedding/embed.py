@@ -21,7 +21,7 @@ from .code import code_digest
 from .identity import identify
 from .inputs import InputsError
 from .reads import Reads
-from .shards import drop_shards, read_shards, remember_batch_size, rows_missing_for_now
+from .shards import drop_shards, read_shards, remember_batch_size, remembered_batch_size, rows_missing_for_now
 from .store import Embedding, Store, content_key
 
 if TYPE_CHECKING:
@@ -225,7 +225,8 @@ def run_worker(
             raise EmbeddingFailedError(str(error)) from error
         except JobFailedError as error:
             if error.outcome.signal is not None:  # memory, most often: the next run begins with smaller batches
-                last = error.outcome.of("progress").get("batch", job["batch_size"])
+                size = remembered_batch_size(folder) or job["batch_size"]
+                last = error.outcome.of("progress").get("batch", size)
                 remember_batch_size(folder, max(1, last // 2))
             kind = EmbeddingInterruptedError if error.outcome.circumstance else EmbeddingFailedError
             raise kind(str(error)) from error

@@ -60,12 +60,12 @@ def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Say
     folder = Path(job["folder"])
     start, dimension = finished_items(folder)
     declared = job["dimension"] or dimension
-    sizes = {"batch_size": job["batch_size"], "begin_with": remembered_batch_size(folder)}
-    say("progress", done=start, total=len(items), seconds=0.0, batch=sizes["begin_with"] or sizes["batch_size"])
+    size = remembered_batch_size(folder) or job["batch_size"]  # after a crash, it does not grow beyond
+    say("progress", done=start, total=len(items), seconds=0.0)
     pending: list[Any] = []
     first = done = start
     last_write = began = time.perf_counter()
-    for batch in run_batches(embed, items[start:], **sizes, dimension=declared):
+    for batch in run_batches(embed, items[start:], batch_size=size, dimension=declared):
         pending.append(batch)
         done += len(batch.reasons)
         now = time.perf_counter()

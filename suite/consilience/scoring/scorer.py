@@ -103,6 +103,8 @@ class Scorer:
         """Why an embedding could not be made in this run, by its key."""
         self.interrupted: set[str] = set()
         """Keys of those that memory, time or the like ended: the target is not to blame."""
+        self.interrupted_cells: set[str] = set()
+        """Cells that failed for want of such an embedding: the next run tries again, and nothing is published."""
         self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
         self._reference_sets: dict[str, ReferenceSet] = {}
@@ -217,9 +219,9 @@ class Scorer:
             record = self._score(cell, record, embedding)
         except EmbeddingSkippedError as skip:
             return record.model_copy(update={"state": "skipped", "reason": str(skip)})
-        except EmbeddingInterruptedError as interruption:
-            return record.model_copy(update={"reason": str(interruption)})
         except EmbeddingFailedError as failure:
+            if isinstance(failure, EmbeddingInterruptedError):
+                self.interrupted_cells.add(cell.id)
             return record.model_copy(update={"state": "failed", "reason": str(failure)})
         except Exception as error:  # an embedding no metric was prepared for: this cell fails, the others go on
             if is_circumstance(error):

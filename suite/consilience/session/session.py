@@ -7,7 +7,6 @@ they show progress; everything else happens here.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -76,6 +75,8 @@ class Session:
         self.request = request
         self.folder = folder or Path.cwd()
         self.records: list[Record] = []
+        self.interrupted: set[str] = set()
+        """Cells that failed because memory or time ended: they are not published, and the next run tries again."""
         self.board: Board | None = None
         self.comparison: Comparison | None = None
         self.baseline: SavedRun | None = None
@@ -296,9 +297,11 @@ class Session:
         """Run cells and return their records; :meth:`finish` takes what is in :attr:`records`."""
         request = self.request
         with could_not_run():
-            return run_cells(
+            records = run_cells(
                 cells, self.runner, executor=request.executor, jobs=request.jobs, progress=progress, done=done
             )
+        self.interrupted |= self.runner.interrupted_cells
+        return records
 
     def embed(self, cells: Sequence[Cell]) -> None:
         """Embed what cells need, several at a time, where the request says so; :meth:`run` does it by itself."""
@@ -347,8 +350,8 @@ class Session:
         from consilience.board.publish import publish
 
         if self.publish_to is not None:
-            # A cell without an embedding for want of memory or time says nothing of its target.
-            records = [record for record in self.records if record.state != "missing"]
+            # A cell that failed for want of memory or time says nothing of its target.
+            records = [record for record in self.records if cell_id(record) not in self.interrupted]
             self.board = publish(self.publish_to, records, all_pairs=self.runner.all_pairs)
         else:
             self.board = build_board(self.runner.spec, self.records)  # with the metrics asked for beside the board's
@@ -363,9 +366,6 @@ class Session:
         # A cell that regressed has failed by itself; what could not be judged is no cell's.
         verdict = self.comparison.verdict if self.comparison is not None else "ok"
         if verdict == "refused":
-            return COULD_NOT_RUN
-        states = Counter(record.state for record in self.records)
-        if states["missing"] and not states["failed"] and verdict != "regressed":
             return COULD_NOT_RUN
         return exit_code or {"undecided": COULD_NOT_RUN, "regressed": 1}.get(verdict, 0)
 
@@ -392,6 +392,11 @@ class Session:
         code = self.finish(1 if any(record.state == "failed" for record in self.records) else 0)
         text = "\n".join(self.lines())
         return RunResult(tuple(self.records), self.board, self.comparison, code, text=text)
+
+
+def cell_id(record: Record) -> str:
+    """Id of the cell of a record."""
+    return f"{record.dataset}::{record.target}"
 
 
 @contextmanager
