@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cards import UNTRAINED, Card, DatasetCard
+from .checkpoints import check, recognise
 from .circumstances import in_words, named
+from .header import module_folders
 from .trial import Trial
 from .weights import Embedded, Weights
 
@@ -112,13 +114,21 @@ class Target:
         FileNotFoundError
             There is nothing at `path`.
         ValueError
-            The target takes no file (card field `accepts`).
+            The target takes no file (card field `accepts`), reads files of another kind, or the file can run code when
+            read and is not trusted.
         """
         if self.card.accepts is None:
             raise ValueError(f"target {self.card.name!r} reads no checkpoint of a user (card field `accepts`)")
-        path = Path(path).resolve()
-        if not path.exists():
-            raise FileNotFoundError(f"no checkpoint at {path}")
+        path = Path(path).expanduser().absolute()
+        check(
+            recognise(path),
+            name=self.card.name,
+            accepts=self.card.accepts,
+            reads=self.card.reads,
+            trusted=trusted,
+            plain=_reads_plain(self.path),
+        )
+        path = path.resolve()
         defaults = {
             "title": f"{self.card.title or self.card.name}, {path.name}",
             "source": path.name,
@@ -315,12 +325,17 @@ def import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
+    if not path.is_relative_to(PACKAGE):
+        sys.path += [folder for folder in module_folders(path) if folder not in sys.path]
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     before = dict(_targets), dict(_datasets)
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # leave no trace in an author's folder
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        del sys.modules[name]
+        raise missing_module(error, path) from error
     except BaseException:
         sys.modules.pop(name, None)
         _restore(*before)
@@ -328,6 +343,17 @@ def import_file(path: Path) -> ModuleType:
     finally:
         sys.dont_write_bytecode = writes
     return module
+
+
+def missing_module(error: ModuleNotFoundError, path: Path) -> ModuleNotFoundError:
+    """Error that says where a module of a target file was looked for, and how to name a package or a folder."""
+    folders = ", ".join(module_folders(path))
+    text = (
+        f"{path}: there is no module {error.name!r} among the installed packages or in {folders}. "
+        "A package belongs in the header's dependencies; "
+        'a folder in its table [tool.consilience], as in paths = ["../lib"]'
+    )
+    return ModuleNotFoundError(text, name=error.name)
 
 
 def _scan(folder: str, *, plugins: bool) -> None:
@@ -371,6 +397,11 @@ def load_plugins() -> None:
             from .metrics.card import import_plugins
 
             import_plugins()
+
+
+def _reads_plain(path: Path) -> bool:
+    """Whether a target of the suite reads pickles without the classes that they name, by the helper that it imports."""
+    return path.is_relative_to(PACKAGE) and b"_foreign_pickle" in path.read_bytes()
 
 
 def _slug(path: Path) -> str:

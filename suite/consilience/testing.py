@@ -31,7 +31,7 @@ from .embedding.embed import (
     target_job,
 )
 from .embedding.shards import read_shards
-from .isolation.environments import Header
+from .header import Header
 from .isolation.job import Outcome, run_jobs
 from .records.spec import DEFAULT_SPEC, read_spec
 from .registry import Target, get_dataset, get_target, load_target_file

@@ -344,13 +344,14 @@ def test_the_checklist_says_why_not(tmp_path: Path, made_board: Path, own_cache:
 
 def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
     weights = tmp_path / "Mine (2).pth"
-    weights.write_bytes(b"weights")
+    content = pickle.dumps({"model_state_dict": {}})
+    weights.write_bytes(content)
     target = get_target("sevennet-0").from_checkpoint(weights)
     card = tmp_path / "card.toml"
     card.write_text('trained_on = ["MPtrj"]\nlicence_weights = "CC-BY-4.0"\nrevision = "3"\nparameters = 842440\n')
     complete = complete_card(target, card)
     assert complete.card.missing_for_publication() == ["dimension"], "which is measured"
-    assert complete.card.weights_sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert complete.card.weights_sha256 == hashlib.sha256(content).hexdigest()
     assert complete.card.family == "sevennet"
     assert complete.name == "sevennet-0@mine-2"
     card.write_text('family = "another"\n')

@@ -87,11 +87,23 @@ def _end_processes() -> None:
 
 def checkpoint_options(command: Any) -> Any:
     """Options of the commands that score a user's checkpoint through one of the suite's targets."""
-    path = click.Path(path_type=Path, exists=True)
+    path = click.Path(path_type=Path)
     command = click.option("--trust-checkpoint", is_flag=True, help="Allow a file that can run code when read.")(
         command
     )
     return click.option("--checkpoint", type=path, help="Your weights, read by TARGET (a name or a family).")(command)
+
+
+def device_option(command: Any) -> Any:
+    """Option ``--device``, refused where this machine lacks it."""
+
+    def checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
+        from consilience.isolation.job import check_device
+
+        check_device(value)
+        return value
+
+    return click.option("--device", default="cpu", show_default=True, callback=checked, help="Torch device.")(command)
 
 
 def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:

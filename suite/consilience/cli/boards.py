@@ -14,6 +14,7 @@ from ._common import (
     CARD_OF_CHECKPOINT,
     board_runner,
     checkpoint_options,
+    device_option,
     find_target,
     names_in,
     table,
@@ -52,7 +53,7 @@ def verify(path: Path, board: Path | None, as_json: bool) -> None:
 @click.option("--datasets", help="Data sets, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
 @click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=CARD_OF_CHECKPOINT)
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
 @checkpoint_options
 def submit(

@@ -117,7 +117,8 @@ def _build_environments(jobs: int) -> None:
     """Build the environments of the suite's targets and recipes; exit code 1 where one can't be built."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from consilience.isolation.environments import EnvironmentBuildError, Header, ensure, python_of
+    from consilience.header import Header
+    from consilience.isolation.environments import EnvironmentBuildError, ensure, python_of
     from consilience.registry import PACKAGE, list_targets
 
     paths = {target.path for target in list_targets().values() if target.path.is_relative_to(PACKAGE)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._common import device_option
 from ._options import OutputPath
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _SHOWN = 12
               help="Time limit in s for embedding with targets that --targets does not name.")  # fmt: skip
 @click.option("--same", type=click.FloatRange(0, 1), default=0.5, show_default=True,
               help="Mean calibrated CKNNA above which models count as equivalent.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per target.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--output", type=OutputPath(),

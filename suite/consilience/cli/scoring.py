@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import COULD_NOT_RUN, checkpoint_options, find_target
+from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target
 from ._options import OutputPath, limit_option, request_options
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MAX_REASONS = 3
 @click.argument("target")
 @click.option("--dataset", help="Data set (name or file) to sample; by default the first one that the target covers.")
 @limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @checkpoint_options
 def check(
@@ -130,7 +130,7 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 @click.option("--output", required=True, type=OutputPath(), help="safetensors file.")
 @limit_option("--n", type=click.IntRange(min=1), help="A seeded sample of N items; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Time limit in s.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
 @checkpoint_options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from consilience.header import Header
 from consilience.isolation import environments
-from consilience.isolation.environments import Header
 from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
+from consilience.isolation.sandbox import Places, Sandbox
 from consilience.scratch import scratch_folder
 
+from .code import code_digest
 from .identity import identify
-from .shards import read_shards, remember_batch_size, remembered_batch_size, rows_missing_for_now
-from .store import Embedding, Store
+from .inputs import InputsError
+from .reads import Reads
+from .shards import drop_shards, read_shards, remember_batch_size, remembered_batch_size, rows_missing_for_now
+from .store import Embedding, Store, content_key
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
@@ -61,6 +65,7 @@ def embed(
     device: str = "cpu",
     time_limit: float = 1800.0,
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> Embedding:
     """Embedding of `items` by `target`, read from the store or computed and stored.
 
@@ -76,6 +81,8 @@ def embed(
         Seconds after which the worker is stopped and the cell fails. What it had finished is kept.
     progress
         Called with (items done, items in all).
+    fresh
+        Compute it, whatever is stored.
 
     Raises
     ------
@@ -88,16 +95,17 @@ def embed(
     """
     covered = covered_items(target, items)
     identity = identify(target, items)
-    stored_embedding = store.get(identity)
+    stored_embedding = None if fresh else store.get(identity)
     if stored_embedding is not None:
         return stored_embedding
     folder = store.cell(identity)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):  # released by the system when its holder dies
-        stored_embedding = store.get(identity)
+        stored_embedding = None if fresh else store.get(identity)
         if stored_embedding is not None:
             return stored_embedding
         began = time.perf_counter()
+        reads = Reads(target, folder, fresh=fresh)
         outcome = run_worker(
             target,
             items.select(covered),
@@ -106,12 +114,17 @@ def embed(
             device=device,
             time_limit=time_limit,
             progress=progress,
+            reads=reads,
         )
         seconds = time.perf_counter() - began
+        if code_digest(target.path) != identity.code:
+            drop_shards(folder, behind=0)
+            raise EmbeddingFailedError(f"{target.path.name} changed while it ran; run it again")
         embedding = _collect(target, items, covered, folder)
         done = outcome.of("progress")
         embedding.provenance.update(
             identity=asdict(identity),
+            inputs=reads.summary(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(seconds, 2),
             items_per_second=round(len(covered) / max(float(done.get("seconds", seconds)), 1e-6), 2)
@@ -124,8 +137,8 @@ def embed(
         )
         if missing := rows_missing_for_now(folder):
             raise EmbeddingInterruptedError(f"{missing} (tried again in the next run)", embedding)
-        store.put(identity, embedding)
-    return embedding
+        store.put(identity, embedding, reads.inputs)
+    return replace(embedding, key=content_key(identity, reads.inputs))
 
 
 def covered_items(target: Target, items: Items) -> list[int]:
@@ -170,10 +183,14 @@ def run_worker(
     time_limit: float = 1800.0,
     progress: Progress | None = None,
     save_to: Path | None = None,
+    reads: Reads | None = None,
+    sandbox: Sandbox = "none",
 ) -> Outcome:
     """Run one job in the target's environment and wait for it.
 
-    With `save_to`, the task ``"examine"`` also writes the model's weights there, where the target can.
+    With `reads`, what the target reads is noted. With a `sandbox`, the code sees no network and no files but the
+    target's folder, the checkpoint and its own. With `save_to`, the task ``"examine"`` also writes the model's weights
+    there, where the target can.
 
     Raises
     ------
@@ -187,8 +204,25 @@ def run_worker(
         items_file = scratch / "items.npz"
         items.save(items_file, view=target.card.input_view)
         job = target_job(target, items_file, task, folder=folder, device=device, save_to=save_to)
+        checkpoint = [] if target.weights.path is None else [target.weights.path]
+        places = Places((Path(scratch), target.path.parent, *checkpoint), (folder,))
+        opens = None if reads is None else reads.observe(Path(scratch))
+        listen = None if reads is None else reads.listen
+        log = folder / "worker.log"
         try:
-            return run_job(python, job, folder / "worker.log", time_limit=time_limit, progress=progress)
+            return run_job(
+                python,
+                job,
+                log,
+                time_limit=time_limit,
+                progress=progress,
+                opens=opens,
+                listen=listen,
+                sandbox=sandbox,
+                places=places,
+            )
+        except InputsError as error:
+            raise EmbeddingFailedError(str(error)) from error
         except JobFailedError as error:
             if error.outcome.signal is not None:  # memory, most often: the next run begins with smaller batches
                 size = remembered_batch_size(folder) or job["batch_size"]

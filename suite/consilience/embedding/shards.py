@@ -116,6 +116,13 @@ def finished_items(folder: Path) -> tuple[int, int | None]:
         return ranges[-1][1], file.get_slice("features").get_shape()[1]
 
 
+def drop_shards(folder: Path, *, behind: int) -> None:
+    """Remove the shards of items that lie behind the first `behind` ones."""
+    for path in folder.glob("shard-*.safetensors"):
+        if int(path.stem.split("-")[2]) > behind:
+            path.unlink(missing_ok=True)
+
+
 def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
     """Shards that follow each other without a gap from item 0 on."""
     ranges, end = [], 0

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from consilience.checkpoints import HOW_TO_TRUST
 from consilience.datasets.layout import load_items
-from consilience.registry import load_target_file
+from consilience.isolation.gate import close
+from consilience.isolation.trace import Trace
+from consilience.registry import load_target_file, missing_module
 from consilience.weights import Weights
 
 from .batches import run_batches
@@ -30,13 +33,20 @@ def use_target(job: dict[str, Any], say: Say) -> None:
     target = targets[job["target"]]
     options = dict(job["weights"])
     if options["kind"] == "file":
-        target = target.from_checkpoint(options["path"])
+        target = target.from_checkpoint(options["path"], trusted=options["trusted"])
         options["path"] = Path(options["path"])
+        if not options["trusted"]:
+            close(options["path"], how_to_trust=HOW_TO_TRUST)
     weights = Weights(**options)
     items = load_items(Path(job["items_file"]))
     began = time.perf_counter()
-    embed = target.load(target.card, weights, job["device"])
-    say("loaded", seconds=time.perf_counter() - began, weights_sha256=weights.sha256())
+    try:
+        embed = target.load(target.card, weights, job["device"])
+    except ModuleNotFoundError as error:
+        raise missing_module(error, target.path) from error
+    verified = [] if weights.expected_sha256 is None else [str(path) for path in weights.used]
+    seconds = time.perf_counter() - began
+    say("loaded", seconds=seconds, weights_sha256=weights.sha256(), verified=verified)
     _embed_to_shards(embed, items, job, say)
     if job["task"] == "examine":
         save = getattr(embed, "save", None)
@@ -61,8 +71,16 @@ def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Say
         now = time.perf_counter()
         if done - first >= SHARD_ITEMS or now - last_write >= SHARD_SECONDS or done == len(items):
             write_shard(folder, first, pending)
+            _say_what_was_read(done, say)
             pending, first, last_write = [], done, now
         say("progress", done=done, total=len(items), seconds=now - began, batch=len(batch.reasons))
     # At the end: what ended memory once may end it for good this time.
     embed_again(folder, start, lambda i: next(run_batches(embed, [items[i]], batch_size=1, dimension=declared)))
+    _say_what_was_read(len(items), say)
     remember_batch_size(folder, None)
+
+
+def _say_what_was_read(items: int, say: Say) -> None:
+    """Report the files and modules that the rows of so many items depend on."""
+    trace = Trace.active
+    say("shard", items=items, read=None if trace is None else trace.report())

@@ -7,34 +7,25 @@ environments with one torch hold one torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from consilience.cache import cache_dir
 from consilience.circumstances import cut, tells_of_circumstance
+from consilience.header import WORKER_REQUIREMENTS, Header
 
 from . import guarded
-
-#: What the worker needs beside the model's own packages.
-WORKER_REQUIREMENTS = ("numpy", "pydantic>=2.9", "safetensors>=0.4.5")
-
-_HEADER = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 
 
 class EnvironmentBuildError(RuntimeError):
@@ -53,72 +44,6 @@ class EnvironmentBuildError(RuntimeError):
         self.circumstance = circumstance
 
 
-@dataclass(frozen=True)
-class Header:
-    """The PEP 723 block of a target file.
-
-    Attributes
-    ----------
-    dependencies
-        Requirements, in the file's order.
-    requires_python
-        Python versions allowed.
-    tool_uv
-        The ``[tool.uv]`` table (overrides of stale pins and the like).
-    """
-
-    dependencies: tuple[str, ...] = ()
-    requires_python: str = ">=3.11"
-    tool_uv: str = "{}"
-
-    @classmethod
-    def of(cls, path: Path) -> Header:
-        """Read the header of a Python file; a file without one depends on nothing.
-
-        Raises
-        ------
-        ValueError
-            There are two ``script`` blocks, or the block is not TOML.
-        """
-        blocks = [m for m in _HEADER.finditer(path.read_text("utf-8")) if m["type"] == "script"]
-        if len(blocks) > 1:
-            raise ValueError(f"{path}: more than one PEP 723 script block")
-        if not blocks:
-            return cls()
-        lines = blocks[0]["content"].splitlines()
-        try:
-            table = tomllib.loads("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
-        tool_uv = json.dumps(table.get("tool", {}).get("uv", {}), sort_keys=True)
-        return cls(tuple(table.get("dependencies", ())), table.get("requires-python", ">=3.11"), tool_uv)
-
-    @property
-    def digest(self) -> str:
-        """Hash that equal headers share; it is part of an embedding's identity."""
-        text = json.dumps([sorted(self.dependencies), self.requires_python, self.tool_uv, WORKER_REQUIREMENTS])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def satisfied_here(self) -> bool:
-        """Whether the running interpreter already has everything the header asks for."""
-        if self.tool_uv != "{}":
-            return False
-        here = ".".join(map(str, sys.version_info[:3]))
-        return SpecifierSet(self.requires_python).contains(here) and all(map(_installed, self.dependencies))
-
-
-def _installed(requirement: str) -> bool:
-    parsed = Requirement(requirement)
-    if parsed.marker is not None and not parsed.marker.evaluate():
-        return True
-    if parsed.url is not None or parsed.extras:
-        return False
-    try:
-        return parsed.specifier.contains(version(parsed.name), prereleases=True)
-    except PackageNotFoundError:
-        return False
-
-
 def environments_dir() -> Path:
     """Folder that holds the built environments."""
     return cache_dir() / "environments"
@@ -130,6 +55,16 @@ def python_of(header: Header) -> Path | None:
         return Path(sys.executable)
     root = environments_dir() / header.digest[:16]
     return _interpreter(root) if (root / "ready.json").is_file() else None
+
+
+def site_folders(header: Header) -> list[str] | None:
+    """Folders of the packages that a header's code imports; None while its environment is not built."""
+    if header.satisfied_here():
+        return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    root = environments_dir() / header.digest[:16]
+    if not (root / "ready.json").is_file():
+        return None
+    return [str(path) for path in (*root.glob("lib/python*/site-packages"), *root.glob("Lib/site-packages"))]
 
 
 def ensure(header: Header) -> Path:

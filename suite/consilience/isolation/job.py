@@ -8,20 +8,28 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from consilience.circumstances import cut
 from consilience.scratch import scratch_folder
 
 from .guarded import Guarded
 from .log import BoundedLog
+from .sandbox import Places, Sandbox, wrap
+from .variables import worker_variables
+
+if TYPE_CHECKING:
+    from .opens import Opens
 
 WORKER = Path(__file__).with_name("worker.py")
+#: Called with a message's event and its content.
+Listener = Callable[[str, Mapping[str, Any]], None]
 #: Called with (items done, items in all).
 Progress = Callable[[int, int], None]
 
@@ -78,6 +86,10 @@ def run_job(
     time_limit: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    opens: Opens | None = None,
+    listen: Listener | None = None,
+    sandbox: Sandbox = "none",
+    places: Places | None = None,
 ) -> Outcome:
     """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
 
@@ -86,7 +98,18 @@ def run_job(
     JobFailedError
         With the worker's reason, or what ended it.
     """
-    (outcome,) = run_jobs(python, [job], log, time_limit=time_limit, progress=progress, tell=tell)
+    (outcome,) = run_jobs(
+        python,
+        [job],
+        log,
+        time_limit=time_limit,
+        progress=progress,
+        tell=tell,
+        opens=opens,
+        listen=listen,
+        sandbox=sandbox,
+        places=places,
+    )
     if outcome.failure is not None:
         raise JobFailedError(outcome)
     return outcome
@@ -100,6 +123,10 @@ def run_jobs(
     time_limit: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    opens: Opens | None = None,
+    listen: Listener | None = None,
+    sandbox: Sandbox = "none",
+    places: Places | None = None,
 ) -> list[Outcome]:
     """Run one worker on several jobs, one after another in one process, and wait for it.
 
@@ -117,6 +144,12 @@ def run_jobs(
         Called with (items done, items in all) of the current job.
     tell
         Called with a line for people at each stage.
+    opens
+        Observes which files the worker and its children open.
+    listen
+        Called with each message's event and content; an exception ends the worker and is raised.
+    sandbox, places
+        Which sandbox the worker runs in, and what it sees of the file system there.
 
     Returns
     -------
@@ -127,18 +160,30 @@ def run_jobs(
         file = scratch / "jobs.json"
         file.write_text(json.dumps(list(jobs)), "utf-8")
         outcomes = [Outcome() for _ in jobs]
-        command = [str(python), "-I", str(WORKER), str(file)]
-        with Guarded(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_variables()) as guarded:
+        variables, own = worker_variables(scratch), places or Places()
+        if sandbox != "none":
+            variables["HOME"] = variables["TMPDIR"]  # a stranger leaves nothing behind
+            own = Places(own.readable, (*own.writable, scratch))
+        command = [str(python), "-I", str(WORKER), str(file), *([] if opens is None else [str(opens.channel)])]
+        pipe, descriptors = subprocess.PIPE, () if opens is None else (opens.channel,)
+        command = wrap(command, sandbox, own)
+        with Guarded(command, stdout=pipe, stderr=pipe, env=variables, pass_fds=descriptors) as guarded:
             process = guarded.process
             assert process.stdout is not None
             assert process.stderr is not None
+            if opens is not None:
+                opens.start()
             printed = BoundedLog(process.stderr, log)
-            with _time_limit(guarded, time_limit) as expired:
-                _listen(process.stdout, outcomes, progress, tell)
-                if not all(outcome.ended for outcome in outcomes):
-                    process.wait()
-            guarded.end()
-            process.wait()
+            try:
+                with _time_limit(guarded, time_limit) as expired:
+                    _listen(process.stdout, outcomes, progress, tell, listen)
+                    if not all(outcome.ended for outcome in outcomes):
+                        process.wait()
+            finally:
+                guarded.end()
+                process.wait()
+                if opens is not None:
+                    opens.finish()
             text = printed.close()
     for outcome in outcomes:
         outcome.log = text
@@ -163,6 +208,7 @@ def _listen(
     outcomes: Sequence[Outcome],
     progress: Progress | None,
     tell: Callable[[str], None] | None,
+    listen: Listener | None,
 ) -> None:
     """Take messages until every job has reported its end; a process that still holds the pipe delays nothing."""
     for line in stdout:
@@ -178,6 +224,8 @@ def _listen(
         elif event == "stage" and tell is not None:
             tell(message["text"])
         outcome.messages[event] = message
+        if listen is not None:
+            listen(event, message)
         if all(one.ended for one in outcomes):
             return
 
@@ -212,13 +260,26 @@ def _how_it_ended(code: int | None, log: str) -> str:
     return f"the worker ended with exit code {code}{last}"
 
 
-def _variables() -> dict[str, str]:
-    variables = dict(os.environ)
-    variables.setdefault("TOKENIZERS_PARALLELISM", "false")
-    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for name in ("VIRTUAL_ENV", "PYTHONHOME"):
-        variables.pop(name, None)
-    return variables
+def check_device(device: str) -> None:
+    """Refuse a torch device that this machine does not have, before anything is built or loaded; imports no torch.
+
+    Raises
+    ------
+    ValueError
+        The text is no device, or there is no such device here.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps", "xpu") or (number and not number.isdecimal()):
+        raise ValueError(f"device: {device!r} is none; expected cpu, cuda, cuda:1, mps or xpu")
+    if kind == "cuda" and sys.platform == "linux":
+        # A driver makes one of these: NVIDIA's, the one of Windows' subsystem for Linux, AMD's.
+        drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+        if not any(Path(one).exists() for one in drivers):
+            raise ValueError(f"device: {device}, but this machine has no GPU driver ({', '.join(drivers)}); use cpu")
+        if number and kind == "cuda" and Path(drivers[0]).exists() and not Path(f"/dev/nvidia{number}").exists():
+            raise ValueError(f"device: {device}, but this machine has no GPU {number} (/dev/nvidia{number})")
+    if kind == "mps" and sys.platform != "darwin":
+        raise ValueError("device: mps is Apple's; this machine does not have it; use cpu")
 
 
 def hardware(device: str) -> dict[str, Any]:

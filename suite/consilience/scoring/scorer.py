@@ -144,6 +144,17 @@ class Scorer:
             self._recent = {**dict(list(self._recent.items())[-1:]), identity.key: embedding}  # a target and its twin
         return self._recent[identity.key]
 
+    def own_embedding(self, dataset: str, target: Target) -> Embedding | None:
+        """Embedding of a target in its own cell; a `Runner` may have been asked to make it anew."""
+        return self.embedding(dataset, target)
+
+    def embedding_key(self, dataset: str, target: Target) -> str | None:
+        """Key of what `embedding` returns, by the header of its file; None where there is none."""
+        items = self.items(dataset)
+        whole = self.store.find(identify(target, self._whole[dataset])) if self.limit else None
+        entry = whole or self.store.find(identify(target, items))
+        return None if entry is None else entry.key
+
     def is_available(self, dataset: str, target: Target) -> bool:
         """Whether a target can be scored without running its model: stored, shipped, or not applicable."""
         items = self.items(dataset)
@@ -191,7 +202,7 @@ class Scorer:
             if embedding is not None:
                 return self._score(cell, record, embedding)
             cached = self._cache_path(cell)
-            if cached.is_file():
+            if cached is not None and cached.is_file():
                 try:
                     stored = read_record(cached)
                 except ValueError:
@@ -199,7 +210,7 @@ class Scorer:
                 else:
                     now = {"card": target.card, "distribution": place.label, "overlap": place.overlap}
                     return stored.model_copy(update=now)
-            embedding = self.embedding(cell.dataset, target)
+            embedding = self.own_embedding(cell.dataset, target)
             if embedding is None:
                 reason = self.failures.get(identify(target, items).key)
                 if reason is not None:
@@ -218,7 +229,7 @@ class Scorer:
             traceback.print_exc()
             reason = f"scoring failed: {named(error)}"
             return record.model_copy(update={"state": "failed", "reason": reason})
-        if record.state == "ok":
+        if record.state == "ok" and cached is not None:
             write_atomically(cached, to_json(record))
         return record
 
@@ -329,22 +340,25 @@ class Scorer:
             self._reference_sets = {dataset: ReferenceSet(items, self.protocol, references, strata)}
         return self._reference_sets[dataset]
 
-    def _cache_path(self, cell: Cell) -> Path:
+    def _cache_path(self, cell: Cell) -> Path | None:
+        """Place of the cell's record in the cache; None where it is to be scored anew."""
         items, twin = self.items(cell.dataset), cell.target.card.name + UNTRAINED
+        own = self.embedding_key(cell.dataset, cell.target)
+        if own is None:
+            return None
         inputs = {
-            "target": identify(cell.target, items).key,
+            "target": own,
             "family": cell.target.card.family,  # decides which references are left out
             "references": self.reference_keys(cell.dataset),
-            "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
+            "twin": self.embedding_key(cell.dataset, get_target(twin)) if twin in self.spec.controls else None,
         }
         key = self.protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
         return cache_dir() / "records" / key[:2] / f"{key}.json"
 
     def reference_keys(self, dataset: str) -> dict[str, str]:
         """Key of each reference's embedding."""
-        items = self.items(dataset)
         references = self._reference_set(dataset).references
-        return {name: identify(target, items).key for name, (target, _) in references.items()}
+        return {name: embedding.key for name, (_, embedding) in references.items()}
 
     def identity(self, dataset: str, target: Target) -> Identity:
         """Identity of the embedding that a cell asks for."""

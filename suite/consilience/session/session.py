@@ -6,12 +6,16 @@ they show progress; everything else happens here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from consilience.isolation.job import check_device
+from consilience.isolation.variables import OPTION_VARIABLE
 
 from . import output
 from .execute import CellProgress, embed_cells, run_cells
@@ -111,7 +115,17 @@ class Session:
             self._check_places()
         if request.metrics:
             select_metrics(request.metrics, spelled("metrics"))
-        if request.executor != "local":
+        if request.pass_env:
+            absent = [name for name in request.pass_env if name not in os.environ]
+            if absent:
+                raise SessionError(f"{spelled('pass_env')}: there is no environment variable {absent[0]}")
+            os.environ[OPTION_VARIABLE] = ",".join(request.pass_env)
+        if request.executor == "local":
+            try:
+                check_device(request.device)
+            except ValueError as error:
+                raise SessionError(f"{spelled('device')}: {str(error).partition(': ')[2]}") from error
+        else:
             from consilience.execution.executor import list_executors
 
             if request.executor not in list_executors():
@@ -176,6 +190,7 @@ class Session:
         return Runner(
             self.spec,
             fresh=request.fresh,
+            fresh_references=request.fresh_references,
             device=request.device,
             time_limit=request.timeout,
             limit=request.limit,
