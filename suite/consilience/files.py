@@ -1,18 +1,90 @@
-"""Atomic writes."""
+"""Atomic writes, and the sweeping of what a killed writer left behind."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
+import secrets
+import time
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
+
+#: Leftovers of a process that can't be asked whether it lives (of another host, say) go after so many seconds.
+OLD = 24 * 3600.0
+_LEFTOVER = re.compile(r"\..*\.(?P<host>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.part")
+#: Folders in which this process has swept.
+_swept: set[Path] = set()
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file atomically: readers see the old or the complete new file, even if the writer is killed."""
+    """Write a file atomically: readers see the old or the complete new file, even if the writer is killed.
+
+    The first write to a folder also removes what killed writers left there (`sweep`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        sweep(path.parent)
+    # The name of a temporary file may be as long as that of a file: only the beginning of the latter is in it.
+    temporary = path.with_name(f".{path.name[:100]}.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
     data = content.encode() if isinstance(content, str) else content
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove the temporary files that killed writers left in a folder, and return them.
+
+    Those of dead processes of this host go at once, all others after 24 hours.
+    """
+    removed = []
+    try:
+        leftovers = [path for path in folder.iterdir() if path.name.startswith(".") and path.suffix == ".part"]
+    except OSError:
+        return []
+    for path in leftovers:
+        with suppress(OSError):
+            match = _LEFTOVER.fullmatch(path.name)
+            ours = match is not None and match["host"] == host()
+            if (ours and match is not None and not _is_alive(int(match["pid"]))) or _age(path) > OLD:
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+@lru_cache(maxsize=1)
+def host() -> str:
+    """Return 12 digits that tell apart the places where process numbers mean the same: host, boot, pid namespace."""
+    parts = [platform.node()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            parts.append(str(os.readlink(path)) if path.endswith("pid") else Path(path).read_text("ascii"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of this host lives; yes, where that can't be found out."""
+    if os.name != "posix":  # there, signal 0 would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

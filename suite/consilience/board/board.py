@@ -121,6 +121,8 @@ def _table(
         name: record
         for name, record in shown.items()
         if record.state == "ok" and record.trained and record.coverage >= spec.settings.least_coverage
+        # Rows that nobody but their submitter has computed have no rank, nor do another target's under a new name.
+        and (record.submission is None or record.submission.ranked)
     }
     alignments = {name: record.scores[spec.ranked].alignment.value for name, record in rankable.items()}
     values = {name: value for name, value in alignments.items() if value is not None}
@@ -182,7 +184,7 @@ def row_of(
         control=record.target in controls or not record.trained,
         reference=record.target in references,
         state=record.state,
-        reason=record.reason,
+        reason=record.reason or (record.submission and record.submission.label),
         rank=rank,
         rank_interval=rank_interval,
         parameters=card.parameters,
