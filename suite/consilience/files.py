@@ -69,7 +69,7 @@ def host() -> str:
     parts = [platform.node()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with suppress(OSError):
-            parts.append(str(os.readlink(path)) if path.endswith("pid") else Path(path).read_text("ascii"))
+            parts.append(str(Path(path).readlink()) if path.endswith("pid") else Path(path).read_text("ascii"))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

@@ -120,7 +120,9 @@ def _table(
     rankable = {
         name: record
         for name, record in shown.items()
-        if record.state == "ok" and record.trained and record.coverage >= spec.settings.least_coverage
+        if record.state == "ok"
+        and record.trained
+        and record.coverage >= spec.settings.least_coverage
         # Rows that nobody but their submitter has computed have no rank, nor do another target's under a new name.
         and (record.submission is None or record.submission.ranked)
     }
@@ -184,7 +186,7 @@ def row_of(
         control=record.target in controls or not record.trained,
         reference=record.target in references,
         state=record.state,
-        reason=record.reason or (record.submission and record.submission.label),
+        reason=record.reason or (None if record.submission is None else record.submission.label),
         rank=rank,
         rank_interval=rank_interval,
         parameters=card.parameters,

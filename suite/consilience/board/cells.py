@@ -90,6 +90,7 @@ def check_metadata(report: Report, file: str, record: Record, spec: Spec) -> Non
 
 
 def identity_of_board(spec: Spec, entry: SpecDataset) -> dict[str, str]:
+    """Return what every file of a data set says of its board and data."""
     return {"board": spec.board, "revision": entry.revision}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -134,7 +135,7 @@ def lacking_pairs(folder: Path, unpaired: Mapping[str, Iterable[str]]) -> dict[s
     dict
         Names by data set. The others among them have all their pairs from earlier publications.
     """
-    lacking = {}
+    lacking: dict[str, list[str]] = {}
     for dataset, names in unpaired.items():
         published = read_pairs(folder, dataset)
         partners: dict[str, set[str]] = defaultdict(set)
@@ -176,5 +177,14 @@ def read_board(folder: Path, *, expected: Iterable[str] = (), records: Iterable[
     """Build the board of a folder from its spec, pairs and records (read unless they are given); write nothing."""
     spec = read_spec(folder / "spec.toml")
     pairs = {entry.name: found.pairs for entry in spec.datasets if (found := read_pairs(folder, entry.name))}
-    records = read_records(folder / "results") if records is None else records
-    return build_board(spec, records, expected=expected, pairs=pairs)
+    records = read_records(folder / "results") if records is None else list(records)
+    board = build_board(spec, records, expected=expected, pairs=pairs)
+    return board if spec.schema_version == 1 else board.model_copy(update={"records_sha256": _digest(spec, records)})
+
+
+def _digest(spec: Spec, records: Iterable[Record]) -> str:
+    """SHA-256 over records as they are published: a page that states another was built from others."""
+    digest = hashlib.sha256()
+    for record in sorted(records, key=lambda one: (one.dataset, one.target)):
+        digest.update(to_json(as_version(record, spec.schema_version)).encode())
+    return digest.hexdigest()

@@ -88,7 +88,7 @@ class _Received(NamedTuple):
 
 
 def verify_submission(
-    path: Path, runner: Scorer, *, board: Path | None = None, rules: Rules = Rules()
+    path: Path, runner: Scorer, *, board: Path | None = None, rules: Rules | None = None
 ) -> tuple[Report, list[Verified]]:
     """Verify a submission: what it holds is whole and sound, and gives the scores that it states.
 
@@ -114,7 +114,10 @@ def verify_submission(
     known = {entry.name: entry for entry in runner.spec.datasets}
 
     def count(dataset: str) -> int | None:
-        return len(runner.items(dataset)) if dataset in known and is_here(runner, known[dataset], Report()) else None
+        try:
+            return len(runner.items(dataset)) if dataset in known else None
+        except (LookupError, ValueError):  # not built here, or of another revision: said where it is verified
+            return None
 
     try:
         files = read_archive(path, count)
@@ -125,7 +128,7 @@ def verify_submission(
     report.compare("manifest.json", manifest.board, runner.spec.board, at="board")
     found = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != "manifest.json"}
     report.compare("manifest.json", manifest.files, found, at="files")
-    received = _Received(files, manifest, runner, board, rules)
+    received = _Received(files, manifest, runner, board, rules or Rules())
     for name in manifest.datasets:
         if name not in known:
             report.find("manifest.json", "datasets", name, f"a data set of board {runner.spec.board}")
@@ -140,7 +143,7 @@ def verify_submission(
     return report, cells
 
 
-def add_submission(path: Path, folder: Path, runner: Scorer, *, rules: Rules = Rules()) -> Report:
+def add_submission(path: Path, folder: Path, runner: Scorer, *, rules: Rules | None = None) -> Report:
     """Verify a submission and, if nothing was found, add it to a board's folder with the scores computed here.
 
     The embeddings go to ``embeddings/`` in that folder, so that the board can be verified by anybody.
@@ -302,7 +305,9 @@ def _origin(
         if same and registered:
             return Submission(recomputed=int(known.embedded.sum()), deviation=measured)
         if not same and not rules.trust_submitter:
-            report.find(name, "features", f"other rows than {record.target} has here ({measured:.2g} relative)", "those")
+            report.find(
+                name, "features", f"other rows than {record.target} has here ({measured:.2g} relative)", "those"
+            )
             return submission
     if rules.recompute is not None:
         try:
@@ -331,7 +336,9 @@ def _judge_copies(
         return submission
     ancestor = record.card.ancestor
     if ancestor in [one.target for one in found]:
-        report.remarks.append(f"{record.dataset}: shown as {ancestor}, whose rows it repeats, without a rank of its own")
+        report.remarks.append(
+            f"{record.dataset}: shown as {ancestor}, whose rows it repeats, without a rank of its own"
+        )
         return submission.model_copy(update={"copy_of": ancestor})
     for one in found:
         figures = f"CKNNA {one.cknna:.3f}, {one.predicted:.1%} of their variance predicted"

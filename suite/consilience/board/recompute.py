@@ -14,6 +14,7 @@ from random import SystemRandom
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consilience.datasets.items import Items
 from consilience.embedding.contract import TOLERANCE, deviation
@@ -115,12 +116,12 @@ def recompute(
     measured = row_deviation(ours, theirs)
     if not measured <= TOLERANCE:
         raise ValueError(
-            f"{len(chosen)} random rows computed again differ by {measured:.2g} (relative), at most {TOLERANCE:g} passes"
+            f"{len(chosen)} random rows computed again differ by {measured:.2g} (relative), {TOLERANCE:g} is allowed"
         )
     return Submission(recomputed=len(chosen), deviation=measured, unconfined=own and sandbox() is None)
 
 
-def row_deviation(rows: np.ndarray, others: np.ndarray) -> float:  # type: ignore[type-arg]
+def row_deviation(rows: NDArray[np.floating], others: NDArray[np.floating]) -> float:
     """Largest relative difference between corresponding rows; infinite for other shapes and rows of NaN."""
     if rows.shape != others.shape or not np.isfinite(rows).all() or not np.isfinite(others).all():
         return float("inf")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-
 from pydantic import Field
 
 from consilience._moved import moved_names
@@ -44,6 +43,7 @@ _NAMES = re.compile(
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9.+_-]{0,79}(@[a-z0-9.+_-]{1,79})?")
 #: What a card may say instead of a licence.
 _NO_LICENCE = {"", "unknown", "none", "other", "tbd", "noassertion", "?"}
+
 
 class Check(NamedTuple):
     """One line of the checklist of a submission."""
@@ -155,9 +155,9 @@ def _refuse_large(
         if folder not in ("records", "embeddings"):
             continue
         dataset = name.rpartition(".")[0]
-        if dataset not in manifest.datasets:
-            raise ValueError(f"holds {entry.filename!r} of a data set that its manifest does not name")
         count = items(dataset) if items is not None else None
+        if count is None and dataset not in manifest.datasets:
+            raise ValueError(f"holds {entry.filename!r} of a data set that its manifest does not name")
         if folder == "records" or count is None:
             continue
         if columns is None or columns > MOST_COLUMNS:

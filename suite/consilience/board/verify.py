@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from consilience._moved import moved_names
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Embedding, Store
@@ -82,7 +83,9 @@ def verify_board(
     scorer = Scorer(spec, store=store)
     report = Report()
     if is_unfinished(folder):
-        report.find(PUBLICATION, "", "a publication is under way, or was stopped", "consilience leaderboard build ends it")
+        report.find(
+            PUBLICATION, "", "a publication is under way, or was stopped", "consilience leaderboard build ends it"
+        )
     records = _read_records(folder, spec, report)
     total, done = sum(map(len, records.values())), 0
     here = {entry.name: is_here(scorer, entry, report) for entry in spec.datasets}
@@ -204,7 +207,9 @@ def _verify_record(
     if embedding is None and applies:
         if registered:
             now = identify(target, scorer.items(entry.name))
-            stale = "" if stated_identity(record) == now else " (made by other code, weights or packages than this suite's)"
+            stale = (
+                "" if stated_identity(record) == now else " (made by other code, weights or packages than this suite's)"
+            )
             report.not_at_hand.append(f"{entry.name}::{record.target}{stale}")
         else:
             report.find(file, "target", record.target, "a target of this suite, or one with its embedding here")
@@ -264,7 +269,9 @@ def _verify_pairs(folder: Path, scorer: Scorer, entry: SpecDataset, records: Seq
         if again:
             report.find(file, "", "missing", f"{len(again)} pairs")
         return
-    report.compare(file, {"board": published.board, "revision": published.revision}, identity_of_board(scorer.spec, entry))
+    report.compare(
+        file, {"board": published.board, "revision": published.revision}, identity_of_board(scorer.spec, entry)
+    )
     stated = {(pair.first, pair.second): pair for pair in published.pairs}
     for key, pair in stated.items():
         if not set(key) <= set(scored):
@@ -301,3 +308,12 @@ def _verify_pages(folder: Path, report: Report) -> None:
 def _json(model: Any) -> Mapping[str, Any]:
     content: Mapping[str, Any] = json.loads(to_json(model))
     return content
+
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "target_of": "board.cells",
+        **dict.fromkeys(("TOLERANCE", "differences", "record_differences"), "board.tolerance"),
+    },
+)
