@@ -45,14 +45,14 @@ def test_leftovers_that_may_belong_to_a_living_process_stay_for_a_day(tmp_path: 
     own = tmp_path / f".a.json.{host()}-{os.getpid()}-0123abcd.part"
     elsewhere = tmp_path / ".a.json.0123456789ab-1-0123abcd.part"
     old_style = tmp_path / ".a.json.99999.part"
-    other = tmp_path / "notes.part"
-    for path in (own, elsewhere, old_style, other):
+    others = [tmp_path / "notes.part", tmp_path / ".film.part"]
+    for path in (own, elsewhere, old_style, *others):
         path.write_bytes(b"half")
     assert sweep(tmp_path) == []
-    for path in (own, elsewhere, old_style, other):
+    for path in (own, elsewhere, old_style, *others):
         os.utime(path, (time.time() - 25 * 3600,) * 2)
     assert set(sweep(tmp_path)) == {own, elsewhere, old_style}
-    assert other.exists(), "a file of the user's"
+    assert all(path.exists() for path in others), "files of the user's"
 
 
 def test_two_writers_never_share_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 #: Leftovers of a process that can't be asked whether it lives (of another host, say) go after so many seconds.
 OLD = 24 * 3600.0
 _LEFTOVER = re.compile(r"\..*\.(?P<host>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.part")
+#: What earlier releases left.
+_OLD_LEFTOVER = re.compile(r"\..+\.[0-9]+\.part")
 #: Folders in which this process has swept.
 _swept: set[Path] = set()
 
@@ -50,12 +52,14 @@ def sweep(folder: Path) -> list[Path]:
     """
     removed = []
     try:
-        leftovers = [path for path in folder.iterdir() if path.name.startswith(".") and path.suffix == ".part"]
+        leftovers = [path for path in folder.iterdir() if path.suffix == ".part"]
     except OSError:
         return []
     for path in leftovers:
         with suppress(OSError):
             match = _LEFTOVER.fullmatch(path.name)
+            if match is None and _OLD_LEFTOVER.fullmatch(path.name) is None:
+                continue  # a file of the user's
             ours = match is not None and match["host"] == host()
             if (ours and match is not None and not _is_alive(int(match["pid"]))) or _age(path) > OLD:
                 path.unlink()

@@ -50,7 +50,8 @@ def cell(tmp_path: Path, own_cache: Path) -> tuple[Record, Embedding, dict[str, 
     items = open_dataset("qm9-1k")
     embedding = embed(target, items, Store(tmp_path / "store", shipped=None))
     record = Record(
-        board="v1", dataset=items.name, revision=items.revision, target="again", card=target.card, trained=True, state="ok"
+        board="v1", dataset=items.name, revision=items.revision, target="again", card=target.card, trained=True,
+        state="ok",
     )  # fmt: skip
     return record, embedding, {path.name: path.read_bytes()}
 
@@ -60,7 +61,7 @@ def test_rows_of_the_target_file_are_taken_and_others_are_not(
 ) -> None:
     record, embedding, sources = cell
     items = open_dataset("qm9-1k")
-    with pytest.raises(ValueError, match="runs the submitter's code, and there is no sandbox .* --no-sandbox"):
+    with pytest.raises(ValueError, match=r"runs the submitter's code, and there is no sandbox .* --no-sandbox"):
         recompute(record, embedding, items, sources, Recomputation())
     found = recompute(record, embedding, items, sources, OUTSIDE)
     assert found.recomputed == RECOMPUTED_ITEMS
@@ -89,7 +90,7 @@ def test_the_weights_are_those_that_the_card_states(
     number = tmp_path / "number.txt"
     number.write_text("3.0")
     tripled = replace(embedding, features=embedding.features * np.float32(3))
-    with pytest.raises(ValueError, match="number.txt: the SHA-256 is [0-9a-f]{64}, the card states None"):
+    with pytest.raises(ValueError, match=r"number\.txt: the SHA-256 is [0-9a-f]{64}, the card states None"):
         recompute(record, tripled, items, sources, replace(OUTSIDE, checkpoint=number))
     from consilience.weights import sha256_of
 

@@ -393,7 +393,7 @@ def test_what_a_submitter_says_of_himself_is_no_evidence(packed: Path, tmp_path:
     ranked = {"recomputed": 1000, "deviation": 0.0, "unconfined": False, "trusted": False, "copy_of": None}
     for change, finding in (
         (of_json(name, lambda c: c.update(schema_version=2, submission=ranked)), "stated by the publisher of a board"),
-        (of_json(name, lambda c: c["provenance"]["embedding"].update(submission=ranked)), "provenance.embedding.submission"),
+        (of_json(name, lambda c: c["provenance"]["embedding"].update(submission=ranked)), "embedding.submission"),
         (of_embedding(lambda e: e, lambda i: replace(i, code="0" * 64)), "identity.code: 000"),
         (of_embedding(lambda e: e, lambda i: replace(i, environment="0" * 64)), "identity.environment: 000"),
         (of_embedding(lambda e: e, lambda i: replace(i, items="0" * 64)), "identity.items: 000"),
@@ -452,7 +452,7 @@ def test_rows_under_a_known_name_are_compared_with_those_known(
     assert cells[0].record.submission.ranked, "all rows are those that the publisher has"
     forged = submission(noisy)
     report, _ = verify_submission(forged, runner, board=made_board)
-    assert "other rows than sevennet-0 has here" in told(report)
+    assert "those of sevennet-0 here" in told(report)
     bare = Runner(runner.spec, store=Store(tmp_path / "bare", _without(tmp_path / "shipped", "sevennet-0")))
     report, _ = verify_submission(forged, bare, board=made_board)
     assert "no embedding of sevennet-0 is here to compare them with" in told(report)

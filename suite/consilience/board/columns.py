@@ -257,7 +257,7 @@ COLUMNS: list[Column | ColumnGroup] = [
     Column(
         "items_per_second", "items/s", lambda line: line.row.items_per_second, COUNT, ("details", "site details"),
     ),
-    ColumnGroup("origin", _origin, ("page", "details", "terminal", "run", "site", "target")),
+    ColumnGroup("origin", _origin, ("page", "site", "target")),
     Column("state", "state", lambda line: line.row, STATE, ("site", "target", "overview")),
     Column("record", "record", lambda line: line.row, RECORD, ("site", "target")),
 ]  # fmt: skip

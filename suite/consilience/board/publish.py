@@ -112,7 +112,7 @@ def _renew_pairs(own: Publication, spec: Spec, records: Iterable[Record], all_pa
         keys = {name: embedding_key(record) for name, record in of_dataset.items()}
         stale = own.stale.get(entry.name, set())
         stale = set(of_dataset) if "*" in stale else stale
-        changed = entry.name in own.stale or has_stale(own.folder, entry.name, keys)
+        changed = entry.name in own.stale or (spec.schema_version > 1 and has_stale(own.folder, entry.name, keys))
         if changed and all_pairs is not None:
             write_pairs(own.folder, all_pairs(entry.name, of_dataset.values()), set(of_dataset), stale, keys)
         elif changed and (old := read_pairs(own.folder, entry.name)) is not None:

@@ -44,7 +44,7 @@ from .cells import (
     read_beside,
     rescore,
 )
-from .copies import copies
+from .copies import Known, copies
 from .findings import Report
 from .lock import publication
 from .publish import publish_within
@@ -275,6 +275,8 @@ def _expected_identity(
 
 def _sources(received: _Received, record: Record) -> dict[str, bytes]:
     """Target file of a submission and its helpers by name, the former first; empty where the suite has it."""
+    if _adapter(record) is not None:
+        return {}  # another file under the name of one of the suite's is none of it
     texts = {
         name.removeprefix("source/").removesuffix(".txt"): content
         for name, content in received.files.items()
@@ -297,17 +299,17 @@ def _origin(
 ) -> Submission:
     """Find out where submitted rows come from, as far as that can be known here."""
     name, rules = f"embeddings/{record.dataset}.safetensors", received.rules
-    known = _known_rows(received, record, target, registered)
-    submission = Submission()
+    published = _published(received, record)
+    known = _known_rows(received, record, target, registered, published)
+    submission, named = Submission(), registered or published is not None
     if known is not None:
         measured = row_deviation(known.features[known.embedded], embedding.features[known.embedded])
-        same = measured <= TOLERANCE and bool((known.embedded == embedding.embedded).all())
-        if same and registered:
-            return Submission(recomputed=int(known.embedded.sum()), deviation=measured)
-        if not same and not rules.trust_submitter:
-            report.find(
-                name, "features", f"other rows than {record.target} has here ({measured:.2g} relative)", "those"
-            )
+        if measured <= TOLERANCE and bool((known.embedded == embedding.embedded).all()):
+            if registered or (published is not None and published.submission is None):  # all rows were computed here
+                return Submission(recomputed=int(known.embedded.sum()), deviation=measured)
+            submission, named = (published and published.submission) or submission, False
+        elif not rules.trust_submitter:
+            report.find(name, "features", f"rows that differ by {measured:.2g}", f"those of {record.target} here")
             return submission
     if rules.recompute is not None:
         try:
@@ -315,7 +317,7 @@ def _origin(
             submission = recompute(record, embedding, received.runner.items(record.dataset), sources, rules.recompute)
         except (LookupError, ValueError, OSError) as error:
             report.find(name, "features", error, "rows that can be computed again")
-    elif known is None and (registered or _is_published(received, record)):
+    elif named:
         if not rules.trust_submitter:
             report.find(
                 name, "features", f"no embedding of {record.target} is here to compare them with",
@@ -341,7 +343,7 @@ def _judge_copies(
         )
         return submission.model_copy(update={"copy_of": ancestor})
     for one in found:
-        figures = f"CKNNA {one.cknna:.3f}, {one.predicted:.1%} of their variance predicted"
+        figures = f"CKNNA {one.cknna:.3f}; components predicted: {one.predicted:.3f}"
         report.find(
             f"embeddings/{record.dataset}.safetensors", f"features ({figures})", f"those of {one.target}",
             "a target's own; a card that names it as its ancestor is shown as it",
@@ -349,11 +351,12 @@ def _judge_copies(
     return submission
 
 
-def _known_rows(received: _Received, record: Record, target: Target, registered: bool) -> Embedding | None:
+def _known_rows(
+    received: _Received, record: Record, target: Target, registered: bool, published: Record | None
+) -> Embedding | None:
     """Embedding that the receiver has under the name of a submission; None where there is none."""
     if registered:
         return received.runner.store.get(identify(target, received.runner.items(record.dataset)))
-    published = _published(received, record)
     identity = None if published is None else stated_identity(published)
     if identity is None or received.board is None:
         return None
@@ -369,11 +372,7 @@ def _published(received: _Received, record: Record) -> Record | None:
     return published if published.state == "ok" else None
 
 
-def _is_published(received: _Received, record: Record) -> bool:
-    return _published(received, record) is not None
-
-
-def _others(received: _Received, record: Record) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _others(received: _Received, record: Record) -> Iterator[Known]:
     """Every other target whose embedding is available: shipped, on the board, or in the store."""
     items, store, seen = received.runner.items(record.dataset), received.runner.store, {record.target}
     beside = received.board and received.board / "embeddings"
@@ -383,13 +382,21 @@ def _others(received: _Received, record: Record) -> Iterator[tuple[str, NDArray[
             features = None if name in seen else _features(path)
             if features is not None and len(features) == len(items):
                 seen.add(name)
-                yield name, features
+                yield Known(name, features, _is_trained(name))
     for target in list_targets().values():
         for one in (target, target.untrained()) if target.card.untrained else (target,):
             if one.name not in seen and items.has_view(one.card.input_view):
                 embedding = store.get(identify(one, items))
                 if embedding is not None:
-                    yield one.name, embedding.features
+                    yield Known(one.name, embedding.features, one.trained)
+
+
+def _is_trained(name: str) -> bool:
+    """Whether a target is trained; one that is not registered here was submitted as such."""
+    try:
+        return get_target(name).trained
+    except LookupError:
+        return True
 
 
 def _features(path: Path) -> NDArray[np.float32] | None:
