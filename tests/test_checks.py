@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -154,3 +156,13 @@ def test_ids_have_to_be_there_and_unique() -> None:
 def test_the_message_is_one_line_naming_file_row_and_column() -> None:
     error = MalformedDataError("mine.csv", "two\nlines", row=7, column="smiles", unit="line")
     assert str(error) == "mine.csv: line 7, column 'smiles': two lines"
+
+
+def test_an_echo_of_a_long_item_is_cut(tmp_path: Path) -> None:
+    smiles = "C(" * 100_000
+    fault = smiles_fault(smiles)
+    assert fault is not None
+    assert len(fault[1]) < 300
+    error = MalformedDataError(tmp_path / "x.smi", f"unreadable {smiles}", row=1)
+    assert len(str(error)) < 700
+    assert str(error).startswith(str(tmp_path / "x.smi"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -31,7 +32,7 @@ def test_an_untrained_twin_is_looked_up_by_suffix() -> None:
 
 def test_a_checkpoint_is_read_by_a_target_or_by_a_family(tmp_path: Path) -> None:
     path = tmp_path / "My Run (2).pt"
-    path.write_bytes(b"weights")
+    path.write_bytes(pickle.dumps({"model": {}}))
     target = get_adapter("chgnet").from_checkpoint(path)
     assert target.card.family == "chgnet"
     assert target.name == f"{target.card.name}@my-run-2"

@@ -37,6 +37,20 @@ def test_a_good_target_passes_every_check(write_target: Callable[..., Path]) -> 
             "deterministic across processes",
         ),
         (GOOD, ", untrained=True", "the untrained twin differs"),
+        (
+            "own = load.__dict__.setdefault('own', np.zeros((32, 8), np.float32))\n"
+            "own[: len(items)] = [np.sort(a.get_all_distances().ravel())[-8:] for a in items]\n"
+            "return Embedded(own[: len(items)])\n",
+            "",
+            "a result of its own for each batch",
+        ),
+        (
+            "own = load.__dict__.setdefault('own', np.zeros(32))\n"
+            "own[: len(items)] = [a.positions.std() for a in items]\n"
+            "return Embedded([np.sort(a.get_all_distances().ravel())[-8:] for a in items], own[: len(items)])\n",
+            "",
+            "a result of its own for each batch",
+        ),
     ],
 )
 def test_a_broken_rule_is_named(write_target: Callable[..., Path], body: str, card: str, rule: str) -> None:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .checkpoints import Kind
+
 Modality = Literal["string", "graph", "atoms", "protein_sequence", "protein_structure", "text", "baseline"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 View = Literal["id", "smiles", "selfies", "atoms", "sequence", "backbone"]
@@ -107,6 +109,9 @@ class Card(FrozenModel):
     """SHA-256 of the published weight file; a load that finds another file fails."""
     accepts: str | None = None
     """Which file of a user this target reads (``--align-checkpoint``); ``None`` where it reads none."""
+    reads: tuple[Kind, ...] = Field(default=(), exclude=True)
+    """Kinds of these files (:mod:`consilience.checkpoints`): another is refused before anything is built or loaded. Not
+    part of records."""
     untrained: bool = False
     """Whether `load` can build the architecture with random weights (the untrained twin)."""
     twin: str | None = None

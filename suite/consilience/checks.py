@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .circumstances import cut
+
 Fault = tuple[str, str]
+
+#: A message about an item is cut to so many characters, its head and tail kept: items can be of any length.
+MESSAGE_LENGTH = 600
 
 #: No two nuclei are this near (Angstrom): the bond of H2, the shortest there is, has 0.74.
 MIN_DISTANCE = 0.5
@@ -51,7 +56,7 @@ class MalformedDataError(ValueError):
         where = [f"{unit} {row}"] if row is not None else []
         where += [f"column {column!r}"] if column is not None else []
         text = f"{path}: {', '.join(where)}: {reason}" if where else f"{path}: {reason}"
-        super().__init__(" ".join(text.split()))
+        super().__init__(cut(text, MESSAGE_LENGTH))
         self.path, self.reason, self.row, self.column = Path(path), reason, row, column
 
 
@@ -112,7 +117,7 @@ def smiles_fault(smiles: str | None) -> Fault | None:
         return "smiles", "is empty"
     with rdBase.BlockLogs():
         if Chem.MolFromSmiles(smiles) is None:
-            return "smiles", f"RDKit reads no molecule in {smiles!r}"
+            return "smiles", f"RDKit reads no molecule in {cut(smiles, 200)!r}"
     return None
 
 

@@ -1,12 +1,14 @@
-"""Atomic writes, and the sweeping of what a killed writer left behind."""
+"""Atomic writes, the sweeping of what a killed writer left behind, and whether a place can be written to."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
 import re
 import secrets
+import tempfile
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -92,3 +94,43 @@ def _is_alive(pid: int) -> bool:
 
 def _age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
+
+
+def check_writable(path: Path, *, folder: bool = False) -> None:
+    """Try whether a file can be written at `path`, or files below it, and leave nothing behind.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder.
+    folder
+        Whether `path` is a folder to write into.
+
+    Raises
+    ------
+    OSError
+        It can't; the error names `path`.
+    """
+    place = path if folder else path.parent
+    missing = []
+    try:
+        if not folder and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        one = place
+        while not one.exists() and one != one.parent:
+            missing.append(one)
+            one = one.parent
+        place.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".consilience-", suffix=".part", dir=place)
+        try:
+            os.write(handle, bytes(4096))  # on a full disk, a file is created and takes nothing
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+            Path(name).unlink()
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        for made in missing:
+            with suppress(OSError):
+                made.rmdir()

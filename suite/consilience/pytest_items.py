@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,32 @@ if TYPE_CHECKING:
 run_key: pytest.StashKey[BenchmarkRun] = pytest.StashKey()
 
 
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """End pytest with one line and exit code 2 where the run can't be made."""
+    from .circumstances import cut
+    from .session.request import SessionError
+    from .session.session import COULD_NOT_RUN, could_not_run
+
+    try:
+        with could_not_run():
+            yield
+    except SessionError as error:
+        pytest.exit(cut(str(error), 2000), returncode=COULD_NOT_RUN)
+
+
 class TargetFile(pytest.File):
     """A user's target file: every card of it on every data set."""
 
     def collect(self) -> Iterator[pytest.Collector]:
         """One collector per data set, so that the id of a cell works as an argument."""
+        from .circumstances import in_words
         from .registry import load_target_file
 
-        targets = load_target_file(self.path)
+        try:
+            targets = load_target_file(self.path)
+        except (ValueError, OSError) as error:
+            raise self.CollectError(in_words(error)) from None
         run = self.config.stash[run_key]
         if run.session.request.checkpoint or run.session.request.adapter:
             return  # the file is there for its adapter
@@ -63,14 +82,17 @@ class AlignmentItem(pytest.Item):
         super().__init__(**settings)
         self.cell = cell
         self.record: Record | None = None
+        self.interrupted = False
         if any(self.config.getoption(name, False) for name in ("benchmark_only", "benchmark_skip", "codspeed")):
             self.fixturenames = ("benchmark",)  # how pytest-benchmark and pytest-codspeed know a benchmark
 
     def runtest(self) -> None:
         """Score the cell; fail or skip with the record's reason."""
         run = self.config.stash[run_key]
-        (self.record,) = run.session.run([self.cell], progress=lambda _: run.progress(self))
+        with stopping():
+            (self.record,) = run.session.run([self.cell], progress=lambda _: run.progress(self))
         cells = [one.cell for one in self.session.items if isinstance(one, AlignmentItem)]
+        self.interrupted = self.cell.id in run.session.interrupted
         names = [cell.target.name for cell in cells if cell.dataset == self.cell.dataset]
         regressed = run.session.regression(self.cell, self.record, names)
         if regressed and self.record.state != "failed":

@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key
+from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key, stopping
 from .session.request import options
 
 if TYPE_CHECKING:
@@ -63,11 +65,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # one of several processes: models share the cores instead of fighting over them
         count = int(config.workerinput["workercount"])
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    _end_on_sigterm()
     run = BenchmarkRun(config)
     config.stash[run_key] = run
     config.pluginmanager.register(run, "consilience-run")
     if config.option.verbose == 0:
         config.option.verbose = 1
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end pytest as Ctrl-C does, so that workers and scratch folders go with it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -97,19 +106,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if isinstance(item, AlignmentItem) and report.when == "call" and item.record is not None:
         report.consilience_record = item.record.model_dump_json()
+        report.consilience_interrupted = item.interrupted
     return report
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    """End pytest with one line and exit code 2 where the run can't be made."""
-    from .session.request import SessionError
-    from .session.session import COULD_NOT_RUN
-
-    try:
-        yield
-    except SessionError as error:
-        pytest.exit(str(error), returncode=COULD_NOT_RUN)
 
 
 class BenchmarkRun:
@@ -124,7 +122,7 @@ class BenchmarkRun:
         call = {option.name: config.getoption(f"align_{option.name}") for option in options().values() if option.pytest}
         verbosity = config.option.verbose
         call |= {"quiet": verbosity < 0 or None, "verbose": verbosity > 0 or None}
-        with _stopping():
+        with stopping():
             request = fill(call, front_end="pytest", folder=config.invocation_params.dir)
             self.session = Session(request, folder=config.rootpath)
             self.session.check()
@@ -164,14 +162,14 @@ class BenchmarkRun:
 
     def plan(self, own: Sequence[Target] | None = None) -> list[Cell]:
         """Cells of a user's file, or of what the request names."""
-        with _stopping():
+        with stopping():
             return self.session.plan(own)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Refuse unknown names in every folder, before anything is collected."""
         request = self.session.request
-        with _stopping():
+        with stopping():
             if request.targets or request.datasets:
                 _ = self.session.spec
             if request.targets:
@@ -199,7 +197,7 @@ class BenchmarkRun:
                 if cell.id not in ids
             ]
         # Data set by data set, also with several target files: the references of one are prepared once.
-        with _stopping():
+        with stopping():
             order = [entry.name for entry in self.session.spec.datasets]
             own.sort(key=lambda item: order.index(item.cell.dataset))
             items[:] = own
@@ -212,7 +210,7 @@ class BenchmarkRun:
             return None
         cells = [item.cell for item in session.items if isinstance(item, AlignmentItem)]
         if not self.session.request.dry_run:
-            with _stopping():
+            with stopping():
                 self.session.embed(cells)
             return None
         from .session.forecast import forecast
@@ -246,7 +244,10 @@ class BenchmarkRun:
         if text is not None:
             from consilience.records.record import Record
 
-            self.session.records.append(Record.model_validate_json(text))
+            record = Record.model_validate_json(text)
+            self.session.records.append(record)
+            if getattr(report, "consilience_interrupted", False):
+                self.session.interrupted.add(f"{record.dataset}::{record.target}")
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show the score in a passed cell's line."""
@@ -264,7 +265,8 @@ class BenchmarkRun:
         """Publish, compare and write what was asked for; only then decide about the exit code."""
         if hasattr(self.config, "workerinput") or not self.session.records:
             return
-        session.exitstatus = self.session.finish(int(session.exitstatus))
+        with stopping():
+            session.exitstatus = self.session.finish(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the tables of the run."""

@@ -13,13 +13,17 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .cards import UNTRAINED, Card, DatasetCard
+from .checkpoints import check, recognise
+from .circumstances import in_words, named
+from .header import module_folders
+from .trial import Trial
 from .weights import Embedded, Weights
 
 if TYPE_CHECKING:
@@ -51,6 +55,14 @@ E = TypeVar("E")
 
 class UnknownNameError(LookupError):
     """A name that nothing is registered under; the message suggests near ones."""
+
+
+class TargetFileError(ValueError):
+    """A target file can't be imported; the message is one line that names it."""
+
+
+class NameTakenError(ValueError):
+    """Two files register the same name."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +115,21 @@ class Target:
         FileNotFoundError
             There is nothing at `path`.
         ValueError
-            The target takes no file (card field `accepts`).
+            The target takes no file (card field `accepts`), reads files of another kind, or the file can run code when
+            read and is not trusted.
         """
         if self.card.accepts is None:
             raise ValueError(f"target {self.card.name!r} reads no checkpoint of a user (card field `accepts`)")
-        path = Path(path).resolve()
-        if not path.exists():
-            raise FileNotFoundError(f"no checkpoint at {path}")
+        path = Path(path).expanduser().absolute()
+        check(
+            recognise(path),
+            name=self.card.name,
+            accepts=self.card.accepts,
+            reads=self.card.reads,
+            trusted=trusted,
+            plain=_reads_plain(self.path),
+        )
+        path = path.resolve()
         defaults = {
             "title": f"{self.card.title or self.card.name}, {path.name}",
             "source": path.name,
@@ -151,7 +171,7 @@ def target(*cards: Card) -> Callable[[F], F]:
 
     Raises
     ------
-    ValueError
+    NameTakenError
         A name is taken by a target of another file.
     """
 
@@ -183,7 +203,7 @@ def recipe(*cards: DatasetCard) -> Callable[[F], F]:
 
     Raises
     ------
-    ValueError
+    NameTakenError
         A name is taken by a data set of another file.
     """
 
@@ -247,20 +267,39 @@ def get_dataset(name: str) -> DatasetEntry:
     return _look_up("data set", name, list_datasets())
 
 
-def load_target_file(path: str | Path) -> list[Target]:
+def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
     """Import a user's ``target_*.py`` and return the targets it registers, in the order of its cards.
+
+    Parameters
+    ----------
+    path
+        The file.
+    trial
+        Import a file outside the package in a child process first. It may end Python, or never end; a worker is such a
+        process already.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
+    TargetFileError
+        It can't be imported.
     ValueError
         The file registers no target.
     """
     path = Path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"no target file at {path}")
-    import_file(path)
+    if trial and not path.is_relative_to(PACKAGE):
+        tried = Trial(path)
+        _scan("targets", plugins=True)  # meanwhile; a name that is taken is this file's fault
+        if (failure := tried.failure()) is not None:
+            raise TargetFileError(failure if str(path) in failure else f"{path}: {failure}")
+    try:
+        import_file(path)
+    except (Exception, SystemExit) as error:
+        text = in_words(error) if isinstance(error, SyntaxError | NameTakenError) else named(error, 1000)
+        raise TargetFileError(text if str(path) in text else f"{path}: {text}") from error
     targets = [entry for entry in _targets.values() if entry.path == path]
     if not targets:
         raise ValueError(f"{path} registers no target: decorate its load function with @target(Card(...))")
@@ -287,29 +326,68 @@ def import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
+    if not path.is_relative_to(PACKAGE):
+        sys.path += [folder for folder in module_folders(path) if folder not in sys.path]
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    before = dict(_targets), dict(_datasets)
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # leave no trace in an author's folder
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except ModuleNotFoundError as error:
         del sys.modules[name]
+        raise missing_module(error, path) from error
+    except BaseException:
+        sys.modules.pop(name, None)
+        _restore(*before)
         raise
     finally:
         sys.dont_write_bytecode = writes
     return module
 
 
+def missing_module(error: ModuleNotFoundError, path: Path) -> ModuleNotFoundError:
+    """Error that says where a module of a target file was looked for, and how to name a package or a folder."""
+    folders = ", ".join(module_folders(path))
+    text = (
+        f"{path}: there is no module {error.name!r} among the installed packages or in {folders}. "
+        "A package belongs in the header's dependencies; "
+        'a folder in its table [tool.consilience], as in paths = ["../lib"]'
+    )
+    return ModuleNotFoundError(text, name=error.name)
+
+
 def _scan(folder: str, *, plugins: bool) -> None:
-    """Import every module of one of the suite's folders, and the plug-ins, once."""
+    """Import every module of one of the suite's folders, and the plug-ins, once; the registry gets all or nothing."""
     if folder not in _scanned:
         _scanned.add(folder)
-        for path in sorted((PACKAGE / folder).rglob("*.py")):
-            parts = path.relative_to(PACKAGE).with_suffix("").parts
-            if not any(part.startswith("_") for part in parts):  # helpers, and folders of them
-                importlib.import_module(".".join(("consilience", *parts)))
+        before, modules = (dict(_targets), dict(_datasets)), set(sys.modules)
+        try:
+            _import_folder(folder)
+        except BaseException:
+            _scanned.discard(folder)
+            _restore(*before)
+            for name in set(sys.modules) - modules:
+                if name.startswith(f"consilience.{folder}."):
+                    del sys.modules[name]
+            raise
     if plugins:
         load_plugins()
+
+
+def _restore(targets: Mapping[str, Target], datasets: Mapping[str, DatasetEntry]) -> None:
+    """Leave in the registry what was there before."""
+    _targets.clear()
+    _targets.update(targets)
+    _datasets.clear()
+    _datasets.update(datasets)
+
+
+def _import_folder(folder: str) -> None:
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if not any(part.startswith("_") for part in parts):  # helpers, and folders of them
+            importlib.import_module(".".join(("consilience", *parts)))
 
 
 def load_plugins() -> None:
@@ -320,6 +398,11 @@ def load_plugins() -> None:
             from .metrics.card import import_plugins
 
             import_plugins()
+
+
+def _reads_plain(path: Path) -> bool:
+    """Whether a target of the suite reads pickles without the classes that they name, by the helper that it imports."""
+    return path.is_relative_to(PACKAGE) and b"_foreign_pickle" in path.read_bytes()
 
 
 def _slug(path: Path) -> str:
@@ -334,7 +417,8 @@ def _file_of(function: Callable[..., Any]) -> Path:
 def _put(table: dict[str, Any], name: str, entry: Any) -> None:
     old = table.get(name)
     if old is not None and getattr(old, "path", None) != getattr(entry, "path", None):
-        raise ValueError(f"{name!r} is registered by {old.path} and again by {entry.path}")
+        text = f"{name!r} is registered by {old.path} and again by {entry.path}: give one of them another name"
+        raise NameTakenError(text)
     table[name] = entry
 
 

@@ -13,7 +13,6 @@ In a model's own test suite::
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,12 +22,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .embedding.contract import DISTINCT, TOLERANCE, deviation
-from .embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, interpreter, target_job
+from .embedding.embed import (
+    EmbeddingFailedError,
+    EmbeddingInterruptedError,
+    EmbeddingSkippedError,
+    covered_items,
+    interpreter,
+    target_job,
+)
 from .embedding.shards import read_shards
-from .isolation.environments import Header
+from .header import Header
 from .isolation.job import Outcome, run_jobs
 from .records.spec import DEFAULT_SPEC, read_spec
 from .registry import Target, get_dataset, get_target, load_target_file
+from .scratch import scratch_folder
 
 if TYPE_CHECKING:
     from .datasets.items import Items
@@ -177,15 +184,15 @@ def check_targets(
     python = interpreter(chosen[0])
     built = time.perf_counter() - began
     name = "this interpreter" if python == Path(sys.executable) else Header.of(chosen[0].path).digest[:16]
-    with tempfile.TemporaryDirectory(prefix="consilience-check-") as scratch:
-        cells = [_Cell(Path(scratch) / str(i), *one) for i, one in enumerate(zip(chosen, samples, strict=True))]
+    with scratch_folder() as scratch:
+        cells = [_Cell(scratch / str(i), *one) for i, one in enumerate(zip(chosen, samples, strict=True))]
         limit = time_limit * len(cells)
-        examined = _run(python, [cell.job("first", device=device) for cell in cells], Path(scratch), limit)
+        examined = _run(python, [cell.job("first", device=device) for cell in cells], scratch, limit)
         for cell, outcome in zip(cells, examined, strict=True):
             cell.outcome = outcome
         others = [(cell, folder) for cell in cells for folder in cell.others]
         # A second process, for all that has to be embedded again.
-        _run(python, [cell.job(folder, device=device) for cell, folder in others], Path(scratch), limit)
+        _run(python, [cell.job(folder, device=device) for cell, folder in others], scratch, limit)
         return [cell.report({"environment": f"{name} ({built:.1f} s)"}) for cell in cells]
 
 
@@ -249,7 +256,8 @@ def _run(python: Path, jobs: Sequence[dict[str, Any]], scratch: Path, time_limit
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.failure is not None:
             where = f"{job['target']}: " if len(jobs) > 3 else ""
-            raise EmbeddingFailedError(f"{where}{outcome.failure}")
+            kind = EmbeddingInterruptedError if outcome.circumstance else EmbeddingFailedError
+            raise kind(f"{where}{outcome.failure}")
     return outcomes
 
 

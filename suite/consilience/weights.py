@@ -15,13 +15,27 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+#: Kinds of numpy's types by what people call them.
+_KINDS = {
+    "b": "truth values",
+    "c": "complex numbers",
+    "m": "time differences",
+    "M": "dates",
+    "O": "Python objects",
+    "S": "bytes",
+    "T": "text",
+    "U": "text",
+    "V": "records (a structured type)",
+}
+
+
 class Embedded(NamedTuple):
     """What `embed` returns for a batch of items."""
 
     features: ArrayLike
-    """(n, d) floats; a row of NaN marks an item that could not be embedded."""
+    """(n, d) real numbers, copied before the next batch; a row of NaN marks an item that could not be embedded."""
     energies: ArrayLike | None = None
-    """(n,) total energies in eV, or None."""
+    """(n,) total energies in eV, NaN where there is none; or None."""
     reasons: Sequence[str | None] | None = None
     """Why an item could not be embedded, None where it could."""
     truncated: ArrayLike | None = None
@@ -126,14 +140,89 @@ def sha256_of(path: str | Path) -> str:
 
 
 def as_features(values: ArrayLike) -> NDArray[np.float32]:
-    """Float32 matrix of what `embed` returned, from torch tensors too."""
-    detach = getattr(values, "detach", None)
-    if detach is not None:
-        values = detach().cpu().numpy()
-    return np.ascontiguousarray(values, dtype=np.float32)
+    """Float32 matrix of what `embed` returned, from torch tensors too; raises `ValueError` for what is not real."""
+    return np.ascontiguousarray(real_numbers(values, "features", truth_values=True), dtype=np.float32)
 
 
 def as_energies(values: Any) -> NDArray[np.float64]:
-    """Float64 vector of energies, from torch tensors too."""
-    detach = getattr(values, "detach", None)
-    return np.asarray(values if detach is None else detach().cpu().numpy(), dtype=np.float64)
+    """Float64 vector of energies, from torch tensors too; raises `ValueError` for what is not real."""
+    return np.asarray(real_numbers(values, "energies"), dtype=np.float64)
+
+
+def real_numbers(values: Any, name: str, *, truth_values: bool = False) -> NDArray[Any]:
+    """Array of real numbers, of torch tensors too; it may share memory with what is handed in.
+
+    Parameters
+    ----------
+    values
+        Floats of any width, or integers.
+    name
+        What messages call them.
+    truth_values
+        Whether Booleans count as numbers.
+
+    Raises
+    ------
+    ValueError
+        They are complex, masked, dates, text or objects, or no array at all.
+    """
+    array = _array(values, name)
+    kind = array.dtype.kind
+    if kind in "fiu" or (kind == "b" and truth_values):
+        return array
+    if kind == "V" and array.dtype.names is None and "float" in array.dtype.name:  # bfloat16 and float8 of ml_dtypes
+        return array.astype(np.float32)
+    if kind == "c":
+        raise ValueError(
+            f"{name}: complex numbers ({array.dtype}), expected real ones: real and imaginary parts are two columns"
+        )
+    what = _KINDS.get(kind, str(array.dtype))
+    if kind == "O" and array.size:
+        others = (one for one in array.flat if not isinstance(one, int | float))
+        what += f" (such as {type(next(others, array.flat[0])).__name__})"
+    raise ValueError(f"{name}: {what} ({array.dtype}), expected real numbers")
+
+
+def _array(values: Any, name: str) -> NDArray[Any]:
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name}: a masked array; set what is masked to NaN, with a reason")
+    if hasattr(values, "detach"):
+        return _of_torch(values, name)
+    if isinstance(values, list | tuple):
+        values = [_array(one, name) if _is_array(one) or isinstance(one, list | tuple) else one for one in values]
+        for one in values:
+            if isinstance(one, np.ndarray) and one.dtype.kind == "V" and "float" in one.dtype.name:
+                values = [np.asarray(part, np.float32) for part in values]
+                break
+    try:
+        return np.asarray(values)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{name}: {kind_of(values)}, which is no array: {str(error)[:200]}") from error
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ma.MaskedArray) or hasattr(value, "detach")
+
+
+def _of_torch(tensor: Any, name: str) -> NDArray[Any]:
+    """Array of a tensor, from any device; bfloat16 and the like become float32, which numpy has."""
+    if getattr(tensor, "is_quantized", False) or str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":
+        raise ValueError(f"{name}: a sparse or quantized tensor; make it dense")
+    tensor = tensor.detach().cpu()
+    if str(tensor.dtype) in ("torch.bfloat16",) or "float8" in str(tensor.dtype):
+        tensor = tensor.float()
+    return np.asarray(
+        tensor.resolve_conj().resolve_neg().numpy() if hasattr(tensor, "resolve_conj") else tensor.numpy()
+    )
+
+
+def kind_of(values: Any) -> str:
+    """Type of the numbers that were returned, for people."""
+    dtype = getattr(values, "dtype", None)
+    return (
+        f"{type(values).__name__} of {str(dtype).removeprefix('torch.')}"
+        if dtype is not None
+        else type(values).__name__
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from consilience import Embedded
-from consilience.embedding.batches import Batch, ContractError, run_batches
+from consilience.embedding.batches import Batch, CircumstanceError, ContractError, run_batches
 
 
 def rows(items: Sequence[float]) -> Embedded:
@@ -103,3 +103,89 @@ def test_a_target_that_always_raises_is_given_up_soon() -> None:
     with pytest.raises(ContractError, match="the model is broken"):
         collected(embed, [float(i) for i in range(1000)], batch_size=32)
     assert len(calls) < 40
+
+
+def test_the_batch_size_grows_back_after_one_huge_item() -> None:
+    sizes = []
+
+    def embed(items: list[float]) -> Embedded:
+        sizes.append(len(items))
+        if 0.0 in items and len(items) > 1:
+            raise MemoryError
+        return rows(items)
+
+    found = collected(embed, [float(i) for i in range(200)], batch_size=8)
+    assert sizes[:4] == [8, 4, 2, 1]
+    assert sizes[-2] == 8
+    assert found.reasons == [None] * 200
+
+
+def test_memory_that_keeps_ending_is_tried_ever_less_often() -> None:
+    failures = []
+
+    def embed(items: list[float]) -> Embedded:
+        if len(items) > 2:
+            failures.append(len(items))
+            raise MemoryError
+        return rows(items)
+
+    collected(embed, [float(i) for i in range(1000)], batch_size=4)
+    assert len(failures) < 10
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        OSError(28, "No space left on device"),
+        OSError(24, "Too many open files"),
+        TimeoutError("the server did not answer"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+@pytest.mark.parametrize("caught", [False, True])
+def test_a_failure_of_circumstance_is_marked_to_be_tried_again(error: Exception, caught: bool) -> None:
+    def embed(items: list[float]) -> Embedded:
+        if 3.0 not in items:
+            return rows(items)
+        if caught:  # as targets do that go on with the other items
+            reasons = [f"{type(error).__name__}: {error}" if item == 3 else None for item in items]
+            return Embedded([[np.nan if item == 3 else item] * 2 for item in items], None, reasons)
+        try:
+            raise error
+        except Exception as first:
+            raise ValueError("could not embed") from first
+
+    batches = list(run_batches(embed, [1.0, 2.0, 3.0, 4.0], batch_size=1))
+    assert [batch.again for batch in batches] == [(), (), (0,), ()]
+
+
+def test_an_items_own_failure_is_not_tried_again() -> None:
+    def embed(items: list[float]) -> Embedded:
+        if 3.0 in items:
+            raise ValueError("valence of C is 5")
+        return rows(items)
+
+    assert collected(embed, [1.0, 2.0, 3.0]).reasons[2] == "ValueError: valence of C is 5"
+    assert [batch.again for batch in run_batches(embed, [1.0, 2.0, 3.0], batch_size=2)] == [(), ()]
+
+
+def test_a_first_item_that_fails_alone_costs_its_row_only() -> None:
+    def embed(items: list[float]) -> Embedded:
+        if 1.0 in items:
+            raise ValueError("no")
+        return rows(items)
+
+    found = collected(embed, [1.0, 2.0, 3.0], batch_size=1)
+    assert found.reasons == ["ValueError: no", None, None]
+    assert found.features.shape == (3, 2)
+
+
+def test_nothing_embedded_for_want_of_memory_is_not_the_targets_fault() -> None:
+    def embed(items: list[float]) -> Embedded:
+        raise MemoryError
+
+    with pytest.raises(CircumstanceError, match="MemoryError"):
+        collected(embed, [float(i) for i in range(40)])

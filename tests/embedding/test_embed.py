@@ -179,17 +179,44 @@ def test_weights_that_are_not_the_declared_ones_are_refused(
         embed(one(path), items, store)
 
 
-def test_the_worker_sees_none_of_its_parents_packages(
+def test_modules_beside_a_target_and_of_pythonpath_come_after_installed_packages(
     write_target: Callable[..., Path],
     items: Items,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "smuggled.py").write_text("x = 1\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    body = "import importlib.util\nassert importlib.util.find_spec('smuggled') is None\n" + GOOD
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "on_the_path.py").write_text("x = 1\n")
+    for folder in (tmp_path, elsewhere):
+        (folder / "safetensors.py").write_text("raise RuntimeError('shadowed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    body = "import on_the_path\nimport safetensors\nassert safetensors.__path__\n" + GOOD
     assert embed(one(write_target(body, name="isolated")), items, store).embedded.all()
+
+
+def test_a_module_that_is_missing_says_where_it_was_looked_for(
+    write_target: Callable[..., Path], items: Items, store: Store, tmp_path: Path
+) -> None:
+    target = one(write_target(GOOD, name="lacking", preamble="import no_such_module\n"))
+    reason = rf"no module 'no_such_module' among .* or in {tmp_path}.*dependencies.*paths = \[\"\.\./lib\"\]"
+    with pytest.raises(EmbeddingFailedError, match=reason):
+        embed(target, items, store)
+    path = write_target(GOOD, name="lacking-too")
+    path.write_text("import no_such_module\n" + path.read_text())
+    with pytest.raises(ValueError, match=reason):
+        load_target_file(path)
+
+
+def test_a_header_names_folders_of_modules(write_target: Callable[..., Path], items: Items, store: Store) -> None:
+    path = write_target("import own_library\n" + GOOD, name="with-paths")
+    library = path.parent / "third_party" / "lib"
+    library.mkdir(parents=True)
+    (library / "own_library.py").touch()
+    header = '# /// script\n# dependencies = ["numpy"]\n# [tool.consilience]\n# paths = ["third_party/lib"]\n# ///\n'
+    path.write_text(header + path.read_text())
+    assert embed(one(path), items, store).embedded.all()
 
 
 def test_a_twin_and_its_target_are_two_cells(write_target: Callable[..., Path], items: Items) -> None:

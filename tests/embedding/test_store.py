@@ -9,7 +9,7 @@ import pytest
 from consilience.datasets.items import open_dataset
 from consilience.embedding.batches import Batch
 from consilience.embedding.identity import Identity, code_digest, identify
-from consilience.embedding.shards import finished_items, read_shards, write_shard
+from consilience.embedding.shards import embed_again, finished_items, read_shards, rows_missing_for_now, write_shard
 from consilience.embedding.store import Embedding, Store, shipped_path, write_embedding
 from consilience.registry import get_target
 
@@ -149,3 +149,33 @@ def test_elements_that_a_card_no_longer_covers_make_another_key(tmp_path: Path) 
 
     assert key() == key("H", "C", "N", "O", "F")  # all are covered either way
     assert len({key(), key("H", "C", "O", "F"), key("H", "C", "N", "F")}) == 3
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.safetensors.gz"])
+def test_the_same_embedding_gives_the_same_bytes(tmp_path: Path, name: str) -> None:
+    contents = set()
+    for i in range(8):
+        write_embedding(tmp_path / f"{i}{name}", IDENTITY, embedding())
+        contents.add((tmp_path / f"{i}{name}").read_bytes())
+    assert len(contents) == 1
+
+
+def test_rows_of_circumstance_are_embedded_again_and_replace_their_shard(tmp_path: Path) -> None:
+    reasons = [None, "no memory", None, "odd", None]
+    rows = Batch(embedding().features, embedding().energies, reasons, np.zeros(5, np.float32))
+    write_shard(tmp_path, 0, [rows, rows._replace(again=(1,))])
+    assert read_shards(tmp_path).again == (6,)
+    assert "1 of 10 rows missing: no memory (item 7)" in rows_missing_for_now(tmp_path)
+    asked = []
+
+    def again(item: int) -> Batch:
+        asked.append(item)
+        return Batch(np.full((1, 3), 9, np.float32), np.zeros(1), [None], np.zeros(1, np.float32))
+
+    embed_again(tmp_path, 10, again)
+    assert asked == [6]
+    found = read_shards(tmp_path)
+    assert found.again == ()
+    assert found.features[6].tolist() == [9, 9, 9]
+    assert found.reasons[1] == "no memory"
+    assert rows_missing_for_now(tmp_path) == ""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from consilience.embedding.store import Store
 from consilience.records.migrations import read_record
 from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import get_target, load_target_file
@@ -126,14 +125,22 @@ def test_a_damaged_cached_record_is_scored_again(own_cache: Path) -> None:
     assert read_record(cached).scores == whole.scores
 
 
-def test_fresh_ignores_what_is_shipped(own_cache: Path) -> None:
-    runner = Runner(SPEC, fresh=True)
-    assert runner.store.shipped is None
-    from consilience.embedding.identity import identify
-
-    target, items = get_target("size"), runner.items("qm9-1k")
-    assert runner.store.get(identify(target, items)) is None
-    assert Store().get(identify(target, items)) is not None
+def test_fresh_embeds_what_is_scored_and_reads_the_references(
+    own_cache: Path, write_target: Callable[..., Path]
+) -> None:
+    """Once per run, whatever is stored; a reference that is scored is compared as it is shipped."""
+    calls = own_cache.parent / "calls"
+    body = f"open({str(calls)!r}, 'a').write('x')\nreturn Embedded([[len(a), a.positions.std()] for a in items])\n"
+    (target,) = load_target_file(write_target(body, name="counted"))
+    for expected, fresh in ((4, False), (4, False), (8, True)):
+        runner = Runner(SPEC, fresh=fresh, limit=100)
+        for cell in (Cell("mp-1k", target), Cell("mp-1k", target)):
+            assert runner.run(cell).state == "ok"
+        assert len(calls.read_text()) == expected
+    assert [path.parent.parent.parent.name for path in own_cache.glob("embeddings/*/*/*.safetensors")] == ["embeddings"]
+    references = Runner(SPEC, fresh_references=True, limit=100)
+    assert references.store.shipped is None
+    assert Runner(SPEC, fresh=True).store.shipped is not None
 
 
 def test_a_twin_of_another_seed_is_another_cell() -> None:

@@ -29,7 +29,7 @@ from consilience.records.migrations import SUBMISSION, parse_record, read_record
 from consilience.records.record import Record, Submission
 from consilience.records.schema import to_json
 from consilience.registry import Target, get_target, list_targets
-from consilience.scoring.provenance import stated_identity
+from consilience.scoring.provenance import embedding_key, stated_identity
 from consilience.scoring.scorer import Scorer
 from consilience.weights import Weights
 
@@ -358,9 +358,9 @@ def _known_rows(
     if registered:
         return received.runner.store.get(identify(target, received.runner.items(record.dataset)))
     identity = None if published is None else stated_identity(published)
-    if identity is None or received.board is None:
+    if published is None or identity is None or received.board is None:
         return None
-    return read_beside(received.board, identity) or received.runner.store.get(identity)
+    return read_beside(received.board, identity) or received.runner.store.get(identity, embedding_key(published))
 
 
 def _published(received: _Received, record: Record) -> Record | None:

@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock
 
 from consilience.files import write_atomically
-from consilience.isolation.environments import EnvironmentBuildError, Header, ensure, packages_of
+from consilience.header import Header
+from consilience.isolation.environments import EnvironmentBuildError, ensure, packages_of
 from consilience.isolation.job import JobFailedError, Progress, run_job
 from consilience.registry import DatasetEntry
 from consilience.weights import sha256_of

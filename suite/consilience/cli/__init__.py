@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from . import boards, catalogue, datasets, figures, recommendation, scoring, site
+from . import boards, cache, catalogue, datasets, figures, recommendation, scoring, site
 from ._common import Group
 
 #: In the order of the help.
@@ -27,6 +27,8 @@ COMMANDS = (
     site.report_command,
     figures.figures_command,
     recommendation.recommend_command,
+    cache.explain,
+    cache.cache_group,
     catalogue.environments,
     catalogue.schema,
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +24,71 @@ BOARD_OF_SUBMISSION = "Folder of the published board; by default the spec shippe
 CARD_OF_CHECKPOINT = "TOML file with card fields that the checkpoint lacks (trained_on, licence_weights, ...)."
 
 
+class SignalledError(KeyboardInterrupt):
+    """A signal asks the command to end, as Ctrl-C does.
+
+    Parameters
+    ----------
+    number
+        The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Group(click.Group):
-    """Turns the suite's own errors into one line and exit code 2."""
+    """Turns what keeps a command from running into one line and exit code 2, and Ctrl-C into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        from consilience.circumstances import in_words, is_circumstance
+
+        _end_on_signals()
         try:
             return super().invoke(ctx)
-        except (LookupError, ValueError, FileNotFoundError) as error:
-            message = error.args[0] if error.args else repr(error)
-            click.echo(f"consilience: {message}", err=True)
+        except KeyboardInterrupt as interrupt:
+            _end_processes()
+            number = getattr(interrupt, "number", signal.SIGINT)
+            click.echo(f"consilience: ended by {signal.Signals(number).name}", err=True)
+            sys.exit(128 + number)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            expected = isinstance(error, LookupError | ValueError | OSError | SyntaxError)
+            if not expected and not is_circumstance(error):
+                raise
+            click.echo(f"consilience: {in_words(error)}", err=True)
             sys.exit(COULD_NOT_RUN)
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: workers and scratch folders go with it."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise SignalledError(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, end)
+
+
+def _end_processes() -> None:
+    """End the workers, for which other threads may wait."""
+    if "consilience.isolation.guarded" in sys.modules:
+        from consilience.isolation.guarded import end_all
+
+        with suppress(OSError):
+            end_all()
 
 
 def checkpoint_options(command: Any) -> Any:
     """Options of the commands that score a user's checkpoint through one of the suite's targets."""
-    path = click.Path(path_type=Path, exists=True)
+    path = click.Path(path_type=Path)
     command = click.option("--trust-checkpoint", is_flag=True, help="Allow a file that can run code when read.")(
         command
     )
@@ -72,6 +125,18 @@ def rules_of(
             raise ValueError(f"--{name} needs --recompute, which is missing")
     how = Recomputation(checkpoint=checkpoint, trusted=trust_checkpoint, unconfined=no_sandbox)
     return Rules(how if recompute else None, trust_submitter)
+
+
+def device_option(command: Any) -> Any:
+    """Option ``--device``, refused where this machine lacks it."""
+
+    def checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
+        from consilience.isolation.job import check_device
+
+        check_device(value)
+        return value
+
+    return click.option("--device", default="cpu", show_default=True, callback=checked, help="Torch device.")(command)
 
 
 def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from consilience.files import check_writable
 from consilience.session.request import options
+
+
+class OutputPath(click.Path):
+    """A file, or a folder, that the command writes: whether it can is tried before anything else is done."""
+
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__(path_type=Path, file_okay=not folder, dir_okay=folder)
+        self._folder = folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Path, once a file could be written there; raises `OSError`, which names it."""
+        path = Path(str(super().convert(value, param, ctx)))
+        check_writable(path, folder=self._folder)
+        return path
 
 
 class AliasedOption(click.Option):

@@ -15,6 +15,7 @@ from ._common import (
     CARD_OF_CHECKPOINT,
     board_runner,
     checkpoint_options,
+    device_option,
     find_target,
     names_in,
     rules_of,
@@ -22,6 +23,7 @@ from ._common import (
     table,
     tell_report,
 )
+from ._options import OutputPath
 
 
 @click.command()
@@ -54,11 +56,11 @@ def verify(path: Path, board: Path | None, as_json: bool, **options: Any) -> Non
 
 @click.command()
 @click.argument("target")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The zip file.")
+@click.option("--output", required=True, type=OutputPath(), help="The zip file.")
 @click.option("--datasets", help="Data sets, comma-separated; by default all of the board.")
 @click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
 @click.option("--card", type=click.Path(path_type=Path, exists=True, dir_okay=False), help=CARD_OF_CHECKPOINT)
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per cell.")
 @checkpoint_options
 def submit(
@@ -77,8 +79,10 @@ def submit(
     A checklist lists the requirements of the board. The file is written only if all are satisfied.
     """
     from consilience.board.packing import complete_card, pack
+    from consilience.cache import check_cache
 
     chosen = complete_card(find_target(target, checkpoint, trust_checkpoint), card)
+    check_cache()
     runner = board_runner(board, device=device, time_limit=timeout)
     with progress_of("submit") as progress:
         checks = pack(chosen, runner, output, datasets=names_in(datasets), board=board, progress=progress)

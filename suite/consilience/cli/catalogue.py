@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ._common import cell, table
+from ._options import OutputPath
 
 
 @click.command("list")
@@ -65,7 +66,7 @@ def new() -> None:
     help="What the model reads.",
 )
 @click.option("--family", help="Models of one family share an architecture; NAME by default.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="target_NAME.py by default.")
+@click.option("--output", type=OutputPath(), help="target_NAME.py by default.")
 def new_target(name: str, modality: str, family: str | None, output: Path | None) -> None:
     """Write a working target file, with comments that mark where to put your model."""
     from consilience.templates import target_file
@@ -116,7 +117,8 @@ def _build_environments(jobs: int) -> None:
     """Build the environments of the suite's targets and recipes; exit code 1 where one can't be built."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from consilience.isolation.environments import EnvironmentBuildError, Header, ensure, python_of
+    from consilience.header import Header
+    from consilience.isolation.environments import EnvironmentBuildError, ensure, python_of
     from consilience.registry import PACKAGE, list_targets
 
     paths = {target.path for target in list_targets().values() if target.path.is_relative_to(PACKAGE)}
@@ -141,7 +143,7 @@ def _build_environments(jobs: int) -> None:
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write them to.")
+@click.option("--output", type=OutputPath(folder=True), help="Folder to write them to.")
 def schema(output: Path | None) -> None:
     """Print, or write, the JSON Schema of records and boards."""
     from consilience.board.schemas import json_schemas

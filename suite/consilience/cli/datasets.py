@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from ._options import OutputPath
+
 
 @click.group("dataset")
 def dataset_group() -> None:
@@ -17,9 +19,7 @@ def dataset_group() -> None:
 
 @dataset_group.command("build")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the table, instead of the cache."
-)
+@click.option("--output", type=OutputPath(folder=True), help="Folder for the table, instead of the cache.")
 @click.option(
     "--from",
     "local",
@@ -36,8 +36,10 @@ def build_command(names: tuple[str, ...], output: Path | None, local: Path | Non
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from consilience.building.build import BuildFailedError, build_dataset
+    from consilience.cache import check_cache
     from consilience.registry import get_dataset
 
+    check_cache()
     console = Console(stderr=True)
     for entry in [get_dataset(name) for name in names]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -79,7 +81,7 @@ def card_command(name: str, as_json: bool) -> None:
 @click.option("--n", required=True, type=click.IntRange(min=1), help="Number of items.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @click.option("--stratify", help="Column whose groups are sampled in proportion (formula, prototype, ...).")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the ids, one per line.")
+@click.option("--output", type=OutputPath(), help="File for the ids, one per line.")
 def sample_command(dataset: str, n: int, seed: int, stratify: str | None, output: Path | None) -> None:
     """Draw N ids of DATASET: equal on all machines; a smaller N gives the first ids of a larger one."""
     from consilience.datasets.items import open_dataset

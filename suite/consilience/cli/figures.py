@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
+from ._options import OutputPath
+
 
 @click.command("figures")
 @click.option("--board", default="v1", show_default=True, help="A board's folder, or its version in leaderboard/.")
 @click.option("--dataset", "datasets", multiple=True, help="Data set of the board; all by default. May be repeated.")
 @click.option("--figure", "names", multiple=True, help="Figure (--list names them); all by default. May be repeated.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option("--output", type=OutputPath(folder=True), help="Folder to write to.")
 @click.option("--format", "formats", default="svg,pdf", show_default=True,
               help="Any of svg, pdf, png, comma-separated; csv for the numbers only.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="List the available figures.")

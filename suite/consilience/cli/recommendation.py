@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._common import device_option
+from ._options import OutputPath
+
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
     from consilience.embedding.store import Embedding, Store
@@ -32,10 +35,10 @@ _SHOWN = 12
               help="Time limit in s for embedding with targets that --targets does not name.")  # fmt: skip
 @click.option("--same", type=click.FloatRange(0, 1), default=0.5, show_default=True,
               help="Mean calibrated CKNNA above which models count as equivalent.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Seconds per target.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--output", type=OutputPath(),
               help="File to write: JSON if it ends in .json, the table if in .csv, else Markdown.")  # fmt: skip
 def recommend_command(
     structures: str,

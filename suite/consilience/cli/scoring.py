@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import COULD_NOT_RUN, checkpoint_options, find_target
-from ._options import limit_option, request_options
+from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target
+from ._options import OutputPath, limit_option, request_options
 
 if TYPE_CHECKING:
     from consilience.isolation.job import Progress
@@ -18,11 +20,15 @@ if TYPE_CHECKING:
     from consilience.scoring.scorer import Cell
 
 
+#: So many reasons for missing rows are printed.
+MAX_REASONS = 3
+
+
 @click.command()
 @click.argument("target")
 @click.option("--dataset", help="Data set (name or file) to sample; by default the first one that the target covers.")
 @limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @checkpoint_options
 def check(
@@ -40,10 +46,12 @@ def check(
     """
     from dataclasses import asdict
 
+    from consilience.cache import check_cache
     from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
     from consilience.testing import check_target
     from consilience.user_files import dataset_name
 
+    check_cache()
     chosen = find_target(target, checkpoint, trust_checkpoint)
     dataset = dataset and dataset_name(dataset)
     try:
@@ -88,7 +96,7 @@ def run(**given: Any) -> None:
 @click.argument("baseline")
 @click.argument("run")
 @click.option("--fail", "limits", multiple=True, metavar="LIMITS", help="E.g. cknna:5%, dcor:0.02, mp-1k/cknna:5%.")
-@click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--report", "reports", multiple=True, type=OutputPath(),
               help="Markdown file to write; JSON if it ends in .json.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Path, ...], as_json: bool) -> None:
@@ -119,10 +127,10 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
 @click.command()
 @click.argument("target")
 @click.argument("dataset")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="safetensors file.")
+@click.option("--output", required=True, type=OutputPath(), help="safetensors file.")
 @limit_option("--n", type=click.IntRange(min=1), help="A seeded sample of N items; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@device_option
 @click.option("--timeout", default=1800.0, show_default=True, help="Time limit in s.")
 @click.option("--fresh", is_flag=True, help="Ignore the shipped embeddings.")
 @checkpoint_options
@@ -140,23 +148,46 @@ def embed(
 ) -> None:
     """Embed DATASET with TARGET and write features (n, d), ids and provenance to one safetensors file.
 
-    DATASET is the name of a data set, or a file of your own structures, SMILES or sequences.
+    DATASET is the name of a data set, or a file of your own structures, SMILES or sequences. The last line counts the
+    rows that are missing, by reason. Where memory ended, the exit code is 1 and the next run embeds those rows.
     """
+    from consilience.cache import check_cache
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
+    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
     from consilience.embedding.embed import embed as embed_items
     from consilience.embedding.identity import identify
     from consilience.embedding.store import SHIPPED, Store, write_embedding
     from consilience.user_files import dataset_name
 
+    check_cache()
     chosen = find_target(target, checkpoint, trust_checkpoint)
     items = open_dataset(dataset_name(dataset))
     items = items if limit is None else items.sample(limit, seed=seed)
     store = Store(shipped=None if fresh else SHIPPED)
+    interruption = None
     try:
         embedding = embed_items(chosen, items, store, device=device, time_limit=timeout)
+    except EmbeddingInterruptedError as error:
+        if error.embedding is None:
+            click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
+            sys.exit(1)
+        embedding, interruption = error.embedding, error
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
         sys.exit(1)
     write_embedding(output, identify(chosen, items), embedding)
-    click.echo(f"{output}: {embedding.features.shape[0]} x {embedding.features.shape[1]}")
+    rows, columns = embedding.features.shape
+    click.echo(f"{output}: {rows} x {columns}{_missing_rows(embedding.reasons)}")
+    if interruption is not None:
+        click.echo(f"{chosen.name} on {dataset}: {interruption}", err=True)
+        sys.exit(1)
+
+
+def _missing_rows(reasons: Mapping[int, str]) -> str:
+    """How many rows are missing, and the most frequent reasons."""
+    if not reasons:
+        return ""
+    counts = Counter(reasons.values()).most_common()
+    listed = "; ".join(f"{count}: {reason}" for reason, count in counts[:MAX_REASONS])
+    more = f"; and {len(counts) - MAX_REASONS} more reasons" if len(counts) > MAX_REASONS else ""
+    return f", {len(reasons)} {'row' if len(reasons) == 1 else 'rows'} missing ({listed}{more})"

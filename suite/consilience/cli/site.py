@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._options import OutputPath
+
 if TYPE_CHECKING:
     from consilience.site.build import Progress
 
@@ -18,7 +20,7 @@ _BOARD = "Name of a published board (v1) or its folder; by default leaderboard/v
 
 @click.command("site")
 @click.option("--board", default="v1", show_default=True, help=_BOARD)
-@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the site.")
+@click.option("--output", required=True, type=OutputPath(folder=True), help="Folder of the site.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Number of drawing processes; by default one per processor, at most 4."
 )
@@ -46,7 +48,7 @@ def site_command(board: str, output: Path, jobs: int | None, quiet: bool) -> Non
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file.")
+@click.option("--output", required=True, type=OutputPath(), help="The HTML file.")
 @click.option("--board", default="v1", show_default=True, help=_BOARD)
 @click.option("--target", help="Target of the run, if the run has several.")
 def report_command(run: Path, output: Path, board: str, target: str | None) -> None:

@@ -5,6 +5,7 @@ This module runs inside the target's own environment and needs numpy alone.
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +14,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience.weights import Embedded, as_energies, as_features
+from consilience.circumstances import is_circumstance, is_out_of_memory, named, tells_of_circumstance
+from consilience.weights import Embedded
+
+from .returned import ContractError, energies_of, features_of, parts, reasons_of, truncated_of
 
 #: This many items failing one after another, with none embedded, end the run: the target itself is broken.
 MAX_LEADING_FAILURES = 16
+#: After a batch was halved, so many batches in a row without a failure double the size again.
+CALM_BATCHES = 4
 
-_OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "alloc_failed", "not enough memory", "bad_alloc")
+__all__ = ["MAX_LEADING_FAILURES", "Batch", "CircumstanceError", "ContractError", "joined", "run_batches"]
 
 
-class ContractError(RuntimeError):
-    """`embed` returned something that breaks the contract of a target."""
+class CircumstanceError(RuntimeError):
+    """Memory, time or a disk ended the embedding, not the target; the next run tries again."""
 
 
 class Batch(NamedTuple):
@@ -36,6 +42,20 @@ class Batch(NamedTuple):
     """Why an item could not be embedded."""
     truncated: NDArray[np.float32]
     """(n,) share of an item that the model did not read."""
+    again: tuple[int, ...] = ()
+    """Rows whose reason is one of circumstance: the next run embeds these items again."""
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Rows of consecutive batches as one."""
+    starts = np.cumsum([0, *(len(batch.reasons) for batch in batches)])
+    return Batch(
+        np.concatenate([batch.features for batch in batches]),
+        np.concatenate([batch.energies for batch in batches]),
+        [reason for batch in batches for reason in batch.reasons],
+        np.concatenate([batch.truncated for batch in batches]),
+        tuple(int(start) + row for start, batch in zip(starts, batches, strict=False) for row in batch.again),
+    )
 
 
 def run_batches(
@@ -48,7 +68,8 @@ def run_batches(
     """Yield the rows of `items` in order, batch by batch.
 
     A batch that raises is repeated item by item, so that an item that can't be embedded affects only its own
-    row, which gets a reason. A batch that runs out of memory is repeated with half the size.
+    row, which gets a reason. A batch that runs out of memory is repeated with half the size; the size grows back
+    once several batches have succeeded.
 
     Parameters
     ----------
@@ -57,7 +78,7 @@ def run_batches(
     items
         What `embed` receives, in order.
     batch_size
-        Items per call at the start.
+        Items per call, the most there are.
     dimension
         Declared number of columns; the first batch fixes it otherwise.
 
@@ -65,96 +86,142 @@ def run_batches(
     ------
     ContractError
         Wrong number of rows or columns, NaN or inf without a reason, or nothing could be embedded at all.
+    CircumstanceError
+        Nothing could be embedded at all, for want of memory or the like.
     """
-    start, embedded, failures = 0, 0, 0
-    reason: str | None = None
+    run = _Run(embed, batch_size, dimension)
+    start = 0
     while start < len(items):
-        chunk = list(items[start : start + batch_size])
-        try:
-            batch = _checked(embed(chunk), len(chunk), dimension, start)
-        except ContractError:
-            raise
-        except Exception as error:  # a model may fail in any way it likes
-            if _is_out_of_memory(error) and len(chunk) > 1:
-                batch_size = max(1, len(chunk) // 2)
-                print(f"out of memory; going on with batches of {batch_size}", file=sys.stderr)
-                continue
-            traceback.print_exc(file=sys.stderr)
-            if len(chunk) > 1:
-                batch = _one_by_one(embed, chunk, dimension, start, hopeless=embedded == 0)
-            elif dimension is None and embedded == 0:
-                raise ContractError(f"item {start}: {_short(error)}") from error
-            else:
-                batch = _blank(1, dimension or 1, [_short(error)])
-        good = sum(one is None for one in batch.reasons)
-        reason = reason or next(filter(None, batch.reasons), None)
-        embedded, failures = embedded + good, 0 if good else failures + len(chunk)
-        if embedded == 0 and failures >= MAX_LEADING_FAILURES:
-            raise ContractError(f"none of the first {failures} items could be embedded: {batch.reasons[0]}")
-        if good:
-            dimension = batch.features.shape[1]
-        yield batch
+        chunk = list(items[start : start + run.size])
+        batch = run.batch(chunk, start)
+        if batch is None:  # memory ended: once more, with fewer items
+            continue
         start += len(chunk)
-    if len(items) and embedded == 0:
-        raise ContractError(f"no item could be embedded: {reason}")
+        yield from run.known(batch)
+    run.finish()
 
 
-def _one_by_one(
-    embed: Callable[[list[Any]], Embedded],
-    chunk: list[Any],
-    dimension: int | None,
-    start: int,
-    *,
-    hopeless: bool,
-) -> Batch:
-    rows: list[Batch | str] = []
-    for offset, item in enumerate(chunk):
+class _Run:
+    """State of one run over items: size of the batches, number of columns, failures so far."""
+
+    def __init__(self, embed: Callable[[list[Any]], Embedded], batch_size: int, dimension: int | None) -> None:
+        self.embed, self.dimension = embed, dimension
+        self.size = self.largest = max(1, batch_size)
+        self.calm, self.patience, self.grown = 0, CALM_BATCHES, False
+        self.embedded = 0
+        self.failed: list[tuple[str, bool]] = []
+        """Failures before the first success: reason, and whether it is one of circumstance."""
+        self.waiting: list[Batch] = []
+        """Rows whose number of columns is not known yet."""
+
+    def batch(self, chunk: list[Any], start: int) -> Batch | None:
+        """Rows of a chunk; None where it has to be repeated with a smaller size."""
+        batch, memory_ended = None, False
         try:
-            row = _checked(embed([item]), 1, dimension, start + offset)
-        except ContractError:
-            raise
-        except Exception as error:
-            rows.append(_short(error))
-        else:
+            batch = _checked(self.embed(chunk), len(chunk), self.dimension, start)
+        except Exception as error:  # a model may fail in any way it likes
+            if isinstance(error, ContractError) and not is_circumstance(error):
+                raise
+            memory_ended = is_out_of_memory(error) and len(chunk) > 1
+            if not memory_ended:
+                traceback.print_exc(file=sys.stderr)
+                if len(chunk) == 1:
+                    return self._failure(error)
+        # Outside the handler: what the frames of the exception held is free again. Targets also catch exceptions
+        # themselves and turn them into reasons.
+        if memory_ended or (batch is not None and len(chunk) > 1 and _ended_memory(batch)):
+            self.shrink(len(chunk))
+            return None
+        if batch is None:
+            return self._one_by_one(chunk, start)
+        self.grow()
+        return batch
+
+    def shrink(self, length: int) -> None:
+        """Halve the size; where it had grown back in vain, the next attempt takes twice as long."""
+        self.size, self.calm = max(1, length // 2), 0
+        self.patience, self.grown = self.patience * (2 if self.grown else 1), False
+        print(f"out of memory; going on with batches of {self.size}", file=sys.stderr)
+        _free_memory()
+
+    def grow(self) -> None:
+        """Count a batch that succeeded; after several, double the size."""
+        self.calm += 1
+        if self.size < self.largest and self.calm >= self.patience:
+            self.size, self.calm, self.grown = min(self.largest, self.size * 2), 0, True
+            print(f"going on with batches of {self.size} again", file=sys.stderr)
+
+    def known(self, batch: Batch) -> Iterator[Batch]:
+        """Yield rows once their number of columns is known; end the run where nothing can be embedded."""
+        good = sum(reason is None for reason in batch.reasons)
+        if good and self.dimension is None:
+            self.dimension = batch.features.shape[1]
+        if not self.embedded:
+            self.failed += [(one, i in batch.again) for i, one in enumerate(batch.reasons) if one is not None]
+            if not good and len(self.failed) >= MAX_LEADING_FAILURES:
+                self._give_up(f"none of the first {len(self.failed)} items could be embedded")
+        self.embedded += good
+        self.waiting.append(batch)
+        if self.dimension is not None:
+            waiting, self.waiting = self.waiting, []
+            for one in waiting:
+                yield one if one.features.shape[1] == self.dimension else _blank(self.dimension, one)
+
+    def finish(self) -> None:
+        """Refuse a run without a single row."""
+        if self.failed and not self.embedded:
+            self._give_up("no item could be embedded")
+
+    def _give_up(self, what: str) -> None:
+        reason = self.failed[0][0]
+        if any(again for _, again in self.failed):
+            raise CircumstanceError(f"{what}: {next(one for one, again in self.failed if again)}")
+        raise ContractError(f"{what}: {reason}")
+
+    def _failure(self, error: Exception) -> Batch:
+        again = (0,) if is_circumstance(error) else ()
+        if again:
+            _free_memory()
+        blank = Batch(np.zeros((1, 0), np.float32), np.zeros(0), [named(error)], np.zeros(0, np.float32), again)
+        return _blank(self.dimension or 0, blank)
+
+    def _one_by_one(self, chunk: list[Any], start: int) -> Batch:
+        rows: list[Batch] = []
+        for offset, item in enumerate(chunk):
+            try:
+                row = _checked(self.embed([item]), 1, self.dimension, start + offset)
+            except Exception as error:
+                if isinstance(error, ContractError) and not is_circumstance(error):
+                    raise
+                row = self._failure(error)
             rows.append(row)
-            dimension = row.features.shape[1]
-        if hopeless and len(rows) >= MAX_LEADING_FAILURES and all(isinstance(row, str) for row in rows):
-            break
-    if dimension is None or all(isinstance(row, str) for row in rows):
-        if hopeless:
-            first = next(row for row in rows if isinstance(row, str))
-            raise ContractError(f"none of the first {len(rows)} items could be embedded: {first}")
-        assert dimension is not None
-    parts = [_blank(1, dimension, [row]) if isinstance(row, str) else row for row in rows]
-    return Batch(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.energies for part in parts]),
-        [reason for part in parts for reason in part.reasons],
-        np.concatenate([part.truncated for part in parts]),
-    )
+            if row.reasons[0] is None:
+                self.dimension = row.features.shape[1]
+            hopeless = not self.embedded and len(self.failed) + len(rows) >= MAX_LEADING_FAILURES
+            if hopeless and all(row.reasons[0] is not None for row in rows):
+                self.failed += [(str(row.reasons[0]), bool(row.again)) for row in rows]
+                self._give_up(f"none of the first {len(self.failed)} items could be embedded")
+        columns = self.dimension or 0
+        return joined([row if row.features.shape[1] == columns else _blank(columns, row) for row in rows])
 
 
-def _blank(n: int, dimension: int, reasons: Sequence[str | None]) -> Batch:
-    return Batch(
-        np.full((n, dimension), np.nan, np.float32), np.full(n, np.nan), list(reasons), np.zeros(n, np.float32)
-    )
+def _blank(dimension: int, batch: Batch) -> Batch:
+    """Rows of NaN in place of those of a batch that failed as a whole."""
+    n = len(batch.reasons)
+    features = np.full((n, dimension), np.nan, np.float32)
+    return Batch(features, np.full(n, np.nan), batch.reasons, np.zeros(n, np.float32), batch.again)
 
 
 def _checked(result: Any, n: int, dimension: int | None, start: int) -> Batch:
-    if not isinstance(result, Embedded):
-        raise ContractError(f"embed has to return consilience.Embedded, it returned {type(result).__name__}")
-    features = as_features(result.features)
-    if features.ndim != 2:
-        raise ContractError(f"features have to be (n_items, dimension), embed returned shape {features.shape}")
+    parts(result)
+    features = features_of(result.features)
     if len(features) != n:
         raise ContractError(f"embed returned {len(features)} rows for {n} items")
     if features.shape[1] == 0:
         raise ContractError("embed returned rows without columns")
     if dimension is not None and features.shape[1] != dimension:
         raise ContractError(f"embed returned {features.shape[1]} columns, expected {dimension}")
-    reasons: list[str | None] = [None] * n if result.reasons is None else list(result.reasons)
-    if len(reasons) != n:
-        raise ContractError(f"embed returned {len(reasons)} reasons for {n} items")
+    reasons = reasons_of(result.reasons, n)
     broken = ~np.isfinite(features).all(axis=1)
     unexplained = [start + i for i in np.flatnonzero(broken) if reasons[i] is None]
     if unexplained:
@@ -162,24 +229,19 @@ def _checked(result: Any, n: int, dimension: int | None, start: int) -> Batch:
         raise ContractError(
             f"embed returned {kind} for {len(unexplained)} of {n} items without a reason, first item {unexplained[0]}"
         )
-    for i, reason in enumerate(reasons):
-        if reason is not None:
-            features[i] = np.nan
-    energies = np.full(n, np.nan) if result.energies is None else as_energies(result.energies)
-    if energies.shape != (n,):
-        raise ContractError(f"energies have to be ({n},), embed returned shape {energies.shape}")
-    whole = np.zeros(n, np.float32)
-    truncated = whole if result.truncated is None else np.asarray(result.truncated, np.float32)
-    if truncated.shape != (n,) or not ((truncated >= 0) & (truncated <= 1)).all():
-        raise ContractError(f"truncated has to be ({n},) shares between 0 and 1, embed returned {truncated}")
-    return Batch(features, energies, reasons, truncated)
+    features[[reason is not None for reason in reasons]] = np.nan
+    again = tuple(i for i, reason in enumerate(reasons) if reason is not None and tells_of_circumstance(reason))
+    return Batch(features, energies_of(result.energies, n), reasons, truncated_of(result.truncated, n), again)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    text = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or "outofmemory" in text or any(sign in text for sign in _OUT_OF_MEMORY)
+def _ended_memory(batch: Batch) -> bool:
+    return any(is_out_of_memory(RuntimeError(batch.reasons[i])) for i in batch.again)
 
 
-def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+def _free_memory() -> None:
+    """Give back what a failed batch held, on the device too."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    if cuda is not None and cuda.is_available() and cuda.is_initialized():
+        cuda.empty_cache()

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.cards import Card
-from consilience.weights import Embedded
+from consilience.circumstances import cut
+from consilience.weights import Embedded, kind_of, real_numbers
 
-from .batches import ContractError, run_batches
+from .batches import run_batches
+from .returned import ContractError, parts
 
 #: Largest relative change that passes for "the same row" in float32.
 TOLERANCE = 1e-4
@@ -65,6 +67,7 @@ def examine(
 
     base = rows(items)
     checks.append(_check("finite rows, one per item", True, None, None, f"{base.shape[0]} rows"))
+    checks += _returned(embed, items, batch_size)
     declared_dimension = card.dimension
     text = f"{base.shape[1]} columns" + (" (not declared)" if declared_dimension is None else "")
     checks.append(_check("declared dimension", declared_dimension in (None, base.shape[1]), None, None, text))
@@ -110,6 +113,26 @@ def examine(
     return checks
 
 
+def _returned(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], batch_size: int) -> list[dict[str, Any]]:
+    """What `embed` returns: of real numbers, and left alone by the next call.
+
+    The suite copies it. Whoever else calls `embed` and keeps what it returned would get the rows of other items.
+    """
+    names = ("real numbers", "a result of its own for each batch")
+    size = max(1, min(batch_size, len(items) // 2))
+    try:
+        first = parts(embed(list(items[:size])))
+        before = {name: np.array(real_numbers(values, name, truth_values=True)) for name, values in first.items()}
+        kinds = ", ".join(f"{name}: {kind_of(values)}" for name, values in first.items())
+        embed(list(items[-size:]))
+        after = {name: real_numbers(values, name, truth_values=True) for name, values in first.items()}
+    except Exception as error:
+        return [_check(name, False, None, None, f"{type(error).__name__}: {error}") for name in names]
+    changed = [name for name in before if not np.array_equal(before[name], after[name], equal_nan=True)]
+    detail = f"the next call overwrites {', '.join(changed)}: return a new array" if changed else "two calls"
+    return [_check(names[0], True, None, None, kinds), _check(names[1], not changed, None, None, detail)]
+
+
 def deviation(rows: Rows, others: Rows) -> float:
     """Largest relative difference between corresponding rows."""
     scale = np.linalg.norm(rows, axis=1)
@@ -130,7 +153,7 @@ def nearest_distance(rows: Rows) -> float:
 
 
 def _check(name: str, passed: bool, value: float | None, limit: float | None, detail: str) -> dict[str, Any]:
-    return {"name": name, "passed": bool(passed), "value": value, "limit": limit, "detail": detail}
+    return {"name": name, "passed": bool(passed), "value": value, "limit": limit, "detail": cut(detail, 500)}
 
 
 def _moved(atoms: Any, rng: np.random.Generator) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from consilience.header import Header
 from consilience.isolation import environments
-from consilience.isolation.environments import Header
 from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
+from consilience.isolation.sandbox import Places, Sandbox
+from consilience.scratch import scratch_folder
 
+from .code import code_digest
 from .identity import identify
-from .shards import read_shards
-from .store import Embedding, Store
+from .inputs import InputsError
+from .reads import Reads
+from .shards import drop_shards, read_shards, remember_batch_size, remembered_batch_size, rows_missing_for_now
+from .store import Embedding, Store, content_key
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
@@ -33,6 +37,22 @@ class EmbeddingFailedError(RuntimeError):
     """A target could not embed a data set; the message is the reason shown on the board."""
 
 
+class EmbeddingInterruptedError(EmbeddingFailedError):
+    """Memory, time, a signal or a disk ended an embedding, not the target; the next run goes on.
+
+    Parameters
+    ----------
+    reason
+        What ended it.
+    embedding
+        The rows there are, where only some are missing; it is not stored.
+    """
+
+    def __init__(self, reason: str, embedding: Embedding | None = None) -> None:
+        super().__init__(reason)
+        self.embedding = embedding
+
+
 class EmbeddingSkippedError(RuntimeError):
     """A target does not apply to a data set; the message is the reason shown on the board."""
 
@@ -45,6 +65,7 @@ def embed(
     device: str = "cpu",
     time_limit: float = 1800.0,
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> Embedding:
     """Embedding of `items` by `target`, read from the store or computed and stored.
 
@@ -60,26 +81,31 @@ def embed(
         Seconds after which the worker is stopped and the cell fails. What it had finished is kept.
     progress
         Called with (items done, items in all).
+    fresh
+        Compute it, whatever is stored.
 
     Raises
     ------
     EmbeddingSkippedError
         The data set lacks the target's view, or its elements are not covered.
     EmbeddingFailedError
-        Building the environment, loading, or embedding failed, or took too long.
+        Building the environment, loading, or embedding failed.
+    EmbeddingInterruptedError
+        Memory, time or the like ended it, for all items or for some.
     """
     covered = covered_items(target, items)
     identity = identify(target, items)
-    stored_embedding = store.get(identity)
+    stored_embedding = None if fresh else store.get(identity)
     if stored_embedding is not None:
         return stored_embedding
     folder = store.cell(identity)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):  # released by the system when its holder dies
-        stored_embedding = store.get(identity)
+        stored_embedding = None if fresh else store.get(identity)
         if stored_embedding is not None:
             return stored_embedding
         began = time.perf_counter()
+        reads = Reads(target, folder, fresh=fresh)
         outcome = run_worker(
             target,
             items.select(covered),
@@ -88,12 +114,17 @@ def embed(
             device=device,
             time_limit=time_limit,
             progress=progress,
+            reads=reads,
         )
         seconds = time.perf_counter() - began
+        if code_digest(target.path) != identity.code:
+            drop_shards(folder, behind=0)
+            raise EmbeddingFailedError(f"{target.path.name} changed while it ran; run it again")
         embedding = _collect(target, items, covered, folder)
         done = outcome.of("progress")
         embedding.provenance.update(
             identity=asdict(identity),
+            inputs=reads.summary(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(seconds, 2),
             items_per_second=round(len(covered) / max(float(done.get("seconds", seconds)), 1e-6), 2)
@@ -104,8 +135,10 @@ def embed(
             packages=environments.packages_of(Header.of(target.path)),
             hardware=hardware(device),
         )
-        store.put(identity, embedding)
-    return embedding
+        if missing := rows_missing_for_now(folder):
+            raise EmbeddingInterruptedError(f"{missing} (tried again in the next run)", embedding)
+        store.put(identity, embedding, reads.inputs)
+    return replace(embedding, key=content_key(identity, reads.inputs))
 
 
 def covered_items(target: Target, items: Items) -> list[int]:
@@ -150,10 +183,14 @@ def run_worker(
     time_limit: float = 1800.0,
     progress: Progress | None = None,
     save_to: Path | None = None,
+    reads: Reads | None = None,
+    sandbox: Sandbox = "none",
 ) -> Outcome:
     """Run one job in the target's environment and wait for it.
 
-    With `save_to`, the task ``"examine"`` also writes the model's weights there, where the target can.
+    With `reads`, what the target reads is noted. With a `sandbox`, the code sees no network and no files but the
+    target's folder, the checkpoint and its own. With `save_to`, the task ``"examine"`` also writes the model's weights
+    there, where the target can.
 
     Raises
     ------
@@ -163,14 +200,36 @@ def run_worker(
     if progress is not None:
         progress(0, len(items))  # building the environment may take a while: show that something goes on
     python = interpreter(target)
-    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        items_file = Path(scratch) / "items.npz"
+    with scratch_folder() as scratch:
+        items_file = scratch / "items.npz"
         items.save(items_file, view=target.card.input_view)
         job = target_job(target, items_file, task, folder=folder, device=device, save_to=save_to)
+        checkpoint = [] if target.weights.path is None else [target.weights.path]
+        places = Places((Path(scratch), target.path.parent, *checkpoint), (folder,))
+        opens = None if reads is None else reads.observe(Path(scratch))
+        listen = None if reads is None else reads.listen
+        log = folder / "worker.log"
         try:
-            return run_job(python, job, folder / "worker.log", time_limit=time_limit, progress=progress)
-        except JobFailedError as error:
+            return run_job(
+                python,
+                job,
+                log,
+                time_limit=time_limit,
+                progress=progress,
+                opens=opens,
+                listen=listen,
+                sandbox=sandbox,
+                places=places,
+            )
+        except InputsError as error:
             raise EmbeddingFailedError(str(error)) from error
+        except JobFailedError as error:
+            if error.outcome.signal is not None:  # memory, most often: the next run begins with smaller batches
+                size = remembered_batch_size(folder) or job["batch_size"]
+                last = error.outcome.of("progress").get("batch", size)
+                remember_batch_size(folder, max(1, last // 2))
+            kind = EmbeddingInterruptedError if error.outcome.circumstance else EmbeddingFailedError
+            raise kind(str(error)) from error
 
 
 def interpreter(target: Target) -> Path:
@@ -184,7 +243,8 @@ def interpreter(target: Target) -> Path:
     try:
         return environments.ensure(Header.of(target.path))
     except environments.EnvironmentBuildError as error:
-        raise EmbeddingFailedError(f"environment: {error}") from error
+        kind = EmbeddingInterruptedError if error.circumstance else EmbeddingFailedError
+        raise kind(f"environment: {error}") from error
 
 
 def target_job(

@@ -1,28 +1,38 @@
-"""The identity of an embedding: everything that determines it."""
+"""The identity of an embedding: what it is of, by name and version."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consilience.isolation.environments import Header
+from consilience.header import Header
 from consilience.weights import sha256_of
+
+from .code import TARGETS, code_digest, source_files
+from .inputs import Origin
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
     from consilience.registry import Target
 
+__all__ = ["TARGETS", "Identity", "code_digest", "identify", "source_files"]
 
-TARGETS = Path(__file__).resolve().parents[1] / "targets"
+
+class _WithOrigin:
+    """Holds where an identity comes from, which is no part of it: equality, key and files leave it out."""
+
+    __slots__ = ("origin",)
+    origin: Origin | None
 
 
 @dataclass(frozen=True)
-class Identity:
-    """All that an embedding depends on; its digest is the key of the store."""
+class Identity(_WithOrigin):
+    """What an embedding is of: target, weights, code, environment and items; its digest is the key of the store.
+
+    One that :func:`identify` made has the attribute `origin`: what the target reads beside (its inputs) can be checked.
+    """
 
     target: str
     weights: str
@@ -35,10 +45,19 @@ class Identity:
     pooling: str
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", None)
+
     @property
     def key(self) -> str:
         """SHA-256 over all fields."""
         return hashlib.sha256(json.dumps(self.__dict__, sort_keys=True).encode()).hexdigest()
+
+    def at(self, origin: Origin) -> Identity:
+        """Return the same identity with its origin."""
+        identity = Identity(**self.__dict__)
+        object.__setattr__(identity, "origin", origin)
+        return identity
 
 
 def identify(target: Target, items: Items) -> Identity:
@@ -52,7 +71,7 @@ def identify(target: Target, items: Items) -> Identity:
         which = f"published:{target.card.source}:{target.card.revision}"
     else:
         which = f"sha256:{weights.expected_sha256}"
-    return Identity(
+    identity = Identity(
         target=target.name,
         weights=which,
         code=code_digest(target.path),
@@ -63,6 +82,7 @@ def identify(target: Target, items: Items) -> Identity:
         layer=target.card.layer or "",
         pooling=target.card.pooling or "",
     )
+    return identity.at(Origin.of(target))
 
 
 def _items_given(target: Target, items: Items) -> str:
@@ -71,38 +91,3 @@ def _items_given(target: Target, items: Items) -> str:
     if len(covered) == len(items):
         return items.items_sha256
     return hashlib.sha256(json.dumps([items.items_sha256, covered]).encode()).hexdigest()
-
-
-def code_digest(path: Path) -> str:
-    """Hash of what a target file does: its code without comments, docstrings and cards.
-
-    Cards are left out because the fields that matter stand in the identity themselves: a new card in a family's
-    file, or a corrected licence, does not make stored embeddings stale. Helper modules beside the file
-    (``_*.py``) that it imports count as part of it.
-    """
-    digest = hashlib.sha256()
-    for module in source_files(path):
-        tree = ast.parse(module.read_text("utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                node.decorator_list = []
-            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        digest.update(ast.unparse(tree).encode())
-    return digest.hexdigest()
-
-
-def source_files(path: Path) -> list[Path]:
-    """List a target file and the ``_*.py`` beside it, or a folder up, that it imports, directly or through others."""
-    paths = [path]
-    for module in paths:
-        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            for name in names:
-                own = f"{name.rpartition('.')[2]}.py"
-                folders = [TARGETS.joinpath(*name.split(".")[2:-1])] if name.startswith("consilience.targets") else []
-                helper = next((f / own for f in (*folders, path.parent) if (f / own).is_file()), None)
-                if own.startswith("_") and helper is not None and helper not in paths:
-                    paths.append(helper)
-    return paths

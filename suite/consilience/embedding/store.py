@@ -1,16 +1,18 @@
 """The embedding store: every embedding under a key made of all that determines it.
 
-Two places are read, in this order: the cache folder, and the reference embeddings shipped with the package,
-which count as cells already done. Files are written whole or not at all, and a checksum is verified whenever
+Two places are read, in this order: the reference embeddings shipped with the package, which count as cells already
+done, and the cache folder. Files are written whole or not at all, and a checksum is verified whenever
 one is read; a damaged file is as good as none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +24,15 @@ from consilience.cache import cache_dir
 from consilience.files import write_atomically
 
 from .identity import Identity
+from .inputs import Inputs, changes, stamps_of
+from .tensors import tensors_to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
-FORMAT = 1
+FORMAT = 2
 #: What reading a header raises that is not one of ours.
 _HEADER_ERRORS = (KeyError, TypeError, AttributeError, RecursionError)
 
@@ -59,6 +63,8 @@ class Embedding:
     reasons: dict[int, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     truncated: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    key: str = ""
+    """Key of identity and inputs (:attr:`Entry.key`); empty unless it was read from a store."""
 
     @property
     def embedded(self) -> NDArray[np.bool_]:
@@ -76,15 +82,40 @@ class Embedding:
         return replace(self, features=features, energies=energies, ids=ids, reasons=reasons, truncated=truncated)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A stored embedding, by its header; the rows are not read yet."""
+
+    path: Path
+    identity: Identity
+    inputs: Inputs | None
+    """What the target read beside what its identity names; None for the shipped ones."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the identity's key and the inputs: equal keys are rows of the same making."""
+        return content_key(self.identity, self.inputs)
+
+
+def content_key(identity: Identity, inputs: Inputs | None) -> str:
+    """Key of an embedding's content: the identity's own where there are no inputs beside."""
+    if inputs is None:
+        return identity.key
+    return hashlib.sha256(f"{identity.key} {inputs.digest}".encode()).hexdigest()
+
+
 class Store:
     """Embeddings by key, in a folder and among the files shipped with the package.
+
+    Several embeddings of one identity can be stored, made from different inputs (two branches of a project): the one
+    whose inputs are those of now is read.
 
     Parameters
     ----------
     folder
         Where embeddings are kept; the suite's cache folder by default.
     shipped
-        Folder of reference embeddings, or None to ignore them (``--align-fresh``).
+        Folder of reference embeddings, or None to ignore them (``--align-fresh-references``). They are read first.
     """
 
     def __init__(self, folder: Path | None = None, shipped: Path | None = SHIPPED) -> None:
@@ -92,34 +123,78 @@ class Store:
         self.shipped = shipped
 
     def cell(self, identity: Identity) -> Path:
-        """Folder of one embedding: its shards while it is being made, its file afterwards."""
+        """Folder of one identity: the shards of an embedding while it is made, its files afterwards."""
         return self.folder / identity.key[:2] / identity.key
 
-    def get(self, identity: Identity) -> Embedding | None:
-        """Read an embedding; None if there is none or it is damaged."""
-        own = self.cell(identity) / "embedding.safetensors"
-        embedding = _read(own, identity)
-        if embedding is None and self.shipped is not None:
-            embedding = _read(shipped_path(self.shipped, identity.dataset, identity.target), identity)
-        return embedding
+    def get(self, identity: Identity, key: str | None = None) -> Embedding | None:
+        """Read an embedding; None if there is none, its inputs have changed, or it is damaged.
+
+        With `key`, only the one of that key (`Entry.key`) is read: what a record states, say.
+        """
+        for entry in self._entries(identity):
+            if key is not None and entry.key != key:
+                continue
+            embedding = _read(entry.path, identity)
+            if embedding is not None:
+                return replace(embedding, key=entry.key)
+        return None
+
+    def find(self, identity: Identity) -> Entry | None:
+        """Entry that `get` reads, by the header of its file alone."""
+        return next(self._entries(identity), None)
 
     def contains(self, identity: Identity) -> bool:
         """Whether there is an embedding of this identity, by the header of its file; the rows are not read."""
-        own = self.cell(identity) / "embedding.safetensors"
-        paths = [
-            own,
-            *([] if self.shipped is None else [shipped_path(self.shipped, identity.dataset, identity.target)]),
-        ]
-        return any(_key_of(path) == identity.key for path in paths)
+        return self.find(identity) is not None
 
-    def put(self, identity: Identity, embedding: Embedding) -> Path:
-        """Write an embedding and remove the shards it was made from."""
+    def stale(self, identity: Identity) -> list[tuple[Entry, list[str]]]:
+        """Own entries of an identity, newest first, each with what has changed since; an empty list: it is valid."""
+        return [(entry, list(self._changes(entry, identity))) for entry in self._own(identity)]
+
+    def put(self, identity: Identity, embedding: Embedding, inputs: Inputs | None = None) -> Path:
+        """Write an embedding with what it was made from, and remove the shards it was made of."""
         folder = self.cell(identity)
-        path = folder / "embedding.safetensors"
-        write_embedding(path, identity, embedding)
+        path = folder / (
+            f"embedding-{inputs.digest[:16]}.safetensors" if inputs is not None else "embedding.safetensors"
+        )
+        write_embedding(path, identity, embedding, inputs)
+        if inputs is not None and identity.origin is not None:
+            _write_stamps(path, stamps_of(inputs, identity.origin))
         for shard in folder.glob("shard-*.safetensors"):
             shard.unlink()
+        (folder / "read.json").unlink(missing_ok=True)
         return path
+
+    def _entries(self, identity: Identity) -> Iterator[Entry]:
+        """Entries whose inputs are unchanged: the shipped one, then one's own, newest first."""
+        if self.shipped is not None:
+            path = shipped_path(self.shipped, identity.dataset, identity.target)
+            entry = _entry(path)
+            if entry is not None and entry.identity == identity:
+                yield entry
+        for entry in self._own(identity):
+            if next(self._changes(entry, identity), None) is None:
+                yield entry
+
+    def _own(self, identity: Identity) -> Iterator[Entry]:
+        for path in sorted(self.cell(identity).glob("embedding*.safetensors"), key=_age):
+            entry = _entry(path)
+            if entry is not None and entry.identity == identity:
+                yield entry
+
+    def _changes(self, entry: Entry, identity: Identity) -> Iterator[str]:
+        origin = identity.origin
+        if origin is None:  # read from a file: there is nothing to compare with
+            return
+        if entry.inputs is None:
+            if not origin.of_suite:
+                yield "it was stored by a version of the suite that did not note what the target read"
+            return
+        stamps = _read_stamps(entry.path)
+        before = dict(stamps)
+        yield from changes(entry.inputs, origin, stamps)
+        if stamps != before:
+            _write_stamps(entry.path, stamps)
 
 
 def shipped_path(folder: Path, dataset: str, target: str) -> Path:
@@ -127,13 +202,13 @@ def shipped_path(folder: Path, dataset: str, target: str) -> Path:
     return folder / dataset / f"{target}.safetensors.gz"
 
 
-def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> None:
+def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs: Inputs | None = None) -> None:
     """Write an embedding as one safetensors file with ids, provenance and checksum in its header.
+
+    The same embedding makes the same file, byte for byte.
 
     A name that ends in ``.gz`` makes it a compressed file (the shipped ones: columns that never vary cost nothing).
     """
-    from safetensors.numpy import save
-
     tensors: dict[str, NDArray[Any]] = {"features": np.ascontiguousarray(embedding.features)}
     if np.isfinite(embedding.energies).any():
         tensors["energies"] = embedding.energies
@@ -146,24 +221,48 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding) -> Non
         "ids": json.dumps(embedding.ids),
         "reasons": json.dumps(embedding.reasons),
         "provenance": json.dumps(embedding.provenance),
-        "checksum": _checksum(tensors),
+        **({} if inputs is None else {"inputs": inputs.to_json()}),
     }
-    content = save(tensors, metadata=metadata)
+    metadata["checksum"] = _checksum(tensors, metadata)
+    content = tensors_to_bytes(tensors, metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
 
 
-def _key_of(path: Path) -> str | None:
-    """Key in the header of an embedding's file; None where there is none."""
+def _entry(path: Path) -> Entry | None:
+    """Entry of an embedding's file; None where there is none."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > 2**27:  # no header: a damaged file
                 return None
-            key = json.loads(file.read(length))["__metadata__"]["key"]
-            return key if isinstance(key, str) else None
+            metadata = json.loads(file.read(length))["__metadata__"]
+        identity = Identity(**json.loads(metadata["identity"]))
+        inputs = Inputs.from_json(metadata["inputs"]) if "inputs" in metadata else None
+        return Entry(path, identity, inputs) if metadata["key"] == identity.key else None
     except (OSError, EOFError, ValueError, zlib.error, *_HEADER_ERRORS):
         return None
+
+
+def _age(path: Path) -> float:
+    try:
+        return -path.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
+
+
+def _read_stamps(path: Path) -> dict[str, list[int]]:
+    """Stamps of the inputs of an embedding's file, which lie beside it; none where they can't be read."""
+    try:
+        content = json.loads(path.with_suffix(".stamps.json").read_text("utf-8"))
+        return dict(content["stamps"]) if content["of"] == path.name else {}
+    except (OSError, ValueError, *_HEADER_ERRORS):
+        return {}
+
+
+def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
+    with contextlib.suppress(OSError):  # a cache that can't be written to: contents are compared again next time
+        write_atomically(path.with_suffix(".stamps.json"), json.dumps({"of": path.name, "stamps": stamps}))
 
 
 def _read(path: Path, identity: Identity) -> Embedding | None:
@@ -203,8 +302,9 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
         if metadata["key"] != stored_identity.key or (identity is not None and stored_identity != identity):
             raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
-        if metadata["checksum"] != _checksum(tensors):
-            raise ValueError("the tensors are not those of the checksum in the header")
+        covered = None if metadata["format"] == "1" else metadata
+        if metadata["checksum"] != _checksum(tensors, covered):
+            raise ValueError("tensors or header are not those of the checksum")
         return stored_identity, _embedding(tensors, metadata)
     except (SafetensorError, json.JSONDecodeError, UnicodeError, *_HEADER_ERRORS) as error:
         raise ValueError(f"not an embedding as this suite writes it ({type(error).__name__}: {error})") from error
@@ -222,8 +322,12 @@ def _embedding(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Em
     )
 
 
-def _checksum(tensors: dict[str, NDArray[Any]]) -> str:
+def _checksum(tensors: dict[str, NDArray[Any]], metadata: dict[str, str] | None) -> str:
+    """SHA-256 of tensors and of the header's other fields (of the tensors alone in format 1): against damage."""
     digest = hashlib.sha256()
+    for name, text in sorted((metadata or {}).items()):
+        if name != "checksum":
+            digest.update(f"{name}\0{text}\0".encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())
@@ -231,5 +335,6 @@ def _checksum(tensors: dict[str, NDArray[Any]]) -> str:
 
 
 __getattr__ = moved_names(
-    __name__, dict.fromkeys(("TARGETS", "code_digest", "identify", "source_files"), "embedding.identity")
+    __name__,
+    {"identify": "embedding.identity"} | dict.fromkeys(("TARGETS", "code_digest", "source_files"), "embedding.code"),
 )

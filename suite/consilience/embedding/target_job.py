@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from consilience.checkpoints import HOW_TO_TRUST
 from consilience.datasets.layout import load_items
-from consilience.registry import load_target_file
+from consilience.isolation.gate import close
+from consilience.isolation.trace import Trace
+from consilience.registry import load_target_file, missing_module
 from consilience.weights import Weights
 
 from .batches import run_batches
 from .contract import examine
-from .shards import finished_items, write_shard
+from .shards import embed_again, finished_items, remember_batch_size, remembered_batch_size, write_shard
 
 #: Sends a message to the parent: an event, and what belongs to it.
 Say = Callable[..., None]
@@ -26,17 +29,24 @@ SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
 
 def use_target(job: dict[str, Any], say: Say) -> None:
     """Load a target and embed items to shards; the task ``"examine"`` also checks the contract."""
-    targets = {target.card.name: target for target in load_target_file(job["target_file"])}
+    targets = {target.card.name: target for target in load_target_file(job["target_file"], trial=False)}
     target = targets[job["target"]]
     options = dict(job["weights"])
     if options["kind"] == "file":
-        target = target.from_checkpoint(options["path"])
+        target = target.from_checkpoint(options["path"], trusted=options["trusted"])
         options["path"] = Path(options["path"])
+        if not options["trusted"]:
+            close(options["path"], how_to_trust=HOW_TO_TRUST)
     weights = Weights(**options)
     items = load_items(Path(job["items_file"]))
     began = time.perf_counter()
-    embed = target.load(target.card, weights, job["device"])
-    say("loaded", seconds=time.perf_counter() - began, weights_sha256=weights.sha256())
+    try:
+        embed = target.load(target.card, weights, job["device"])
+    except ModuleNotFoundError as error:
+        raise missing_module(error, target.path) from error
+    verified = [] if weights.expected_sha256 is None else [str(path) for path in weights.used]
+    seconds = time.perf_counter() - began
+    say("loaded", seconds=seconds, weights_sha256=weights.sha256(), verified=verified)
     _embed_to_shards(embed, items, job, say)
     if job["task"] == "examine":
         save = getattr(embed, "save", None)
@@ -50,15 +60,27 @@ def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Say
     folder = Path(job["folder"])
     start, dimension = finished_items(folder)
     declared = job["dimension"] or dimension
+    size = remembered_batch_size(folder) or job["batch_size"]  # after a crash, it does not grow beyond
     say("progress", done=start, total=len(items), seconds=0.0)
     pending: list[Any] = []
     first = done = start
     last_write = began = time.perf_counter()
-    for batch in run_batches(embed, items[start:], batch_size=job["batch_size"], dimension=declared):
+    for batch in run_batches(embed, items[start:], batch_size=size, dimension=declared):
         pending.append(batch)
         done += len(batch.reasons)
         now = time.perf_counter()
         if done - first >= SHARD_ITEMS or now - last_write >= SHARD_SECONDS or done == len(items):
             write_shard(folder, first, pending)
+            _say_what_was_read(done, say)
             pending, first, last_write = [], done, now
-        say("progress", done=done, total=len(items), seconds=now - began)
+        say("progress", done=done, total=len(items), seconds=now - began, batch=len(batch.reasons))
+    # At the end: what ended memory once may end it for good this time.
+    embed_again(folder, start, lambda i: next(run_batches(embed, [items[i]], batch_size=1, dimension=declared)))
+    _say_what_was_read(len(items), say)
+    remember_batch_size(folder, None)
+
+
+def _say_what_was_read(items: int, say: Say) -> None:
+    """Report the files and modules that the rows of so many items depend on."""
+    trace = Trace.active
+    say("shard", items=items, read=None if trace is None else trace.report())

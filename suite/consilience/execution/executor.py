@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from consilience.circumstances import named
+
 #: Called with (items done, items in all).
 Progress = Callable[[int, int], None]
 
@@ -108,4 +110,4 @@ def call(task: Task, progress: Progress | None = None) -> Result:
         function = getattr(importlib.import_module(module), name)
         return Result(task, function(**task.arguments, progress=progress))
     except Exception as error:  # whatever it is, the other tasks go on
-        return Result(task, error=f"{type(error).__name__}: {error}")
+        return Result(task, error=named(error, 1000))

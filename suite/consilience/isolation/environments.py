@@ -7,101 +7,41 @@ environments with one torch hold one torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tomllib
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from consilience.cache import cache_dir
+from consilience.circumstances import cut, tells_of_circumstance
+from consilience.header import WORKER_REQUIREMENTS, Header
 
-#: What the worker needs beside the model's own packages.
-WORKER_REQUIREMENTS = ("numpy", "pydantic>=2.9", "safetensors>=0.4.5")
-
-_HEADER = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+from . import guarded
 
 
 class EnvironmentBuildError(RuntimeError):
-    """A target's environment could not be built; the message carries uv's own words."""
+    """A target's environment could not be built; the message carries uv's own words.
 
-
-@dataclass(frozen=True)
-class Header:
-    """The PEP 723 block of a target file.
-
-    Attributes
+    Parameters
     ----------
-    dependencies
-        Requirements, in the file's order.
-    requires_python
-        Python versions allowed.
-    tool_uv
-        The ``[tool.uv]`` table (overrides of stale pins and the like).
+    message
+        What uv said.
+    circumstance
+        Whether network, disk or memory is to blame, and not the header.
     """
 
-    dependencies: tuple[str, ...] = ()
-    requires_python: str = ">=3.11"
-    tool_uv: str = "{}"
-
-    @classmethod
-    def of(cls, path: Path) -> Header:
-        """Read the header of a Python file; a file without one depends on nothing.
-
-        Raises
-        ------
-        ValueError
-            There are two ``script`` blocks, or the block is not TOML.
-        """
-        blocks = [m for m in _HEADER.finditer(path.read_text("utf-8")) if m["type"] == "script"]
-        if len(blocks) > 1:
-            raise ValueError(f"{path}: more than one PEP 723 script block")
-        if not blocks:
-            return cls()
-        lines = blocks[0]["content"].splitlines()
-        try:
-            table = tomllib.loads("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
-        tool_uv = json.dumps(table.get("tool", {}).get("uv", {}), sort_keys=True)
-        return cls(tuple(table.get("dependencies", ())), table.get("requires-python", ">=3.11"), tool_uv)
-
-    @property
-    def digest(self) -> str:
-        """Hash that equal headers share; it is part of an embedding's identity."""
-        text = json.dumps([sorted(self.dependencies), self.requires_python, self.tool_uv, WORKER_REQUIREMENTS])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def satisfied_here(self) -> bool:
-        """Whether the running interpreter already has everything the header asks for."""
-        if self.tool_uv != "{}":
-            return False
-        here = ".".join(map(str, sys.version_info[:3]))
-        return SpecifierSet(self.requires_python).contains(here) and all(map(_installed, self.dependencies))
-
-
-def _installed(requirement: str) -> bool:
-    parsed = Requirement(requirement)
-    if parsed.marker is not None and not parsed.marker.evaluate():
-        return True
-    if parsed.url is not None or parsed.extras:
-        return False
-    try:
-        return parsed.specifier.contains(version(parsed.name), prereleases=True)
-    except PackageNotFoundError:
-        return False
+    def __init__(self, message: str, *, circumstance: bool = False) -> None:
+        super().__init__(message)
+        self.circumstance = circumstance
 
 
 def environments_dir() -> Path:
@@ -115,6 +55,16 @@ def python_of(header: Header) -> Path | None:
         return Path(sys.executable)
     root = environments_dir() / header.digest[:16]
     return _interpreter(root) if (root / "ready.json").is_file() else None
+
+
+def site_folders(header: Header) -> list[str] | None:
+    """Folders of the packages that a header's code imports; None while its environment is not built."""
+    if header.satisfied_here():
+        return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    root = environments_dir() / header.digest[:16]
+    if not (root / "ready.json").is_file():
+        return None
+    return [str(path) for path in (*root.glob("lib/python*/site-packages"), *root.glob("Lib/site-packages"))]
 
 
 def ensure(header: Header) -> Path:
@@ -137,15 +87,24 @@ def ensure(header: Header) -> Path:
         ready = python_of(header)
         if ready is not None:
             return ready
-        shutil.rmtree(root, ignore_errors=True)
-        _build(header, root)
+        # Beside, and renamed when it is complete: what is under this name is whole. uv ends with this process, so
+        # nobody writes to the leftovers of a build that was killed.
+        for leftover in root.parent.glob(f".{root.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+        try:
+            _build(header, beside / root.name)
+            shutil.rmtree(root, ignore_errors=True)
+            (beside / root.name).rename(root)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     return _interpreter(root)
 
 
 def _build(header: Header, root: Path) -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     python = sys.executable if SpecifierSet(header.requires_python).contains(f"{here}.0") else header.requires_python
-    _uv("venv", "--python", str(python), str(root), header=header)
+    _uv("venv", "--relocatable", "--python", str(python), str(root), header=header)
     settings: dict[str, Any] = json.loads(header.tool_uv)
     requirements = root / "requirements.txt"
     requirements.write_text("\n".join([*header.dependencies, *WORKER_REQUIREMENTS]) + "\n", "utf-8")
@@ -161,9 +120,7 @@ def _build(header: Header, root: Path) -> None:
     _uv(*command, header=header)
     frozen = _uv("pip", "freeze", "--python", str(_interpreter(root)), header=header)
     content = {"dependencies": header.dependencies, "packages": frozen.splitlines()}
-    temporary = root / "ready.json.part"
-    temporary.write_text(json.dumps(content, indent=1), "utf-8")
-    temporary.replace(root / "ready.json")
+    (root / "ready.json").write_text(json.dumps(content, indent=1), "utf-8")
 
 
 def packages_of(header: Header) -> list[str]:
@@ -182,10 +139,14 @@ def _uv(*arguments: str, header: Header) -> str:
         if arguments[0] == "venv"
         else [_uv_binary(), *arguments, "--no-config"]
     )
-    done = subprocess.run(command, capture_output=True, text=True, env=uv_variables(), check=False)
+    done = guarded.run(command, uv_variables())
     if done.returncode != 0:
-        tail = "\n".join(done.stderr.strip().splitlines()[-15:])
-        raise EnvironmentBuildError(f"uv could not provide {list(header.dependencies)}:\n{tail}")
+        tail = "\n".join(cut(line, 1000) for line in done.stderr.strip().splitlines()[-15:])
+        text = tail or f"uv was ended by signal {-done.returncode}"
+        circumstance = done.returncode < 0 or tells_of_circumstance(tail)
+        raise EnvironmentBuildError(
+            f"uv could not provide {list(header.dependencies)}:\n{text}", circumstance=circumstance
+        )
     return done.stdout
 
 

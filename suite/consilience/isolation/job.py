@@ -8,21 +8,44 @@ import platform
 import shutil
 import signal
 import subprocess
-import tempfile
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
+
+from consilience.circumstances import cut
+from consilience.scratch import scratch_folder
+
+from .guarded import Guarded
+from .log import BoundedLog
+from .sandbox import Places, Sandbox, wrap
+from .variables import worker_variables
+
+if TYPE_CHECKING:
+    from .opens import Opens
 
 WORKER = Path(__file__).with_name("worker.py")
+#: Called with a message's event and its content.
+Listener = Callable[[str, Mapping[str, Any]], None]
 #: Called with (items done, items in all).
 Progress = Callable[[int, int], None]
 
 
 class JobFailedError(RuntimeError):
-    """A worker did not finish its job; the message is the reason."""
+    """A worker did not finish its job; the message is the reason.
+
+    Parameters
+    ----------
+    outcome
+        What it reported until then.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.failure)
+        self.outcome = outcome
 
 
 @dataclass
@@ -35,6 +58,15 @@ class Outcome:
     """What the worker printed."""
     failure: str | None = None
     """Why the job did not finish; None where it did."""
+    circumstance: bool = False
+    """Whether memory, time, a signal or the like is to blame for the failure, and not the job's own code."""
+    signal: int | None = None
+    """Signal that ended the worker, where we did not send it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended, in one way or the other."""
+        return self.finished or "error" in self.messages
 
     @property
     def finished(self) -> bool:
@@ -54,6 +86,10 @@ def run_job(
     time_limit: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    opens: Opens | None = None,
+    listen: Listener | None = None,
+    sandbox: Sandbox = "none",
+    places: Places | None = None,
 ) -> Outcome:
     """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
 
@@ -62,9 +98,20 @@ def run_job(
     JobFailedError
         With the worker's reason, or what ended it.
     """
-    (outcome,) = run_jobs(python, [job], log, time_limit=time_limit, progress=progress, tell=tell)
+    (outcome,) = run_jobs(
+        python,
+        [job],
+        log,
+        time_limit=time_limit,
+        progress=progress,
+        tell=tell,
+        opens=opens,
+        listen=listen,
+        sandbox=sandbox,
+        places=places,
+    )
     if outcome.failure is not None:
-        raise JobFailedError(outcome.failure)
+        raise JobFailedError(outcome)
     return outcome
 
 
@@ -76,6 +123,10 @@ def run_jobs(
     time_limit: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    opens: Opens | None = None,
+    listen: Listener | None = None,
+    sandbox: Sandbox = "none",
+    places: Places | None = None,
 ) -> list[Outcome]:
     """Run one worker on several jobs, one after another in one process, and wait for it.
 
@@ -93,68 +144,94 @@ def run_jobs(
         Called with (items done, items in all) of the current job.
     tell
         Called with a line for people at each stage.
+    opens
+        Observes which files the worker and its children open.
+    listen
+        Called with each message's event and content; an exception ends the worker and is raised.
+    sandbox, places
+        Which sandbox the worker runs in, and what it sees of the file system there.
 
     Returns
     -------
     list of Outcome
         One per job. A job that failed, or that the worker did not reach, has its `failure`.
     """
-    with tempfile.TemporaryDirectory(prefix="consilience-") as scratch:
-        file = Path(scratch) / "jobs.json"
+    with scratch_folder() as scratch:
+        file = scratch / "jobs.json"
         file.write_text(json.dumps(list(jobs)), "utf-8")
-        with log.open("w", encoding="utf-8") as errors:
-            process = subprocess.Popen(
-                [str(python), "-I", str(WORKER), str(file)],
-                stdin=subprocess.PIPE,  # closes when we die, and the worker with it
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                encoding="utf-8",
-                env=_variables(),
-                start_new_session=True,
-            )
-            outcomes = [Outcome() for _ in jobs]
-            with _time_limit(process, time_limit) as expired:
-                _listen(process, outcomes, progress, tell)
-    text = log.read_text("utf-8", errors="replace")
+        outcomes = [Outcome() for _ in jobs]
+        variables, own = worker_variables(scratch), places or Places()
+        if sandbox != "none":
+            variables["HOME"] = variables["TMPDIR"]  # a stranger leaves nothing behind
+            own = Places(own.readable, (*own.writable, scratch))
+        command = [str(python), "-I", str(WORKER), str(file), *([] if opens is None else [str(opens.channel)])]
+        pipe, descriptors = subprocess.PIPE, () if opens is None else (opens.channel,)
+        command = wrap(command, sandbox, own)
+        with Guarded(command, stdout=pipe, stderr=pipe, env=variables, pass_fds=descriptors) as guarded:
+            process = guarded.process
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if opens is not None:
+                opens.start()
+            printed = BoundedLog(process.stderr, log)
+            try:
+                with _time_limit(guarded, time_limit) as expired:
+                    _listen(process.stdout, outcomes, progress, tell, listen)
+                    if not all(outcome.ended for outcome in outcomes):
+                        process.wait()
+            finally:
+                guarded.end()
+                process.wait()
+                if opens is not None:
+                    opens.finish()
+            text = printed.close()
     for outcome in outcomes:
         outcome.log = text
-        if expired.is_set() and not outcome.finished:
+        if expired.is_set() and not outcome.ended:
             done = outcome.of("progress")
             at = f" after {done['done']} of {done['total']} items" if done else " while loading"
             outcome.failure = f"time limit of {time_limit:g} s reached{at}"
+            outcome.circumstance = True
         elif outcome.of("error"):
             outcome.failure = str(outcome.of("error")["reason"])
+            outcome.circumstance = bool(outcome.of("error").get("circumstance"))
         elif not outcome.finished:
             outcome.failure = _how_it_ended(process.returncode, text)
+            outcome.signal = -process.returncode if process.returncode < 0 else None
+            # 75: its parent died; 127: the interpreter is gone; above 128: a shell's word for a signal.
+            outcome.circumstance = process.returncode < 0 or process.returncode in (75, 127) or process.returncode > 128
     return outcomes
 
 
 def _listen(
-    process: subprocess.Popen[str],
+    stdout: IO[bytes],
     outcomes: Sequence[Outcome],
     progress: Progress | None,
     tell: Callable[[str], None] | None,
+    listen: Listener | None,
 ) -> None:
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
+    """Take messages until every job has reported its end; a process that still holds the pipe delays nothing."""
+    for line in stdout:
+        try:
             message = json.loads(line)
             event, outcome = message.pop("event"), outcomes[message.pop("job")]
-            if event == "progress":
-                message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
-                if progress is not None:
-                    progress(message["done"], message["total"])
-            elif event == "stage" and tell is not None:
-                tell(message["text"])
-            outcome.messages[event] = message
-        process.wait()
-    finally:
-        _kill(process)
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            continue  # no message of the worker
+        if event == "progress":
+            message["resumed"] = outcome.of("progress").get("resumed", message["done"] > 0)
+            if progress is not None:
+                progress(message["done"], message["total"])
+        elif event == "stage" and tell is not None:
+            tell(message["text"])
+        outcome.messages[event] = message
+        if listen is not None:
+            listen(event, message)
+        if all(one.ended for one in outcomes):
+            return
 
 
 @contextmanager
-def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+def _time_limit(guarded: Guarded, seconds: float | None) -> Iterator[threading.Event]:
     expired = threading.Event()
     if seconds is None:
         yield expired
@@ -162,7 +239,7 @@ def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterat
 
     def stop() -> None:
         expired.set()
-        _kill(process)
+        guarded.end()
 
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
@@ -173,20 +250,9 @@ def _time_limit(process: subprocess.Popen[str], seconds: float | None) -> Iterat
         timer.cancel()
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the worker and whatever it started."""
-    if process.poll() is not None:
-        return
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError, AttributeError):
-        process.kill()
-    process.wait()
-
-
 def _how_it_ended(code: int | None, log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    last = f": {lines[-1][:300]}" if lines else ""
+    last = f": {cut(lines[-1])}" if lines else ""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
@@ -194,13 +260,26 @@ def _how_it_ended(code: int | None, log: str) -> str:
     return f"the worker ended with exit code {code}{last}"
 
 
-def _variables() -> dict[str, str]:
-    variables = dict(os.environ)
-    variables.setdefault("TOKENIZERS_PARALLELISM", "false")
-    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for name in ("VIRTUAL_ENV", "PYTHONHOME"):
-        variables.pop(name, None)
-    return variables
+def check_device(device: str) -> None:
+    """Refuse a torch device that this machine does not have, before anything is built or loaded; imports no torch.
+
+    Raises
+    ------
+    ValueError
+        The text is no device, or there is no such device here.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps", "xpu") or (number and not number.isdecimal()):
+        raise ValueError(f"device: {device!r} is none; expected cpu, cuda, cuda:1, mps or xpu")
+    if kind == "cuda" and sys.platform == "linux":
+        # A driver makes one of these: NVIDIA's, the one of Windows' subsystem for Linux, AMD's.
+        drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+        if not any(Path(one).exists() for one in drivers):
+            raise ValueError(f"device: {device}, but this machine has no GPU driver ({', '.join(drivers)}); use cpu")
+        if number and kind == "cuda" and Path(drivers[0]).exists() and not Path(f"/dev/nvidia{number}").exists():
+            raise ValueError(f"device: {device}, but this machine has no GPU {number} (/dev/nvidia{number})")
+    if kind == "mps" and sys.platform != "darwin":
+        raise ValueError("device: mps is Apple's; this machine does not have it; use cpu")
 
 
 def hardware(device: str) -> dict[str, Any]:

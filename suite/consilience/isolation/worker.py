@@ -1,9 +1,9 @@
 """The process that carries jobs out inside a file's environment: embedding, checking a target, building a data set.
 
-Started as ``python -I worker.py JOBS.json``; each job names its entry point. It needs numpy, pydantic and safetensors
-beside the model's own packages, and takes `consilience` from the folder it stands in, without exposing that folder's
-neighbours. Messages to the parent are JSON lines on the original standard output; whatever the model prints goes to
-standard error. When the parent dies, standard input closes and the worker ends at once.
+Started as ``python -I worker.py JOBS.json [CHANNEL]``; each job names its entry point. It needs numpy, pydantic and
+safetensors beside the model's own packages, and takes `consilience` from the folder it stands in, without exposing that
+folder's neighbours. Messages to the parent are JSON lines on the original standard output; whatever the model prints
+goes to standard error. When the parent dies, standard input closes and the worker ends at once.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ def _claim_stdout() -> TextIO:
     return channel
 
 
+def _trace(channel: int) -> None:
+    """Note from now on what is read here; through the channel, the parent observes what children read, too."""
+    from consilience.isolation.opens import report_opens
+    from consilience.isolation.trace import Trace
+
+    Trace(complete=report_opens(channel))
+
+
 def run(job: dict[str, Any], say: Callable[..., None]) -> None:
     """Carry a job out: call its entry point, ``module:function``, with the job and a function that sends messages."""
     module, _, name = str(job["entry"]).partition(":")
@@ -84,7 +92,11 @@ def main() -> None:
     channel = _claim_stdout()
     _die_with_parent()
     _adopt_package()
+    from consilience.circumstances import cut, is_circumstance
+
     jobs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    if len(sys.argv) > 2:
+        _trace(int(sys.argv[2]))
     failed = False
     for number, job in enumerate(jobs):
 
@@ -97,10 +109,9 @@ def main() -> None:
         except BaseException as error:
             failed = True
             traceback.print_exc(file=sys.stderr)
-            kind = type(error).__name__
-            text = " ".join(str(error).split())
-            reason = text if kind in ("ContractError", "SourceError") else f"{kind}: {text}"
-            say("error", reason=reason[:1000])
+            kind, text = type(error).__name__, cut(str(error), 1000)
+            reason = text if kind in ("CircumstanceError", "ContractError", "SourceError") else f"{kind}: {text}"
+            say("error", reason=cut(reason, 1000), circumstance=kind == "CircumstanceError" or is_circumstance(error))
         else:
             say("done", **_resources())
         sys.stderr.flush()

@@ -14,7 +14,8 @@ from consilience.board.words import published
 from consilience.cards import Sha256
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import identify
-from consilience.isolation.environments import Header, python_of
+from consilience.header import Header
+from consilience.isolation.environments import python_of
 from consilience.metrics import NeighborKernel, calibration_matrices
 from consilience.records.record import Interval
 from consilience.records.schema import SchemaModel, Value

@@ -20,7 +20,13 @@ from consilience import __version__
 from consilience.building.built import find_built
 from consilience.cache import cache_dir
 from consilience.cards import UNTRAINED
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items
+from consilience.circumstances import in_words, is_circumstance, named
+from consilience.embedding.embed import (
+    EmbeddingFailedError,
+    EmbeddingInterruptedError,
+    EmbeddingSkippedError,
+    covered_items,
+)
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.files import write_atomically
@@ -42,6 +48,10 @@ if TYPE_CHECKING:
     from consilience.execution.executor import Progress
 
     from .reference_set import ReferenceSet
+
+
+class ScoringInterruptedError(RuntimeError):
+    """Memory, a disk or the like ended the scoring: the run fails, not the target. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,10 @@ class Scorer:
         """Why an embedding could not be made in this run, by its key."""
         self.unpaired: dict[str, list[str]] = {}
         """Targets whose embedding was not found when all pairs were last scored, by data set."""
+        self.interrupted: set[str] = set()
+        """Keys of those that memory, time or the like ended: the target is not to blame."""
+        self.interrupted_cells: set[str] = set()
+        """Cells that failed for want of such an embedding: the next run tries again, and nothing is published."""
         self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
         self._reference_sets: dict[str, ReferenceSet] = {}
@@ -132,6 +146,17 @@ class Scorer:
             self._recent = {**dict(list(self._recent.items())[-1:]), identity.key: embedding}  # a target and its twin
         return self._recent[identity.key]
 
+    def own_embedding(self, dataset: str, target: Target) -> Embedding | None:
+        """Embedding of a target in its own cell; a `Runner` may have been asked to make it anew."""
+        return self.embedding(dataset, target)
+
+    def embedding_key(self, dataset: str, target: Target) -> str | None:
+        """Key of what `embedding` returns, by the header of its file; None where there is none."""
+        items = self.items(dataset)
+        whole = self.store.find(identify(target, self._whole[dataset])) if self.limit else None
+        entry = whole or self.store.find(identify(target, items))
+        return None if entry is None else entry.key
+
     def is_available(self, dataset: str, target: Target) -> bool:
         """Whether a target can be scored without running its model: stored, shipped, or not applicable."""
         items = self.items(dataset)
@@ -153,6 +178,11 @@ class Scorer:
         """Score one cell. Whatever is wrong with the target becomes the record's state; it is never raised.
 
         An `embedding` that is passed is scored without reading the store or the cached record.
+
+        Raises
+        ------
+        ScoringInterruptedError
+            Memory ended, or the like.
         """
         target, items = cell.target, self.items(cell.dataset)
         place = distribution(target, items)
@@ -170,10 +200,11 @@ class Scorer:
         )
         try:
             covered_items(target, items)
+            self._check_interrupted(cell, [] if embedding is not None else [target])
             if embedding is not None:
                 return self._score(cell, record, embedding)
             cached = self._cache_path(cell)
-            if cached.is_file():
+            if cached is not None and cached.is_file():
                 try:
                     stored = read_record(cached)
                 except ValueError:
@@ -181,7 +212,7 @@ class Scorer:
                 else:
                     now = {"card": target.card, "distribution": place.label, "overlap": place.overlap}
                     return stored.model_copy(update=now)
-            embedding = self.embedding(cell.dataset, target)
+            embedding = self.own_embedding(cell.dataset, target)
             if embedding is None:
                 reason = self.failures.get(identify(target, items).key)
                 if reason is not None:
@@ -191,12 +222,16 @@ class Scorer:
         except EmbeddingSkippedError as skip:
             return record.model_copy(update={"state": "skipped", "reason": str(skip)})
         except EmbeddingFailedError as failure:
+            if isinstance(failure, EmbeddingInterruptedError):
+                self.interrupted_cells.add(cell.id)
             return record.model_copy(update={"state": "failed", "reason": str(failure)})
         except Exception as error:  # an embedding no metric was prepared for: this cell fails, the others go on
+            if is_circumstance(error):
+                raise ScoringInterruptedError(f"scoring {cell.id}: {in_words(error)}") from error
             traceback.print_exc()
-            reason = f"scoring failed: {type(error).__name__}: {error}"
+            reason = f"scoring failed: {named(error)}"
             return record.model_copy(update={"state": "failed", "reason": reason})
-        if record.state == "ok":
+        if record.state == "ok" and cached is not None:
             write_atomically(cached, to_json(record))
         return record
 
@@ -248,7 +283,7 @@ class Scorer:
         if isinstance(target, str):
             return self.store.get(identify(get_target(target), items))
         stated = stated_identity(target)
-        embedding = None if stated is None else self.store.get(stated)
+        embedding = None if stated is None else self.store.get(stated, embedding_key(target))
         if embedding is not None:
             return embedding
         try:
@@ -282,6 +317,22 @@ class Scorer:
         remark = f"scored without references that failed: {', '.join(broken)}" if broken else None
         provenance = self._provenance(cell, embedding)
         return record.model_copy(update={"state": "ok", "reason": remark, **scored, "provenance": provenance})
+
+    def _check_interrupted(self, cell: Cell, own: Sequence[Target]) -> None:
+        """Refuse a cell that lacks an embedding only because memory or time ended: its score would be another one.
+
+        Raises
+        ------
+        EmbeddingInterruptedError
+            With the reason.
+        """
+        if not self.interrupted:
+            return
+        for target in self.needed(cell, own):
+            key = self.identity(cell.dataset, target).key
+            if key in self.interrupted:
+                whose = "" if target == cell.target else f"{target.name}: "
+                raise EmbeddingInterruptedError(whose + self.failures[key])
 
     def _twin_of(self, target: Target) -> Target | None:
         """Return the untrained twin where the board shows that twin anyway; None elsewhere."""
@@ -317,22 +368,25 @@ class Scorer:
             self._reference_sets = {dataset: ReferenceSet(items, self.protocol, references, strata)}
         return self._reference_sets[dataset]
 
-    def _cache_path(self, cell: Cell) -> Path:
+    def _cache_path(self, cell: Cell) -> Path | None:
+        """Place of the cell's record in the cache; None where it is to be scored anew."""
         items, twin = self.items(cell.dataset), cell.target.card.name + UNTRAINED
+        own = self.embedding_key(cell.dataset, cell.target)
+        if own is None:
+            return None
         inputs = {
-            "target": identify(cell.target, items).key,
+            "target": own,
             "family": cell.target.card.family,  # decides which references are left out
             "references": self.reference_keys(cell.dataset),
-            "twin": identify(get_target(twin), items).key if twin in self.spec.controls else None,
+            "twin": self.embedding_key(cell.dataset, get_target(twin)) if twin in self.spec.controls else None,
         }
         key = self.protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
         return cache_dir() / "records" / key[:2] / f"{key}.json"
 
     def reference_keys(self, dataset: str) -> dict[str, str]:
         """Key of each reference's embedding."""
-        items = self.items(dataset)
         references = self._reference_set(dataset).references
-        return {name: identify(target, items).key for name, (target, _) in references.items()}
+        return {name: embedding.key for name, (_, embedding) in references.items()}
 
     def identity(self, dataset: str, target: Target) -> Identity:
         """Identity of the embedding that a cell asks for."""

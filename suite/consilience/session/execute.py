@@ -38,10 +38,14 @@ def embed_cells(
     if executor == "local" and jobs == 1:
         return
     from consilience.execution.executor import get_executor
+    from consilience.isolation.guarded import end_all
 
     machine = get_executor(executor, jobs=jobs)
     try:
         runner.embed_all(cells, machine, progress)
+    except BaseException:  # Ctrl-C among them: closing waits for what runs
+        end_all()
+        raise
     finally:
         machine.close()
 

@@ -77,8 +77,10 @@ def lines(session: Session) -> Iterator[str]:
         yield to_json(session.board).rstrip("\n")
     elif request.quiet:
         yield from _result_lines(session)
+        yield from _interrupted_lines(session)
     else:
         yield from _report_lines(session)
+        yield from _interrupted_lines(session)
 
 
 def _result_lines(session: Session) -> Iterator[str]:
@@ -93,6 +95,13 @@ def _result_lines(session: Session) -> Iterator[str]:
     yield from _missing_pairs(session)
     if session.comparison is not None:
         yield headline(session.comparison)
+
+
+def _interrupted_lines(session: Session) -> Iterator[str]:
+    """Last lines: cells for which memory or time ended, and why."""
+    for record in session.records:
+        if f"{record.dataset}::{record.target}" in session.interrupted:
+            yield f"not the target's failure, and tried again in the next run: {cell_line(record)}"
 
 
 def _report_lines(session: Session) -> Iterator[str]:

@@ -116,8 +116,18 @@ class Request:
         aliases=("--n",),
         minimum=1,
     )
-    fresh: bool = _option(False, "flag", "ignore the embeddings shipped with the suite and embed with every target")
+    fresh: bool = _option(
+        False, "flag", "embed again with the targets that are scored, whatever is stored; references are read as usual"
+    )
+    fresh_references: bool = _option(False, "flag", "embed again with the references, too; this runs all their models")
     device: str = _option("cpu", "text", "torch device", metavar="DEVICE")
+    pass_env: tuple[str, ...] = _option(
+        (),
+        "names",
+        "environment variables that models may see, beyond those of libraries; their values count as inputs",
+        metavar="NAMES",
+        sources=("call", "environment", "config"),
+    )
     timeout: float = _option(1800.0, "number", "time limit per cell", metavar="SECONDS", minimum=0)
     jobs: int = _option(1, "integer", "cells to embed at the same time", metavar="N", short="j", minimum=1)
     executor: str = _option("local", "text", "back end that runs the embedding: one of the suite or of a plug-in")
@@ -253,7 +263,8 @@ def _table(path: Path) -> Mapping[str, Any]:
 
 def _read_file(path: Path, table: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Values of a file; relative paths in it start at its own folder."""
-    given = {key.replace("-", "_"): value for key, value in table.items()}
+    # `paths` says where modules of target files lie (`consilience.header`); it is no option of a run.
+    given = {key.replace("-", "_"): value for key, value in table.items() if key != "paths"}
     values = _read(given, source, lambda option: f"{path}: {option.word}")
     placed = {name: _placed(options()[name], value, path.parent) for name, value in values.items()}
     if source == "repository":

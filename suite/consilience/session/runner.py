@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.embed import (
+    EmbeddingFailedError,
+    EmbeddingInterruptedError,
+    EmbeddingSkippedError,
+    covered_items,
+    embed,
+)
 from consilience.embedding.store import SHIPPED, Store
 from consilience.execution.executor import Executor, Progress
 from consilience.scoring.scorer import Cell, Scorer
@@ -27,7 +34,9 @@ class Runner(Scorer):
     spec, store, limit, metrics
         See :class:`~consilience.scoring.scorer.Scorer`.
     fresh
-        Ignore the reference embeddings shipped with the package: every target embeds itself.
+        Embed what is scored anew, once, whatever is stored or shipped. References are read as usual.
+    fresh_references
+        Embed references anew, too.
     device
         Torch device string.
     time_limit
@@ -39,23 +48,37 @@ class Runner(Scorer):
         spec: Spec | None = None,
         *,
         fresh: bool = False,
+        fresh_references: bool = False,
         device: str = "cpu",
         time_limit: float = 1800.0,
         store: Store | None = None,
         limit: int | None = None,
         metrics: Sequence[str] = (),
     ) -> None:
-        store = store or Store(shipped=None if fresh else SHIPPED)
+        store = store or Store(shipped=None if fresh_references else SHIPPED)
         super().__init__(spec, store=store, limit=limit, metrics=metrics)
         self.device = device
         self.time_limit = time_limit
         self._stored: set[str] = set()
+        self._fresh, self._fresh_references = fresh, fresh_references
+        self._made: set[str] = set()
+        """Keys of identities that this run embedded anew."""
+
+    def own_embedding(self, dataset: str, target: Target) -> Embedding | None:
+        """Embedding of a target in its own cell: what this run made, where that was asked for."""
+        identity = self.identity(dataset, target)
+        if self._fresh and identity.key in self._made:
+            return Store(self.store.folder, shipped=None).get(identity)
+        return self.embedding(dataset, target)
+
+    def _cache_path(self, cell: Cell) -> Path | None:
+        return None if self._fresh or self._fresh_references else super()._cache_path(cell)
 
     def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
         """Score one cell, embedding what it needs. Failures of the target become the record's state."""
         given = embedding is not None
         for target in self._missing(cell, [] if given else [cell.target]):
-            self._embed(cell.dataset, target, progress)
+            self._embed(cell.dataset, target, progress, fresh=self._wants_fresh(cell, target))
             if target == cell.target and self.embedding(cell.dataset, target) is None:
                 break  # it failed: its twin would be embedded for nothing
         return self.score(cell, embedding=embedding)
@@ -77,15 +100,22 @@ class Runner(Scorer):
         waiting: dict[str, None] = {}
         for cell in cells:
             for target in self._missing(cell, [cell.target]):
-                task = embed_task(self, cell.dataset, target, device=self.device, time_limit=self.time_limit)
+                fresh = self._wants_fresh(cell, target)
+                task = embed_task(
+                    self, cell.dataset, target, device=self.device, time_limit=self.time_limit, fresh=fresh
+                )
                 if task.id not in waiting:
                     waiting[task.id] = None
+                    if fresh:
+                        self._made.add(task.id)
                     show = None if progress is None else progress(Cell(cell.dataset, target))
                     executor.submit(task, progress=show)
         for result in executor.as_completed():
             failed = result.error if result.error is not None else result.value["failed"]
             if failed is not None:
                 self.failures[result.task.id] = failed
+                if result.error is not None or result.value["interrupted"]:  # an error is the back end's
+                    self.interrupted.add(result.task.id)
 
     def _missing(self, cell: Cell, own: Sequence[Target]) -> Iterator[Target]:
         """Targets whose embeddings a cell needs, that apply, and that are neither stored nor known to fail."""
@@ -96,18 +126,35 @@ class Runner(Scorer):
             except EmbeddingSkippedError:
                 continue
             key = self.identity(cell.dataset, target).key
-            if key in self.failures or key in self._stored:
+            if key in self.failures:
+                continue
+            if self._wants_fresh(cell, target):
+                if key not in self._made:
+                    yield target
+                continue
+            if key in self._stored:
                 continue
             if self.embedding(cell.dataset, target) is None:
                 yield target
             else:
                 self._stored.add(key)
 
-    def _embed(self, dataset: str, target: Target, progress: Progress | None) -> None:
-        items = self.items(dataset)
+    def _wants_fresh(self, cell: Cell, target: Target) -> bool:
+        """Whether an embedding is to be made anew for a cell."""
+        if target == cell.target and self._fresh:
+            return True
+        return self._fresh_references and target.name in self.spec.dataset(cell.dataset).references
+
+    def _embed(self, dataset: str, target: Target, progress: Progress | None, *, fresh: bool) -> None:
+        items, limit = self.items(dataset), self.time_limit
+        if fresh:
+            self._made.add(self.identity(dataset, target).key)
         try:
-            embed(target, items, self.store, device=self.device, time_limit=self.time_limit, progress=progress)
+            embed(target, items, self.store, device=self.device, time_limit=limit, progress=progress, fresh=fresh)
         except EmbeddingSkippedError:
             pass
         except EmbeddingFailedError as error:  # a reference or a twin that failed is not tried again within a run
-            self.failures[self.identity(dataset, target).key] = str(error)
+            key = self.identity(dataset, target).key
+            self.failures[key] = str(error)
+            if isinstance(error, EmbeddingInterruptedError):
+                self.interrupted.add(key)

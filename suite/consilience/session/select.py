@@ -157,8 +157,10 @@ def checkpoint_target(request: Request) -> Target | None:
 
 
 def message_of(error: BaseException) -> str:
-    """Text of an error, without the quotes that `KeyError` puts around it."""
-    return str(error.args[0] if len(error.args) == 1 else error)
+    """One line of an error, without the quotes that `KeyError` puts around it."""
+    from consilience.circumstances import in_words
+
+    return in_words(error)
 
 
 def _parts(word: str) -> tuple[str | None, str | None, str]:

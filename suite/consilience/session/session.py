@@ -6,11 +6,16 @@ they show progress; everything else happens here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from consilience.isolation.job import check_device
+from consilience.isolation.variables import OPTION_VARIABLE
 
 from . import output
 from .execute import CellProgress, embed_cells, run_cells
@@ -70,6 +75,8 @@ class Session:
         self.request = request
         self.folder = folder or Path.cwd()
         self.records: list[Record] = []
+        self.interrupted: set[str] = set()
+        """Cells that failed because memory or time ended: they are not published, and the next run tries again."""
         self.board: Board | None = None
         self.comparison: Comparison | None = None
         self.baseline: SavedRun | None = None
@@ -106,9 +113,21 @@ class Session:
             raise SessionError(f"{spelled('compare_fail')}: {spelled('compare')} RUN says what to compare with")
         if request.save or request.compare or request.compare_fail:
             self._read_baseline()
+        if not request.dry_run:
+            self._check_places()
         if request.metrics:
             select_metrics(request.metrics, spelled("metrics"))
-        if request.executor != "local":
+        if request.pass_env:
+            absent = [name for name in request.pass_env if name not in os.environ]
+            if absent:
+                raise SessionError(f"{spelled('pass_env')}: there is no environment variable {absent[0]}")
+            os.environ[OPTION_VARIABLE] = ",".join(request.pass_env)
+        if request.executor == "local":
+            try:
+                check_device(request.device)
+            except ValueError as error:
+                raise SessionError(f"{spelled('device')}: {str(error).partition(': ')[2]}") from error
+        else:
             from consilience.execution.executor import list_executors
 
             if request.executor not in list_executors():
@@ -116,6 +135,29 @@ class Session:
                 raise SessionError(
                     f"{spelled('executor')}: no back end is named {request.executor!r}; there are: {names}"
                 )
+
+    def _check_places(self) -> None:
+        """Refuse a run whose results can't be written, before the first cell."""
+        from consilience.cache import check_cache
+        from consilience.circumstances import in_words
+        from consilience.files import check_writable
+
+        request = self.request
+        places = [("json", Path(request.json))] if request.json and request.json != "-" else []
+        places += [("report", Path(path)) for path in request.report]
+        places += [("save", self.save_to)] if self.save_to is not None else []
+        for name, path in places:
+            try:
+                check_writable(path)
+            except OSError as error:
+                raise SessionError(f"{request.spelled(name)}: can't be written: {in_words(error)}") from error
+        try:
+            if self.publish_to is not None:
+                check_writable(self.publish_to, folder=True)
+        except OSError as error:
+            raise SessionError(f"{request.spelled('publish')}: can't be written: {in_words(error)}") from error
+        with could_not_run():
+            check_cache()
 
     def _check_board(self, folder: Path) -> None:
         """Refuse a board whose spec or remarks can't be read."""
@@ -150,6 +192,7 @@ class Session:
         return Runner(
             self.spec,
             fresh=request.fresh,
+            fresh_references=request.fresh_references,
             device=request.device,
             time_limit=request.timeout,
             limit=request.limit,
@@ -255,11 +298,17 @@ class Session:
     ) -> list[Record]:
         """Run cells and return their records; :meth:`finish` takes what is in :attr:`records`."""
         request = self.request
-        return run_cells(cells, self.runner, executor=request.executor, jobs=request.jobs, progress=progress, done=done)
+        with could_not_run():
+            records = run_cells(
+                cells, self.runner, executor=request.executor, jobs=request.jobs, progress=progress, done=done
+            )
+        self.interrupted |= self.runner.interrupted_cells
+        return records
 
     def embed(self, cells: Sequence[Cell]) -> None:
         """Embed what cells need, several at a time, where the request says so; :meth:`run` does it by itself."""
-        embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
+        with could_not_run():
+            embed_cells(cells, self.runner, executor=self.request.executor, jobs=self.request.jobs)
 
     def regression(self, cell: Cell, record: Record, names: Iterable[str]) -> str:
         """Describe the regression of a cell in one line; empty if there is none.
@@ -287,16 +336,28 @@ class Session:
             return ""
 
     def finish(self, exit_code: int = 0) -> int:
-        """Publish, save, compare and write the reports; return the exit code, given that of the cells alone."""
+        """Publish, save, compare and write the reports; return the exit code, given that of the cells alone.
+
+        Raises
+        ------
+        SessionError
+            Something could not be written.
+        """
+        with could_not_run():
+            return self._finish(exit_code)
+
+    def _finish(self, exit_code: int) -> int:
         from consilience.board import compare
         from consilience.board.board import build_board
         from consilience.board.cells import pairs_of
         from consilience.board.publish import lacking_pairs, publish
 
         if self.publish_to is not None:
-            self.board = publish(self.publish_to, self.records, all_pairs=pairs_of(self.publish_to, self.runner))
+            # A cell that failed for want of memory or time says nothing of its target.
+            records = [record for record in self.records if cell_id(record) not in self.interrupted]
+            self.board = publish(self.publish_to, records, all_pairs=pairs_of(self.publish_to, self.runner))
             self.without_pairs = lacking_pairs(self.publish_to, self.runner.unpaired)
-            scored = {(record.dataset, record.target) for record in self.records if record.state == "ok"}
+            scored = {(record.dataset, record.target) for record in records if record.state == "ok"}
             if any((name, one) in scored for name, targets in self.without_pairs.items() for one in targets):
                 exit_code = exit_code or 1  # what this run embedded has to be there
         else:
@@ -334,13 +395,30 @@ class Session:
             self.forecast = forecast(self, cells)
             return RunResult(forecast=tuple(self.forecast), text="\n".join(self.lines()))
         self.check_baseline(cells)
-        try:
-            self.records += self.run(cells, progress=progress, done=done)
-        except (LookupError, ValueError, OSError) as error:
-            raise SessionError(message_of(error)) from error
+        self.records += self.run(cells, progress=progress, done=done)
         code = self.finish(1 if any(record.state == "failed" for record in self.records) else 0)
         text = "\n".join(self.lines())
         return RunResult(tuple(self.records), self.board, self.comparison, code, text=text)
+
+
+def cell_id(record: Record) -> str:
+    """Id of the cell of a record."""
+    return f"{record.dataset}::{record.target}"
+
+
+@contextmanager
+def could_not_run() -> Iterator[None]:
+    """Turn what ends a run, and is no cell's fault, into one line; raises :class:`SessionError`."""
+    from consilience.circumstances import in_words, is_circumstance
+
+    try:
+        yield
+    except SessionError:
+        raise
+    except Exception as error:
+        if isinstance(error, LookupError | ValueError | OSError) or is_circumstance(error):
+            raise SessionError(in_words(error)) from error
+        raise
 
 
 def run_all(

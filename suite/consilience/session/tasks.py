@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, embed
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError, embed
 from consilience.embedding.store import Store
 from consilience.execution.executor import Progress, Task
 from consilience.registry import PACKAGE, Target, get_dataset, get_target, load_target_file
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from consilience.scoring.scorer import Scorer
 
 
-def embed_task(scorer: Scorer, dataset: str, target: Target, *, device: str, time_limit: float) -> Task:
+def embed_task(
+    scorer: Scorer, dataset: str, target: Target, *, device: str, time_limit: float, fresh: bool = False
+) -> Task:
     """Task of embedding a data set with a target and storing the rows."""
     data, weights, store = get_dataset(dataset), target.weights, scorer.store
     arguments = {
@@ -32,6 +34,7 @@ def embed_task(scorer: Scorer, dataset: str, target: Target, *, device: str, tim
         "shipped": None if store.shipped is None else str(store.shipped),
         "device": device,
         "time_limit": time_limit,
+        "fresh": fresh,
     }
     return Task(scorer.identity(dataset, target).key, "consilience.session.tasks:embed_by_name", arguments)
 
@@ -51,6 +54,7 @@ def embed_by_name(
     shipped: str | None,
     device: str,
     time_limit: float,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Embed what :func:`embed_task` names.
@@ -59,6 +63,7 @@ def embed_by_name(
     -------
     dict
         ``failed``: why it could not be embedded; None where the embedding is in the store, or does not apply.
+        ``interrupted``: whether memory, time or the like is to blame, and not the target.
     """
     from consilience.datasets.items import open_dataset
 
@@ -74,9 +79,9 @@ def embed_by_name(
     items = items if limit is None else items.sample(limit, seed=seed)
     place = Store(Path(store), shipped=None if shipped is None else Path(shipped))
     try:
-        embed(chosen, items, place, device=device, time_limit=time_limit, progress=progress)
+        embed(chosen, items, place, device=device, time_limit=time_limit, progress=progress, fresh=fresh)
     except EmbeddingSkippedError:
         pass
     except EmbeddingFailedError as error:
-        return {"failed": str(error)}
-    return {"failed": None}
+        return {"failed": str(error), "interrupted": isinstance(error, EmbeddingInterruptedError)}
+    return {"failed": None, "interrupted": False}

@@ -54,6 +54,7 @@ def _card(name: str, title: str, sha256: str, folder: str, **facts: Any) -> Card
             "access": "download",
             "weights_sha256": sha256,
             "accepts": "a file of AIMNet's format 2 (.pt); a TorchScript file (.jpt), which is a program",
+            "reads": ("TorchScript", "state dict", "pickled objects"),
             "untrained": True,
             "twin": "architecture of the package's aimnet2.yaml; no dispersion term in the energy",
             "energy": True,

@@ -48,6 +48,7 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         source=f"Auto3D/{FILE} in the wheel of Auto3D==2.3.1",
         weights_sha256="a6d366b05c5997668f24a834584b4033d0cab67d13d2f8caf143b965018d3735",
         accepts="TorchScript file of AIMNet2 whose outputs hold `aim` and `energy` (runs code: has to be trusted)",
+        reads=("TorchScript",),
         energy=True,
         resources=Resources(memory_gib=2, batch_size=32),
     )

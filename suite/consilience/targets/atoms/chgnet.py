@@ -45,6 +45,7 @@ def _card(name: str, **fields: Any) -> Card:
         licence_weights="BSD-3-Clause-LBNL",
         source=f"chgnet/{FILES[name]} in the wheel of chgnet==0.4.2",
         accepts="checkpoint of chgnet's Trainer (.pth.tar: a dict with `model`, holding `model_args` and `state_dict`)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=2, batch_size=32),

@@ -38,6 +38,7 @@ SETTINGS = ("data_mean", "data_std", "element_refs", "calc_repuls", "use_edges")
         source=f"diep/{FOLDER}/state.pt in the wheel of diep==2.0.0",
         weights_sha256="3be1df5dbe3d15e1d35a2ca1d3c50a6b212ea2d248c89e02d84fa780eb609576",
         accepts="state_dict of diep's Potential around a DIEP of the published configuration (state.pt)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=4, batch_size=8),

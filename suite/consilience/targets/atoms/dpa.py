@@ -157,6 +157,7 @@ def _card(name: str, *, trained_on: tuple[str, ...], **facts: Any) -> Card:
             "source": f"https://huggingface.co/deepmodelingcommunity/{repository}/resolve/main/{file}.pt",
             "access": "download",
             "accepts": "a checkpoint of DeePMD-kit's PyTorch back end (.pt), with one head or several",
+            "reads": ("state dict", "Lightning checkpoint", "pickled objects"),
             "untrained": True,
             "twin": "six layers, as in DeePMD-kit's example of DPA-3 (1.3 million parameters)",
             "energy": True,

@@ -63,6 +63,7 @@ def _card(size: str, data: str, *, dens: bool = False) -> Card:
         source=f"facebook/OMAT24: {file} (Hugging Face)",
         access="gated",
         accepts="a checkpoint (.pt) of fairchem-core 1.x: EquiformerV2 as backbone with heads; a pickle",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         twin=f"{TWIN_LAYERS} layers instead of {SIZES[size][0]}",
         energy=True,

@@ -56,6 +56,7 @@ def _card(name: str) -> Card:
         source=f"facebook/OMAT24: {file} (Hugging Face)",
         access="gated",
         accepts="a checkpoint (.pt) of fairchem-core 1.x: eSEN as backbone with heads; a pickle",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         twin=f"{TWIN_LAYERS} layers instead of {LAYERS}",
         energy=True,

@@ -53,6 +53,7 @@ def _card(name: str) -> Card:
         source=f"facebook/OMol25: checkpoints/{file} (Hugging Face)",
         access="gated",
         accepts="an inference checkpoint (.pt) of fairchem-core 2.x (eSEN, tuned or not); a pickle",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         twin=None if twin_layers == layers else f"{twin_layers} layers instead of {layers}",
         energy=True,

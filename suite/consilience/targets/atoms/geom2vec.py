@@ -68,6 +68,7 @@ def _card(architecture: str, title: str, parameters: int, layer: str, pooling: s
         source=f"{URL}/{file}",
         access="download",
         accepts=f"a Geom2Vec checkpoint of this architecture (.pth), of any width and depth, such as {file}",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         remark="The sizes that the models' authors publish range from width 64 to 256. arXiv:2512.03750 lists Geom2Vec "
         "with 5,000,000 parameters without naming a file; ET of width 256 is the nearest.",

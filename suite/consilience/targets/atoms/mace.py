@@ -75,6 +75,7 @@ def _card(name: str, title: str, dimension: int, layer: str = f"{ALL_LAYERS}, in
         licence_code="MIT",
         access="download",
         accepts="model of mace_run_train (.model, not the compiled one): a pickled module",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=6, batch_size=16),

@@ -77,6 +77,7 @@ def _card(name: str, published: str) -> Card:
         source=f"materialyze/{published} (Hugging Face)",
         access="download",
         accepts="a folder with a potential saved by MatGL 3 or 4 (model.json, model.pt, state.pt)",
+        reads=("folder", "Hugging Face folder"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=4, batch_size=16),

@@ -67,6 +67,7 @@ def _card(name: str, title: str, dimension: int, parameters: int) -> Card:
         source=f"microsoft/mattersim on GitHub: pretrained_models/{MODELS[name][0]}",
         access="download",
         accepts="checkpoint of mattersim (.pth: a dict with `model_name`, `model_args` and `model`)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=4, batch_size=16),

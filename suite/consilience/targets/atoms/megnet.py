@@ -73,6 +73,7 @@ def _card(prop: str, title: str, sha256: str) -> Card:
         source=f"mvl_models/{FILES[prop]} in the sdist of megnet==1.3.2 (the wheel has no weights)",
         weights_sha256=sha256,
         accepts="a crystal model of megnet 1 written by save_model (.hdf5, and its .hdf5.json beside it)",
+        reads=("HDF5",),
         untrained=True,
         energy=prop == "formation-energy",
         remark=REMARKS.get(prop, "A structure whose atoms are all more than 4 angstrom apart cannot be embedded."),

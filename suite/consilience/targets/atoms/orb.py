@@ -72,6 +72,7 @@ def _card(
         source=f"{folder}/{name}-{date}.ckpt in the bucket orbitalmaterials-public-models (S3)",
         access="download",
         accepts=f"a state dict of orb-models' {version} architecture, any number of message-passing steps",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         twin=f"{steps} message-passing step instead of {STEPS[version]}" if steps else None,
         energy=True,

@@ -36,6 +36,7 @@ def _card(name: str, **fields: Any) -> Card:
         "level_of_theory": "PBE/PBE+U",
         "reference": "10.1021/acs.jctc.4c00190",
         "accepts": "checkpoint of sevenn's trainer for one level of theory (a pickle: has to be trusted)",
+        "reads": ("state dict", "Lightning checkpoint", "pickled objects"),
         "resources": Resources(memory_gib=4, batch_size=16),
     }
     return Card(
@@ -67,6 +68,7 @@ def _multi_fidelity(name: str, theory: str) -> Card:
         reference="10.1021/jacs.4c14455",
         weights_sha256="81791329b37d445f46b531578c182c41792d98c7814222c9e5dde276402225fd",
         accepts=f"checkpoint of sevenn's trainer with a modal {MODALS[name]} (a pickle: has to be trusted)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
     )
 
 

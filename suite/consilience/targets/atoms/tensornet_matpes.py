@@ -57,6 +57,7 @@ def _card(name: str, functional: str) -> Card:
         source=f"https://github.com/materialsvirtuallab/matgl/tree/main/pretrained_models/{NAMES[name]}",
         access="download",
         accepts="a folder with a TensorNet potential saved by MatGL 2 (model.pt, state.pt)",
+        reads=("folder", "Hugging Face folder"),
         untrained=True,
         energy=True,
         resources=Resources(memory_gib=4, batch_size=32),

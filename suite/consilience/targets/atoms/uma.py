@@ -57,6 +57,7 @@ def _card(name: str, title: str, twin: str, **more: Any) -> Card:
         "source": f"facebook/UMA: checkpoints/{file} (Hugging Face)",
         "access": "gated",
         "accepts": "an inference checkpoint (.pt) of fairchem-core 2.x (UMA, tuned or not); a pickle",
+        "reads": ("state dict", "Lightning checkpoint", "pickled objects"),
         "untrained": True,
         "twin": twin,
         "energy": True,

@@ -57,6 +57,7 @@ def _card(name: str, title: str, hydrogens: str, file: str) -> Card:
         source=f"https://huggingface.co/{REPOSITORY}, file {file}",
         access="download",
         accepts="a checkpoint of Uni-Mol (.pt: a dict with `model`, a state dict)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         twin=f"{TWIN_LAYERS} layers instead of {LAYERS}",
         remark="Given the item's own positions; trained on conformers made with RDKit.",

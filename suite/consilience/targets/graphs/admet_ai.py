@@ -42,6 +42,7 @@ def _card(name: str, title: str, parameters: int, sha256: str) -> Card:
         source=f"file admet_ai/{FILES[name]} in the wheel of admet-ai==2.0.1",
         weights_sha256=sha256,
         accepts="a Chemprop 2 model (.pt) that passes messages along bonds, without extra descriptors; a pickle",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         resources=Resources(batch_size=256, memory_gib=2),
     )

@@ -33,6 +33,7 @@ from consilience.targets.graphs._bond_graphs import DIRECTIONS, SELF, WIDTH, emb
         source="https://github.com/snap-stanford/pretrain-gnns, chem/model_architecture/graphsage_contextpred.pth",
         access="file",
         accepts="state dict (.pth) of a five-layer GraphSAGE of Hu et al.",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         remark="On QM9's small molecules its similarities follow Morgan's less than those of its untrained twin.",
         resources=Resources(batch_size=256, memory_gib=2),

@@ -37,6 +37,7 @@ HEADS = ("feat_lin.", "out_lin.")
         source="https://github.com/yuyangw/MolCLR, ckpt/pretrained_gcn/checkpoints/model.pth",
         access="file",
         accepts="MolCLR's GCN state dict (.pth)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         distinct=False,  # with random weights whole molecules can fall silent: messages are summed, ReLU cuts them off
         resources=Resources(batch_size=256, memory_gib=2),

@@ -52,6 +52,7 @@ LAYER = "convolution_module.gcn_layers."
         source=f"file openff/nagl_models/{FILE} in the wheel of openff-nagl-models==2025.9.0",
         weights_sha256="7981e7f5b0b1e424c9e10a40d9e7606d96dcd3dd2b095cb4eeff6829f92238ee",
         accepts="an OpenFF NAGL model (.pt) with the published features and sizes",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         distinct=False,  # the features hold no bond orders and no chirality
         remark="Without the published file's table of charges for molecules of up to three heavy atoms.",

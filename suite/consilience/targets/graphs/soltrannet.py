@@ -39,6 +39,7 @@ from consilience.targets._wheel import in_wheel
         source="file soltrannet/soltrannet_aqsol_trained.weights in the wheel of soltrannet==1.0.0",
         weights_sha256="b70bcce503668f4933698446351b575a3dfc8a4317b5e9c958ff779354ed9947",
         accepts="PyTorch state dict of a SolTranNet of the published size",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         distinct=False,  # the graph holds no bond orders and no chirality; several elements share a feature
         remark="Eight columns only: a check at the small end more than a representation.",

@@ -63,6 +63,7 @@ HEADS = ("bert.pooler.", "cls.")
         source=f"file antiberty/{FOLDER}/pytorch_model.bin in the wheel of antiberty==0.1.3",
         weights_sha256="f1ae33eac8cc8784a7d4be5a600141d2fa7bc7d8d5b3f5324d64a6a63bd0f137",
         accepts="a state dict of AntiBERTy (pytorch_model.bin)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         distinct=False,  # chains that differ after residue 510 only, or in unknown residues only
         remark="Trained on antibodies: other proteins are outside its domain.",

