@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from consilience import registry
 from consilience.board.recompute import RECOMPUTED_ITEMS, Recomputation, recompute, row_deviation
 from consilience.cli import main
 from consilience.datasets.items import open_dataset
@@ -44,7 +46,7 @@ OUTSIDE = Recomputation(unconfined=True)
 
 
 @pytest.fixture
-def cell(tmp_path: Path, own_cache: Path) -> tuple[Record, Embedding, dict[str, bytes]]:
+def cell(tmp_path: Path, own_cache: Path) -> Iterator[tuple[Record, Embedding, dict[str, bytes]]]:
     """A record, its embedding and its target file."""
     path = tmp_path / "target_again.py"
     path.write_text(SOURCE)
@@ -55,7 +57,8 @@ def cell(tmp_path: Path, own_cache: Path) -> tuple[Record, Embedding, dict[str, 
         board="v1", dataset=items.name, revision=items.revision, target="again", card=target.card, trained=True,
         state="ok",
     )  # fmt: skip
-    return record, embedding, {path.name: path.read_bytes()}
+    del registry._targets["again"]  # the receiver does not know it
+    yield record, embedding, {path.name: path.read_bytes()}
 
 
 def test_rows_of_the_target_file_are_taken_and_others_are_not(

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from consilience.embedding.store import Embedding
 from consilience.isolation.sandbox import Sandbox, SandboxError, require
 from consilience.records.record import Record, Submission
 from consilience.registry import Target, get_target
+from consilience.scratch import scratch_folder
 from consilience.weights import Weights, sha256_of
 
 from .cells import target_of
@@ -92,10 +92,10 @@ def recompute(
     draw = SystemRandom()
     chosen = draw.sample(list(map(int, embedded)), min(RECOMPUTED_ITEMS, len(embedded)))
     missing = draw.sample(list(map(int, left_out)), min(_LEFT_OUT_ITEMS, len(left_out)))
-    with TemporaryDirectory(prefix="consilience-") as folder:
-        target = _runnable(record, sources, how, Path(folder))
+    with scratch_folder() as folder:
+        target = _runnable(record, sources, how, folder)
         sample = items.select(np.array(sorted({*chosen, *missing}), dtype=np.intp))
-        rows = _embed(target, sample, Path(folder) / "rows", how, sandbox or "none")
+        rows = _embed(target, sample, folder / "rows", how, sandbox or "none")
     theirs = embedding.features[chosen].astype(np.float64)
     blank = np.full(theirs.shape[1], np.nan)
     ours = [rows.get(items.ids[place], blank) for place in chosen]
