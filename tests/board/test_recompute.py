@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +45,7 @@ OUTSIDE = Recomputation(unconfined=True)
 
 
 @pytest.fixture
-def cell(tmp_path: Path, own_cache: Path) -> Iterator[tuple[Record, Embedding, dict[str, bytes]]]:
+def cell(tmp_path: Path, own_cache: Path) -> tuple[Record, Embedding, dict[str, bytes]]:
     """A record, its embedding and its target file."""
     path = tmp_path / "target_again.py"
     path.write_text(SOURCE)
@@ -58,7 +57,7 @@ def cell(tmp_path: Path, own_cache: Path) -> Iterator[tuple[Record, Embedding, d
         state="ok",
     )  # fmt: skip
     del registry._targets["again"]  # the receiver does not know it
-    yield record, embedding, {path.name: path.read_bytes()}
+    return record, embedding, {path.name: path.read_bytes()}
 
 
 def test_rows_of_the_target_file_are_taken_and_others_are_not(
