@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import platform
 import re
 import secrets
-import tempfile
 import time
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
 
@@ -58,7 +57,7 @@ def sweep(folder: Path) -> list[Path]:
     except OSError:
         return []
     for path in leftovers:
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             match = _LEFTOVER.fullmatch(path.name)
             if match is None and _OLD_LEFTOVER.fullmatch(path.name) is None:
                 continue  # a file of the user's
@@ -74,7 +73,7 @@ def host() -> str:
     """Return 12 digits that tell apart the places where process numbers mean the same: host, boot, pid namespace."""
     parts = [platform.node()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             parts.append(str(Path(path).readlink()) if path.endswith("pid") else Path(path).read_text("ascii"))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
@@ -121,16 +120,17 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
             missing.append(one)
             one = one.parent
         place.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".consilience-", suffix=".part", dir=place)
+        trial = place / f".trial.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part"
+        handle = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(handle, bytes(4096))  # on a full disk, a file is created and takes nothing
             os.fsync(handle)
         finally:
             os.close(handle)
-            Path(name).unlink()
+            trial.unlink()
     except OSError as error:
         raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         for made in missing:
-            with suppress(OSError):
+            with contextlib.suppress(OSError):
                 made.rmdir()

@@ -95,6 +95,18 @@ def checkpoint_options(command: Any) -> Any:
     return click.option("--checkpoint", type=path, help="Your weights, read by TARGET (a name or a family).")(command)
 
 
+def device_option(command: Any) -> Any:
+    """Option ``--device``, refused where this machine lacks it."""
+
+    def checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
+        from consilience.isolation.job import check_device
+
+        check_device(value)
+        return value
+
+    return click.option("--device", default="cpu", show_default=True, callback=checked, help="Torch device.")(command)
+
+
 def submission_options(command: Any) -> Any:
     """Options of the commands that receive a submission."""
     path = click.Path(path_type=Path, exists=True)
@@ -125,18 +137,6 @@ def rules_of(
             raise ValueError(f"--{name} needs --recompute, which is missing")
     how = Recomputation(checkpoint=checkpoint, trusted=trust_checkpoint, unconfined=no_sandbox)
     return Rules(how if recompute else None, trust_submitter)
-
-
-def device_option(command: Any) -> Any:
-    """Option ``--device``, refused where this machine lacks it."""
-
-    def checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
-        from consilience.isolation.job import check_device
-
-        check_device(value)
-        return value
-
-    return click.option("--device", default="cpu", show_default=True, callback=checked, help="Torch device.")(command)
 
 
 def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:

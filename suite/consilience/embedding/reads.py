@@ -11,7 +11,7 @@ from consilience.files import write_atomically
 from consilience.isolation.opens import Opens
 
 from .inputs import Inputs, Origin, changes, collect
-from .shards import drop_shards
+from .shards import drop_damaged, drop_shards
 
 if TYPE_CHECKING:
     from consilience.registry import Target
@@ -48,6 +48,7 @@ class Reads:
             else:
                 items = 0
         drop_shards(folder, behind=items)
+        drop_damaged(folder)
 
     def observe(self, *own: Path) -> Opens:
         """Return an observer for the worker that is about to start; what the suite hands it lies in `own`."""
@@ -65,7 +66,7 @@ class Reads:
         now = collect(message["read"], self._opens, self._target, outputs=self._outputs, verified=self._verified)
         self.complete &= self._opens.complete
         self.inputs = self.inputs.merged(now)
-        content = {"items": message["items"], "inputs": json.loads(self.inputs.to_json())}
+        content = {"items": message["items"], "inputs": json.loads(self.inputs.to_json()), "digest": self.inputs.digest}
         write_atomically(self._folder / FILE, json.dumps(content))
 
     def summary(self) -> dict[str, Any]:
@@ -82,6 +83,7 @@ class Reads:
 def _read(path: Path) -> tuple[int, Inputs]:
     try:
         content = json.loads(path.read_text("utf-8"))
-        return int(content["items"]), Inputs.from_json(json.dumps(content["inputs"]))
+        inputs = Inputs.from_json(json.dumps(content["inputs"]))
+        return (int(content["items"]), inputs) if inputs.digest == content["digest"] else (0, Inputs())
     except (OSError, ValueError, KeyError, TypeError):
         return 0, Inputs()

@@ -25,7 +25,7 @@ from consilience.files import write_atomically
 
 from .identity import Identity
 from .inputs import Inputs, changes, stamps_of
-from .tensors import tensors_to_bytes
+from .tensors import checksum, tensors_to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -223,7 +223,6 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs
         "provenance": json.dumps(embedding.provenance),
         **({} if inputs is None else {"inputs": inputs.to_json()}),
     }
-    metadata["checksum"] = _checksum(tensors, metadata)
     content = tensors_to_bytes(tensors, metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
@@ -302,8 +301,8 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
         if metadata["key"] != stored_identity.key or (identity is not None and stored_identity != identity):
             raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
-        covered = None if metadata["format"] == "1" else metadata
-        if metadata["checksum"] != _checksum(tensors, covered):
+        covered = {} if metadata["format"] == "1" else metadata  # format 1: the tensors alone
+        if metadata["checksum"] != checksum(tensors, covered):
             raise ValueError("tensors or header are not those of the checksum")
         return stored_identity, _embedding(tensors, metadata)
     except (SafetensorError, json.JSONDecodeError, UnicodeError, *_HEADER_ERRORS) as error:
@@ -320,18 +319,6 @@ def _embedding(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Em
         provenance=json.loads(metadata["provenance"]),
         truncated=tensors.get("truncated", np.zeros(0, np.float32)),
     )
-
-
-def _checksum(tensors: dict[str, NDArray[Any]], metadata: dict[str, str] | None) -> str:
-    """SHA-256 of tensors and of the header's other fields (of the tensors alone in format 1): against damage."""
-    digest = hashlib.sha256()
-    for name, text in sorted((metadata or {}).items()):
-        if name != "checksum":
-            digest.update(f"{name}\0{text}\0".encode())
-    for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()
 
 
 __getattr__ = moved_names(

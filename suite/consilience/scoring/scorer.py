@@ -101,12 +101,12 @@ class Scorer:
         self.store = store or Store(shipped=SHIPPED)
         self.failures: dict[str, str] = {}
         """Why an embedding could not be made in this run, by its key."""
-        self.unpaired: dict[str, list[str]] = {}
-        """Targets whose embedding was not found when all pairs were last scored, by data set."""
         self.interrupted: set[str] = set()
         """Keys of those that memory, time or the like ended: the target is not to blame."""
         self.interrupted_cells: set[str] = set()
         """Cells that failed for want of such an embedding: the next run tries again, and nothing is published."""
+        self.unpaired: dict[str, list[str]] = {}
+        """Targets whose embedding was not found when all pairs were last scored, by data set."""
         self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
         self._reference_sets: dict[str, ReferenceSet] = {}
