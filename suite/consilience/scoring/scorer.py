@@ -283,7 +283,7 @@ class Scorer:
         if isinstance(target, str):
             return self.store.get(identify(get_target(target), items))
         stated = stated_identity(target)
-        embedding = None if stated is None else self.store.get(stated)
+        embedding = None if stated is None else self.store.get(stated, embedding_key(target))
         if embedding is not None:
             return embedding
         try:
