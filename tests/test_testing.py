@@ -98,7 +98,7 @@ def test_what_a_target_saves_it_has_to_load(write_target: Callable[..., Path], s
 def test_the_report_says_where_it_ran_and_how_fast(write_target: Callable[..., Path]) -> None:
     report = check_target(write_target(GOOD, name="check-facts"), dataset="qm9-1k", n=4)
     assert {"environment", "weights", "loaded in", "speed"} <= set(report.facts)
-    assert "all 9 rules hold" in str(report)
+    assert "all 11 rules hold" in str(report)
 
 
 def test_an_exception_of_known_size_stands_on_the_card(write_target: Callable[..., Path]) -> None:

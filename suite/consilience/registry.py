@@ -13,7 +13,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -157,6 +157,13 @@ class DatasetEntry:
         return self.card.name
 
 
+#: What a file can register beside targets and data sets: names of tables by the module that holds them.
+_OTHER_REGISTRIES = {
+    "consilience.metrics.card": ("_metrics",),
+    "consilience.scoring.presets": ("_presets", "_controls"),
+    "consilience.scoring.alignment": ("_methods",),
+    "consilience.execution.executor": ("_executors",),
+}
 _targets: dict[str, Target] = {}
 _datasets: dict[str, DatasetEntry] = {}
 _scanned: set[str] = set()
@@ -267,15 +274,18 @@ def get_dataset(name: str) -> DatasetEntry:
 
 
 def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
-    """Import a user's ``target_*.py`` and return the targets it registers, in the order of its cards.
+    """Return the targets that a user's ``target_*.py`` registers, in the order of its cards.
+
+    A file outside the package is imported in a child process, which sends the cards: it may end Python, or never end,
+    and what it does when it is imported is not done here. Only a file that registers metrics, data sets or the like,
+    whose functions run in this process, is imported here, too.
 
     Parameters
     ----------
     path
         The file.
     trial
-        Import a file outside the package in a child process first. It may end Python, or never end; a worker is such a
-        process already.
+        False imports the file in this process, which is then a worker.
 
     Raises
     ------
@@ -294,6 +304,8 @@ def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
         _scan("targets", plugins=True)  # meanwhile; a name that is taken is this file's fault
         if (failure := tried.failure()) is not None:
             raise TargetFileError(failure if str(path) in failure else f"{path}: {failure}")
+        if tried.cards is not None:
+            return _register_cards(path, tried.cards)
     try:
         import_file(path)
     except (Exception, SystemExit) as error:
@@ -303,6 +315,42 @@ def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
     if not targets:
         raise ValueError(f"{path} registers no target: decorate its load function with @target(Card(...))")
     return targets
+
+
+def _register_cards(path: Path, contents: Sequence[Mapping[str, Any]]) -> list[Target]:
+    """Register targets of a file by their cards; their `load` runs in a worker only."""
+
+    def load(card: Card, weights: Weights, device: str) -> Embed:
+        raise RuntimeError(f"{card.name} is loaded in a worker: this process has read its card only")
+
+    if not contents:
+        raise ValueError(f"{path} registers no target: decorate its load function with @target(Card(...))")
+    before = dict(_targets), dict(_datasets)
+    for name in [name for name, entry in _targets.items() if entry.path == path]:
+        del _targets[name]
+    try:
+        targets = []
+        for content in contents:
+            card = Card(**content)
+            targets.append(Target(card, load, path, Weights(expected_sha256=card.weights_sha256)))
+            _put(_targets, card.name, targets[-1])
+    except NameTakenError as error:
+        _restore(*before)
+        raise TargetFileError(str(error)) from error
+    return targets
+
+
+def registered_by(path: Path, module: str) -> dict[str, Any]:
+    """What an imported file has registered, as JSON holds it: ``cards`` of targets, and whether there is ``more``."""
+    targets = [entry.card for entry in _targets.values() if entry.path == path]
+    cards = [card.model_dump(mode="json") | {"reads": list(card.reads)} for card in targets]
+    more = any(entry.path == path for entry in _datasets.values())
+    for home, tables in _OTHER_REGISTRIES.items():
+        for table in tables:
+            for entry in getattr(sys.modules.get(home), table, {}).values():
+                values = [entry, *vars(entry).values()] if hasattr(entry, "__dict__") else [entry]
+                more |= any(getattr(value, "__module__", None) == module for value in values)
+    return {"cards": cards, "more": more}
 
 
 def load_dataset_file(path: Path, name: str) -> DatasetEntry:

@@ -1,6 +1,7 @@
-"""Importing a stranger's file for a trial, in a child process with a limit, before this process imports it.
+"""Importing a file of a user's in a child process with a limit; this process reads the cards that the child sends.
 
-A file may end Python, never end itself, or crash when it is imported. A child finds that out.
+A file may end Python, never end itself, or crash when it is imported. A child finds that out, and what the file does
+when it is imported stays there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from .circumstances import cut
 
@@ -32,19 +34,19 @@ try:
 except (ImportError, ValueError, OSError):
     pass
 from pathlib import Path
-from consilience.registry import import_file
+from consilience.registry import import_file, registered_by
 from consilience.circumstances import in_words, named
 try:
-    import_file(Path(path))
+    module = import_file(Path(path))
 except SystemExit as error:
     say(error=f"it calls sys.exit({error.code!r:.80}) when it is imported")
 except BaseException as error:
     say(error=named(error, 500) if not isinstance(error, SyntaxError) else in_words(error))
 else:
-    say(error=None)
+    say(error=None, **registered_by(Path(path), module.__name__))
 os._exit(0)
 """
-_passed: set[tuple[str, str]] = set()
+_passed: dict[tuple[str, str], dict[str, Any]] = {}
 
 
 class Trial:
@@ -82,6 +84,7 @@ class Trial:
         if self._child is None:
             return None
         failure: str | None
+        verdict: dict[str, Any] = {}
         try:
             code: int | None = self._child.wait(SECONDS)
         except subprocess.TimeoutExpired:
@@ -89,14 +92,21 @@ class Trial:
         finally:
             self._end()
         try:
-            failure = json.loads(self._report.read_text("utf-8"))["error"]
-        except (OSError, ValueError):
+            verdict = json.loads(self._report.read_text("utf-8"))
+            failure = verdict["error"]
+        except (OSError, ValueError, KeyError, TypeError):
             failure = _how_it_ended(code)
         finally:
             self._report.unlink(missing_ok=True)
         if failure is None:
-            _passed.add(self._key)
+            _passed[self._key] = verdict
         return None if failure is None else cut(failure, 1000)
+
+    @property
+    def cards(self) -> list[dict[str, Any]] | None:
+        """Cards of the targets that the file registers; None where it registers more than targets."""
+        verdict = _passed[self._key]
+        return verdict["cards"] if not verdict["more"] else None
 
     def _end(self) -> None:
         """End the child and its group."""

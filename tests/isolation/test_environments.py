@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,51 @@ def test_a_header_that_cannot_be_met_says_what_uv_said(tmp_path: Path, own_cache
 def test_remove_refuses_what_is_not_a_digest() -> None:
     with pytest.raises(ValueError, match="digest"):
         environments.remove("../..")
+
+
+@pytest.mark.environment
+def test_scripts_of_an_environment_start_its_interpreter(tmp_path: Path, own_cache: Path) -> None:
+    """It is built beside its place and renamed: a script's first line names no folder that is gone."""
+    python = environments.ensure(header(tmp_path, "wheel==0.45.1"))
+    done = subprocess.run([python.with_name("wheel"), "version"], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("wheel 0.45.1"), done.stderr
+    assert not list(environments.environments_dir().glob(".*"))
+
+
+@pytest.mark.environment
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_uv_ends_with_a_killed_parent_and_its_folder_with_the_next_build(tmp_path: Path, own_cache: Path) -> None:
+    wanted = header(tmp_path, "scipy==1.15.3", "pandas==2.3.3", "scikit-learn==1.7.2")
+    code = "import sys; from pathlib import Path; from consilience.isolation.environments import Header, ensure\n"
+    code += "ensure(Header.of(Path(sys.argv[1])))"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "target_x.py")])
+    folder = environments.environments_dir()
+    until = time.monotonic() + 120
+    while not list(folder.glob(".*/*/requirements.txt")) and time.monotonic() < until:
+        time.sleep(0.01)
+    (beside,) = folder.glob(".*")
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 10
+    while processes_of(beside) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not processes_of(beside), "uv goes on without its parent"
+    assert environments.python_of(wanted) is None
+    small = header(tmp_path, "tomli-w==1.2.0")
+    environments.ensure(small)
+    assert beside.exists(), "the folder of another header was swept"
+    environments.remove(wanted.digest[:16])
+    environments.ensure(wanted)
+    assert not beside.exists()
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes whose command line names a folder."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder) in one.read_text(errors="replace"):
+                found.append(int(one.parent.name))
+        except OSError:
+            continue
+    return found

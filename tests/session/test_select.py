@@ -92,7 +92,7 @@ def test_an_error_names_at_most_ten_candidates() -> None:
 def test_a_target_file_that_breaks_is_named(tmp_path: Path) -> None:
     path = tmp_path / "target_boom.py"
     path.write_text("raise RuntimeError('out of luck')\n")
-    with pytest.raises(SessionError, match=r"targets: .*target_boom\.py: out of luck"):
+    with pytest.raises(SessionError, match=r"targets: .*target_boom\.py: RuntimeError: out of luck"):
         names(str(path))
 
 
