@@ -6,7 +6,6 @@ What a file announces is held against its size before anything is allocated. Nee
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,9 @@ def allowance(path: Path) -> int:
 def too_large(path: Path) -> str:
     """What is said of a file that expands beyond its allowance."""
     size, most = path.stat().st_size, allowance(path)
-    return f"it has {size:,} bytes and expands to more than {most:,}: unpack it, or write it anew with its content alone"
+    return (
+        f"it has {size:,} bytes and expands to more than {most:,}: unpack it, or write it anew with its content alone"
+    )
 
 
 def expands_too_far(path: Path) -> bool:
@@ -101,6 +102,8 @@ def _refuse_constant(name: str) -> float:
 
 def parse_toml(text: str) -> dict[str, Any]:
     """Parse TOML; raises `ValueError` also where it is nested too deep or too long."""
+    import tomllib
+
     if len(text) > MOST_TEXT:
         raise ValueError(f"it has {len(text):,} characters, at most {MOST_TEXT:,} are read")
     try:

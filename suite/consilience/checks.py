@@ -172,8 +172,9 @@ def _crowd(points: NDArray[np.float64]) -> NDArray[np.intp] | None:
     cubes = np.floor(points / (MIN_DISTANCE / 2))  # its diagonal is 0.43 Angstrom
     order = np.lexsort(cubes.T)
     same = (np.diff(cubes[order], axis=0) == 0).all(axis=1)
-    run = np.flatnonzero(same[:-_CROWD] & same[_CROWD:]) if len(same) > _CROWD else []
-    for start in run:
+    if len(same) <= _CROWD:
+        return None
+    for start in np.flatnonzero(same[:-_CROWD] & same[_CROWD:]):
         if same[start : start + _CROWD].all():
             return np.sort(order[start : start + _CROWD])
     return None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from consilience.files import write_atomically
 
 from .batches import Batch, joined
-from .tensors import tensors_to_bytes
+from .tensors import checksum, tensors_to_bytes
 
 #: Holds the number of items of a batch after a crash, beside the shards.
 BATCH_SIZE = "batch-size"
@@ -31,6 +31,7 @@ def write_shard(folder: Path, start: int, batches: Sequence[Batch]) -> Path:
         "energies": rows.energies,
         "truncated": rows.truncated,
     }
+    metadata["checksum"] = checksum(tensors, metadata)
     path = folder / f"shard-{start:09d}-{start + len(rows.reasons):09d}.safetensors"
     write_atomically(path, tensors_to_bytes(tensors, metadata))
     return path
@@ -42,11 +43,19 @@ def read_shards(folder: Path) -> Batch:
 
 
 def _read(path: Path) -> Batch:
-    from safetensors import safe_open
+    """Rows of a shard; raises `ValueError` where it is not as it was written."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        features, energies = file.get_tensor("features"), file.get_tensor("energies")
-        truncated, metadata = file.get_tensor("truncated"), file.metadata()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    first, last = _range_of(path)
+    if metadata.get("checksum") != checksum(tensors, metadata) or len(tensors["features"]) != last - first:
+        raise ValueError(f"{path} is damaged: it does not match its checksum")
+    features, energies, truncated = tensors["features"], tensors["energies"], tensors["truncated"]
     failed, again = json.loads(metadata["reasons"]), json.loads(metadata.get("again", "[]"))
     reasons = [failed.get(str(i)) for i in range(len(features))]
     return Batch(features, energies, reasons, truncated, tuple(again))
@@ -106,14 +115,16 @@ def remembered_batch_size(folder: Path) -> int | None:
 
 
 def finished_items(folder: Path) -> tuple[int, int | None]:
-    """Number of leading items whose rows are finished, and the number of their columns."""
-    ranges = _ranges(folder)
-    if not ranges:
-        return 0, None
-    from safetensors import safe_open
-
-    with safe_open(ranges[0][2], framework="numpy") as file:
-        return ranges[-1][1], file.get_slice("features").get_shape()[1]
+    """Number of leading items whose rows are finished, and the number of their columns; damaged shards are removed."""
+    end, columns = 0, None
+    for _, last, path in _ranges(folder):
+        try:
+            columns = _read(path).features.shape[1]
+        except ValueError:
+            path.unlink(missing_ok=True)
+            break
+        end = last
+    return end, columns
 
 
 def drop_shards(folder: Path, *, behind: int) -> None:
@@ -127,8 +138,14 @@ def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
     """Shards that follow each other without a gap from item 0 on."""
     ranges, end = [], 0
     for path in sorted(folder.glob("shard-*.safetensors")):
-        first, last = (int(part) for part in path.stem.split("-")[1:3])
+        first, last = _range_of(path)
         if first == end:
             ranges.append((first, last, path))
             end = last
     return ranges
+
+
+def _range_of(path: Path) -> tuple[int, int]:
+    """First item of a shard, and the one behind its last, by its name."""
+    first, last = path.stem.split("-")[1:3]
+    return int(first), int(last)

@@ -31,7 +31,9 @@ def main(job: dict[str, Any]) -> None:
                 results = atoms.calc.results if atoms.calc is not None else {}
                 if results.get("energy") is not None:
                     stated["energy"] = results["energy"]
-                told.append([number, {str(name): value for name, one in stated.items() if (value := _plain(one)) != ()}])
+                told.append(
+                    [number, {str(name): value for name, one in stated.items() if (value := _plain(one)) != ()}]
+                )
                 for name, array in (
                     ("numbers", atoms.numbers),
                     ("positions", atoms.positions),
@@ -57,7 +59,7 @@ def main(job: dict[str, Any]) -> None:
         "pbc": np.array(parts["pbc"]).reshape(-1, 3),
     }
     with (folder / "structures.npz").open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     (folder / "stated.json").write_text(json.dumps(told), "utf-8")
     return None
 

@@ -147,7 +147,9 @@ def _check_frames(path: Path, text: str) -> None:
             reason += f"{max(left, 0):,} lines follow" if atoms > left else f"at most {MOST_ATOMS:,} are read"
             raise MalformedDataError(path, reason, row=row, column="numbers")
         if _WIDE.search(lines[place + 1]):
-            _check_columns(path, lines[place + 1], max((len(line) for line in lines[place + 2 :][:atoms]), default=0), row)
+            _check_columns(
+                path, lines[place + 1], max((len(line) for line in lines[place + 2 :][:atoms]), default=0), row
+            )
         place += atoms + 2
         while lines[place : place + 1] and lines[place].startswith("VEC"):
             place += 1
