@@ -267,7 +267,7 @@ def _archive(path: Path, file: IO[bytes]) -> Checkpoint:
         tails = {name.partition("/")[2] or name for name in names}
         if "constants.pkl" in tails or any(one.startswith("code/") for one in tails):
             return Checkpoint(path, "TorchScript")
-        if any(one.startswith(".data/") for one in {*names, *tails}):
+        if any(one.endswith(".data/extern_modules") for one in names):
             return Checkpoint(path, "torch package")
         if any(one.startswith(("models/", "serialized_exported_program", "data/aotinductor")) for one in tails):
             return Checkpoint(path, "exported program")

@@ -43,6 +43,7 @@ _OF_PUBLISHED_WEIGHTS = (
     "weights_sha256",
     "licence_weights",
     "superseded_by",
+    "ancestor",
     "remark",
 )
 

@@ -23,7 +23,7 @@ from .circumstances import cut
 CPU_SECONDS, SECONDS = 20, 60
 _CHILD = """
 import json, os, sys
-path, report, sys.path[:], limit = json.loads(sys.argv[1])
+path, report, sys.path[:], limit, seconds = json.loads(sys.argv[1])
 def say(**verdict):
     with open(report, "w", encoding="utf-8") as file:
         json.dump(verdict, file)
@@ -31,7 +31,9 @@ try:
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-except (ImportError, ValueError, OSError):
+    import signal
+    signal.alarm(seconds)  # should our parent be killed before it ends us
+except (ImportError, AttributeError, ValueError, OSError):
     pass
 from pathlib import Path
 from consilience.registry import import_file, registered_by
@@ -67,7 +69,7 @@ class Trial:
         handle, name = tempfile.mkstemp(prefix="consilience-trial-")
         os.close(handle)
         self._report = Path(name)
-        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS])
+        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS, SECONDS + 5])
         variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         nowhere = subprocess.DEVNULL
         self._child = subprocess.Popen(

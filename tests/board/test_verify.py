@@ -12,8 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from consilience.board import verify
+from consilience.board.cells import target_of
+from consilience.board.findings import Report
 from consilience.board.publish import publish
-from consilience.board.verify import Report, differences, target_of, verify_board
+from consilience.board.tolerance import differences
+from consilience.board.verify import verify_board
 from consilience.cli import main
 from consilience.metrics import MetricCard, metric
 from consilience.records.migrations import read_record

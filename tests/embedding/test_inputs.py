@@ -327,14 +327,14 @@ def test_weights_read_by_torch_are_noticed(case: Case, mapped: bool) -> None:
         else:
             torch.jit.script(torch.nn.Threshold(value, value)).save(str(case.project / "w.pt"))
 
-    save(2)
+    save(2.0)
     case.write(
         "import torch\nreturn float(torch.load(HERE / 'w.pt', mmap=True)['w'][0])\n"
         if mapped
         else "import torch\nreturn float(torch.jit.load(str(HERE / 'w.pt'))(torch.zeros(1)))\n"
     )
     assert case.weight() == 2
-    save(3)
+    save(3.0)
     assert not case.is_stored
     assert case.weight() == 3
 

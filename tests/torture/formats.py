@@ -108,6 +108,7 @@ def second_xyz(data: bytes) -> Any:
 
 def cif() -> bytes:
     from ase.io import write
+
     from consilience.datasets.items import open_dataset
 
     text = io.BytesIO()
@@ -173,11 +174,15 @@ def smi() -> bytes:
 def second_smi(data: bytes) -> Any:
     lines = io.StringIO(data.decode("utf-8-sig"), newline="")
     rows = [line.split(maxsplit=1) for line in lines if line.split()]
-    return {"smiles": [row[0] for i, row in enumerate(rows) if i or row[0].lower() not in ("smiles", "canonical_smiles")]}
+    return {
+        "smiles": [row[0] for i, row in enumerate(rows) if i or row[0].lower() not in ("smiles", "canonical_smiles")]
+    }
 
 
 def table() -> bytes:
-    return ("id,smiles,y\n" + "".join(f'id{i},"{s}",{i}.5\n' for i, s in enumerate(molecules(20).view("smiles")))).encode()
+    return (
+        "id,smiles,y\n" + "".join(f'id{i},"{s}",{i}.5\n' for i, s in enumerate(molecules(20).view("smiles")))
+    ).encode()
 
 
 def second_table(data: bytes) -> Any:
@@ -206,6 +211,7 @@ def second_fasta(data: bytes) -> Any:
 def parquet(dataset: str) -> Callable[[], bytes]:
     def sample() -> bytes:
         import pyarrow.parquet as pq
+
         from consilience.datasets.items import open_dataset
 
         file = io.BytesIO()
@@ -230,7 +236,13 @@ def read_npz(path: Path) -> Any:
     try:
         atoms = load_items(path)
         return plain([[one.numbers, one.positions, one.info] for one in atoms]) + load_ids(path)
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError) as error:  # ours, by a checked channel
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+    ) as error:  # ours, by a checked channel
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -254,7 +266,9 @@ def held(content: Any, model: Any, at: str = "") -> None:
             held(one, other, f"{at}[{place}]")
     else:
         number = isinstance(content, int | float) and not isinstance(content, bool)
-        same = (float(content) == float(model) if number and model is not None else content == model) and (isinstance(content, bool) == isinstance(model, bool))
+        same = (float(content) == float(model) if number and model is not None else content == model) and (
+            isinstance(content, bool) == isinstance(model, bool)
+        )
         assert same and (number or type(content) is type(model)), f"{at}: {content!r} is read as {model!r}"
 
 
@@ -387,18 +401,22 @@ def shards() -> bytes:
 
     rng = np.random.default_rng(0)
     rows = Batch(
-        rng.normal(size=(32, 8)).astype(np.float32), rng.normal(size=32), [None] * 31 + ["why"], np.zeros(32, np.float32)
+        rng.normal(size=(32, 8)).astype(np.float32),
+        rng.normal(size=32),
+        [None] * 31 + ["why"],
+        np.zeros(32, np.float32),
     )
     return write_shard(Path(_scratch()), 0, [rows]).read_bytes()
 
 
 def read_shard(path: Path) -> Any:
-    from consilience.embedding.shards import finished_items, read_shards
+    from consilience.embedding.shards import drop_damaged, finished_items, read_shards
 
     folder = path.parent / "cell"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copy(path, folder / "shard-000000000-000000032.safetensors")
+    drop_damaged(folder)
     if finished_items(folder)[0] == 0:
         return None
     return plain(list(read_shards(folder)))
@@ -467,8 +485,8 @@ def read_manifest(path: Path) -> Any:
 
 def header() -> bytes:
     return (
-        b"# /// script\n# requires-python = \">=3.11\"\n# dependencies = [\"torch==2.13.0\", \"ase\"]\n"
-        b"# [tool.consilience]\n# inputs = [\"model.pt\"]\n# paths = [\"../lib\"]\n# ///\nimport numpy\n"
+        b'# /// script\n# requires-python = ">=3.11"\n# dependencies = ["torch==2.13.0", "ase"]\n'
+        b'# [tool.consilience]\n# inputs = ["model.pt"]\n# paths = ["../lib"]\n# ///\nimport numpy\n'
     )
 
 

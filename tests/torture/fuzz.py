@@ -12,7 +12,6 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +62,7 @@ def judge(form: Any, data: bytes, path: Path, true: Any) -> tuple[str, str]:
         except Exception as error:
             return "accepted and wrong", f"the second reader refuses it: {error!r:.200} {str(answer)[:100]}"
         try:
-            if isinstance(answer, dict) and "schema_version" in answer or form.name == "spec":
+            if (isinstance(answer, dict) and "schema_version" in answer) or form.name == "spec":
                 held(second, answer)
             else:
                 for name, values in second.items():
@@ -121,7 +120,15 @@ def batch(name: str, seed: int, first: int, count: int, log: Any) -> Counter[str
         with tempfile.TemporaryDirectory(prefix="consilience-torture-") as folder:
             cache = Path(folder) / "cache"
             variables = os.environ | {"CONSILIENCE_CACHE": str(cache), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-            command = [sys.executable, str(HERE / "fuzz.py"), "--child", name, str(seed), str(first), str(after - first)]
+            command = [
+                sys.executable,
+                str(HERE / "fuzz.py"),
+                "--child",
+                name,
+                str(seed),
+                str(first),
+                str(after - first),
+            ]
             done = subprocess.run([*command, folder], capture_output=True, text=True, env=variables, check=False)
             begun = None
             for line in map(json.loads, done.stdout.splitlines()):

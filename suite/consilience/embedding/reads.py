@@ -11,7 +11,7 @@ from consilience.files import sealed, unsealed, write_atomically
 from consilience.isolation.opens import Opens
 
 from .inputs import Inputs, Origin, changes, collect
-from .shards import drop_shards
+from .shards import drop_damaged, drop_shards
 
 if TYPE_CHECKING:
     from consilience.registry import Target
@@ -48,6 +48,7 @@ class Reads:
             else:
                 items = 0
         drop_shards(folder, behind=items)
+        drop_damaged(folder)
 
     def observe(self, *own: Path) -> Opens:
         """Return an observer for the worker that is about to start; what the suite hands it lies in `own`."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from consilience.files import write_atomically
 
 from .batches import Batch, joined
-from .tensors import checksum, tensors_to_bytes
+from .tensors import bytes_to_tensors, tensors_to_bytes
 
 #: Holds the number of items of a batch after a crash, beside the shards.
 BATCH_SIZE = "batch-size"
@@ -25,13 +25,15 @@ def write_shard(folder: Path, start: int, batches: Sequence[Batch]) -> Path:
     """Write consecutive batches as the shard that begins at item `start`."""
     rows = joined(batches)
     failed = {str(i): reason for i, reason in enumerate(rows.reasons) if reason is not None}
-    metadata = {"reasons": json.dumps(failed)} | ({"again": json.dumps(rows.again)} if rows.again else {})
+    items = f"{start}-{start + len(rows.reasons)}"
+    metadata = {"items": items, "reasons": json.dumps(failed)} | (
+        {"again": json.dumps(rows.again)} if rows.again else {}
+    )
     tensors: dict[str, NDArray[Any]] = {
         "features": rows.features,
         "energies": rows.energies,
         "truncated": rows.truncated,
     }
-    metadata["checksum"] = checksum(tensors, metadata)
     path = folder / f"shard-{start:09d}-{start + len(rows.reasons):09d}.safetensors"
     write_atomically(path, tensors_to_bytes(tensors, metadata))
     return path
@@ -43,18 +45,11 @@ def read_shards(folder: Path) -> Batch:
 
 
 def _read(path: Path) -> Batch:
-    """Rows of a shard; raises `ValueError` where it is not as it was written."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    first, last = _range_of(path)
-    if metadata.get("checksum") != checksum(tensors, metadata) or len(tensors["features"]) != last - first:
-        raise ValueError(f"{path} is damaged: it does not match its checksum")
+    """Read a shard; raises `ValueError` where it is damaged or of other items."""
+    tensors, metadata = bytes_to_tensors(path.read_bytes())
+    first, last = (int(part) for part in path.stem.split("-")[1:3])
+    if metadata.get("items") != f"{first}-{last}" or len(tensors["features"]) != last - first:
+        raise ValueError(f"{path.name} holds the rows of other items")
     features, energies, truncated = tensors["features"], tensors["energies"], tensors["truncated"]
     failed, again = json.loads(metadata["reasons"]), json.loads(metadata.get("again", "[]"))
     reasons = [failed.get(str(i)) for i in range(len(features))]
@@ -115,16 +110,14 @@ def remembered_batch_size(folder: Path) -> int | None:
 
 
 def finished_items(folder: Path) -> tuple[int, int | None]:
-    """Number of leading items whose rows are finished, and the number of their columns; damaged shards are removed."""
-    end, columns = 0, None
-    for _, last, path in _ranges(folder):
-        try:
-            columns = _read(path).features.shape[1]
-        except ValueError:
-            path.unlink(missing_ok=True)
-            break
-        end = last
-    return end, columns
+    """Number of leading items whose rows are finished, and the number of their columns."""
+    ranges = _ranges(folder)
+    if not ranges:
+        return 0, None
+    from safetensors import safe_open
+
+    with safe_open(ranges[0][2], framework="numpy") as file:
+        return ranges[-1][1], file.get_slice("features").get_shape()[1]
 
 
 def drop_shards(folder: Path, *, behind: int) -> None:
@@ -134,18 +127,22 @@ def drop_shards(folder: Path, *, behind: int) -> None:
             path.unlink(missing_ok=True)
 
 
+def drop_damaged(folder: Path) -> None:
+    """Remove the first damaged shard and those behind it."""
+    for first, _, path in _ranges(folder):
+        try:
+            _read(path)
+        except (ValueError, KeyError):
+            drop_shards(folder, behind=first)
+            return
+
+
 def _ranges(folder: Path) -> list[tuple[int, int, Path]]:
     """Shards that follow each other without a gap from item 0 on."""
     ranges, end = [], 0
     for path in sorted(folder.glob("shard-*.safetensors")):
-        first, last = _range_of(path)
+        first, last = (int(part) for part in path.stem.split("-")[1:3])
         if first == end:
             ranges.append((first, last, path))
             end = last
     return ranges
-
-
-def _range_of(path: Path) -> tuple[int, int]:
-    """First item of a shard, and the one behind its last, by its name."""
-    first, last = path.stem.split("-")[1:3]
-    return int(first), int(last)

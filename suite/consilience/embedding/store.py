@@ -218,7 +218,6 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs
         "provenance": json.dumps(embedding.provenance),
         **({} if inputs is None else {"inputs": inputs.to_json()}),
     }
-    metadata["checksum"] = checksum(tensors, metadata)
     content = tensors_to_bytes(tensors, metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
@@ -297,7 +296,7 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
         if metadata["key"] != stored_identity.key or (identity is not None and stored_identity != identity):
             raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
-        covered = None if metadata["format"] == "1" else metadata
+        covered = {} if metadata["format"] == "1" else metadata  # format 1: the tensors alone
         if metadata["checksum"] != checksum(tensors, covered):
             raise ValueError("tensors or header are not those of the checksum")
         return stored_identity, _embedding(tensors, metadata)

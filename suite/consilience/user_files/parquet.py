@@ -116,7 +116,13 @@ def _columns(file: pq.ParquetFile) -> list[Any]:
 
 def _width(column: Any) -> int:
     """Bytes of one value; of a text, those of its place."""
-    widths: dict[str, int] = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12, "FIXED_LEN_BYTE_ARRAY": max(column.length, 1)}
+    widths: dict[str, int] = {
+        "BOOLEAN": 1,
+        "INT32": 4,
+        "FLOAT": 4,
+        "INT96": 12,
+        "FIXED_LEN_BYTE_ARRAY": max(column.length, 1),
+    }
     return widths.get(column.physical_type, 8)
 
 
