@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import platform
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+#: Key of the checksum in a sealed table.
+_SEAL = "checksum"
 
 #: Leftovers of a process that can't be asked whether it lives (of another host, say) go after so many seconds.
 OLD = 24 * 3600.0
@@ -93,6 +99,26 @@ def _is_alive(pid: int) -> bool:
 
 def _age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """JSON of a table, with a checksum over all of it: against damage, not against forgery."""
+    return json.dumps({**content, _SEAL: _digest(content)}) + "\n"
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """Table of what `sealed` made; raises `ValueError` where it is something else, or damaged."""
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(content, dict) or content.pop(_SEAL, None) != _digest(content):
+        raise ValueError("it does not match its checksum")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_writable(path: Path, *, folder: bool = False) -> None:

@@ -7,11 +7,12 @@ import json
 import os
 import re
 import sys
-import tomllib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from .bounds import parse_toml, read_text
 
 #: What the worker needs beside the model's own packages.
 WORKER_REQUIREMENTS = ("numpy", "pydantic>=2.9", "safetensors>=0.4.5")
@@ -55,15 +56,19 @@ class Header:
         ValueError
             There are two ``script`` blocks, the block is not TOML, or ``[tool.consilience]`` holds something else.
         """
-        blocks = [m for m in _HEADER.finditer(path.read_text("utf-8")) if m["type"] == "script"]
+        try:
+            text = read_text(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: not a text of UTF-8: {error}") from error
+        blocks = [m for m in _HEADER.finditer(text) if m["type"] == "script"]
         if len(blocks) > 1:
             raise ValueError(f"{path}: more than one PEP 723 script block")
         if not blocks:
             return cls()
         lines = blocks[0]["content"].splitlines()
         try:
-            table = tomllib.loads("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
-        except tomllib.TOMLDecodeError as error:
+            table = parse_toml("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
+        except ValueError as error:
             raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
         tools = table.get("tool", {})
         tool_uv = json.dumps(tools.get("uv", {}), sort_keys=True)
@@ -149,7 +154,7 @@ def _project_paths(folder: Path) -> list[str]:
     if not file.is_file() or b"consilience" not in (content := file.read_bytes()):
         return []
     try:
-        table = tomllib.loads(content.decode()).get("tool", {}).get("consilience", {})
+        table = parse_toml(content.decode()).get("tool", {}).get("consilience", {})
         paths = table.get("paths", [])
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{file}: {error}") from None

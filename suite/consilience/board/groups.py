@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 
+from consilience.bounds import parse_json
 from consilience.cards import MODALITIES
 from consilience.files import write_atomically
 from consilience.records.pairs import PAIRS_VERSION, AllPairs, GroupPair, Pair
 from consilience.records.record import Record
-from consilience.records.schema import refuse_newer, to_json
+from consilience.records.schema import refuse_newer, to_json, validated
 from consilience.records.values import mean_value
 
 from .tolerance import same_model
@@ -32,9 +32,9 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         refuse_newer(content.get("schema_version"), PAIRS_VERSION)
-        return AllPairs.model_validate(content)
+        return validated(AllPairs, content)
     except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} does not hold pairs of schema version 1 or 2: {error}") from error
 

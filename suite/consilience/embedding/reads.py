@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consilience.files import write_atomically
+from consilience.files import sealed, unsealed, write_atomically
 from consilience.isolation.opens import Opens
 
 from .inputs import Inputs, Origin, changes, collect
@@ -66,8 +66,8 @@ class Reads:
         now = collect(message["read"], self._opens, self._target, outputs=self._outputs, verified=self._verified)
         self.complete &= self._opens.complete
         self.inputs = self.inputs.merged(now)
-        content = {"items": message["items"], "inputs": json.loads(self.inputs.to_json()), "digest": self.inputs.digest}
-        write_atomically(self._folder / FILE, json.dumps(content))
+        content = {"items": message["items"], "inputs": json.loads(self.inputs.to_json())}
+        write_atomically(self._folder / FILE, sealed(content))
 
     def summary(self) -> dict[str, Any]:
         """Return what a record says of the inputs: no path of this machine."""
@@ -82,8 +82,7 @@ class Reads:
 
 def _read(path: Path) -> tuple[int, Inputs]:
     try:
-        content = json.loads(path.read_text("utf-8"))
-        inputs = Inputs.from_json(json.dumps(content["inputs"]))
-        return (int(content["items"]), inputs) if inputs.digest == content["digest"] else (0, Inputs())
+        content = unsealed(path.read_text("utf-8"))
+        return int(content["items"]), Inputs.from_json(json.dumps(content["inputs"]))
     except (OSError, ValueError, KeyError, TypeError):
         return 0, Inputs()

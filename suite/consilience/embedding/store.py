@@ -21,7 +21,7 @@ import numpy as np
 
 from consilience._moved import moved_names
 from consilience.cache import cache_dir
-from consilience.files import write_atomically
+from consilience.files import sealed, unsealed, write_atomically
 
 from .identity import Identity
 from .inputs import Inputs, changes, stamps_of
@@ -253,7 +253,7 @@ def _age(path: Path) -> float:
 def _read_stamps(path: Path) -> dict[str, list[int]]:
     """Stamps of the inputs of an embedding's file, which lie beside it; none where they can't be read."""
     try:
-        content = json.loads(path.with_suffix(".stamps.json").read_text("utf-8"))
+        content = unsealed(path.with_suffix(".stamps.json").read_text("utf-8"))
         return dict(content["stamps"]) if content["of"] == path.name else {}
     except (OSError, ValueError, *_HEADER_ERRORS):
         return {}
@@ -261,7 +261,7 @@ def _read_stamps(path: Path) -> dict[str, list[int]]:
 
 def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
     with contextlib.suppress(OSError):  # a cache that can't be written to: contents are compared again next time
-        write_atomically(path.with_suffix(".stamps.json"), json.dumps({"of": path.name, "stamps": stamps}))
+        write_atomically(path.with_suffix(".stamps.json"), sealed({"of": path.name, "stamps": stamps}))
 
 
 def _read(path: Path, identity: Identity) -> Embedding | None:

@@ -6,15 +6,16 @@ Older records are migrated on the way in. A board whose spec is of schema 1 keep
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from consilience.bounds import parse_json
+
 from .record import RECORD_VERSION, Record
-from .schema import refuse_newer
+from .schema import refuse_newer, validated
 
 #: Where a record of schema 1, which has no field for it, states what is known of submitted rows: among the free fields
 #: of the embedding's provenance. A receiver removes what a submitter wrote there.
@@ -64,9 +65,9 @@ def read_record(path: Path) -> Record:
 def parse_record(text: bytes, name: str) -> Record:
     """Record of a text, migrated; raises `ValueError` that begins with `name` when it is not one."""
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         refuse_newer(content.get("schema_version"), RECORD_VERSION)
-        return Record.model_validate(migrated(content))
+        return validated(Record, migrated(content))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{name} is not a record of schema version 1 to {RECORD_VERSION}: {error}") from error
 

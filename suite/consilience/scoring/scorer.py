@@ -6,6 +6,7 @@ reasons of failed embeddings, which become the record's state.
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,10 +30,10 @@ from consilience.embedding.embed import (
 )
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
-from consilience.files import write_atomically
+from consilience.files import sealed, unsealed, write_atomically
 from consilience.isolation.job import Progress
 from consilience.metrics import get_metric
-from consilience.records.migrations import read_record
+from consilience.records.migrations import parse_record
 from consilience.records.pairs import AllPairs
 from consilience.records.record import Provenance, Record, Truncation
 from consilience.records.schema import to_json
@@ -206,7 +207,7 @@ class Scorer:
             cached = self._cache_path(cell)
             if cached is not None and cached.is_file():
                 try:
-                    stored = read_record(cached)
+                    stored = _stored(cached)
                 except ValueError:
                     cached.unlink()  # written by another version, or damaged: score again
                 else:
@@ -232,7 +233,7 @@ class Scorer:
             reason = f"scoring failed: {named(error)}"
             return record.model_copy(update={"state": "failed", "reason": reason})
         if record.state == "ok" and cached is not None:
-            write_atomically(cached, to_json(record))
+            write_atomically(cached, sealed({"record": json.loads(to_json(record))}))
         return record
 
     def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
@@ -417,6 +418,12 @@ def _choice(metric: str) -> MetricChoice:
     """Return a metric, asked for by name, in the version that the suite has; raises `LookupError` if unknown."""
     name, _, variant = metric.partition(":")
     return MetricChoice(name=name, variant=variant or None, version=get_metric(name).card.version)
+
+
+def _stored(path: Path) -> Record:
+    """Record in the cache; raises `ValueError` where it is damaged, or another version wrote it."""
+    content = unsealed(path.read_text("utf-8"))
+    return parse_record(json.dumps(content.get("record")).encode(), str(path))
 
 
 def _truncation(embedding: Embedding) -> Truncation | None:
