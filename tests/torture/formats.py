@@ -266,10 +266,11 @@ def held(content: Any, model: Any, at: str = "") -> None:
             held(one, other, f"{at}[{place}]")
     else:
         number = isinstance(content, int | float) and not isinstance(content, bool)
-        same = (float(content) == float(model) if number and model is not None else content == model) and (
-            isinstance(content, bool) == isinstance(model, bool)
-        )
-        assert same and (number or type(content) is type(model)), f"{at}: {content!r} is read as {model!r}"
+        if number and isinstance(model, int | float) and not isinstance(model, bool):
+            same = float(content) == float(model)
+        else:
+            same = type(content) is type(model) and content == model
+        assert same, f"{at}: {content!r} is read as {model!r}"
 
 
 def second_json(data: bytes) -> Any:
@@ -277,7 +278,7 @@ def second_json(data: bytes) -> Any:
 
 
 def record(version: int) -> Callable[[], bytes]:
-    return lambda: (ROOT / "tests" / "records" / "golden" / f"record.v{version}.json").read_bytes()
+    return (ROOT / "tests" / "records" / "golden" / f"record.v{version}.json").read_bytes
 
 
 def read_record(path: Path) -> Any:
