@@ -117,7 +117,7 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
         atom = int(distant.argmax())
         return (
             "positions",
-            f"atom {atom + 1} lies at {xyz[atom].tolist()}, expected at most {_MOST_DISTANCE:,.0f} Angstrom",
+            f"atom {atom + 1} lies at {xyz[atom].tolist()}, more than {_MOST_DISTANCE:,.0f} away",
         )
     if (np.abs(lattice) > _MOST_DISTANCE).any():
         return "cell", f"a lattice vector is longer than {_MOST_DISTANCE:,.0f} Angstrom"

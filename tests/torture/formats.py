@@ -158,10 +158,11 @@ def ase_file(kind: str) -> Callable[[], bytes]:
         import tempfile
 
         from ase.io import write
+        from consilience.datasets.items import open_dataset
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"a.{kind}"
-            write(path, molecules(3).view("atoms")[0], format={"vasp": "vasp"}.get(kind, kind))
+            write(path, open_dataset("mp-1k").head(1).view("atoms")[0], format=kind)
             return path.read_bytes()
 
     return sample
