@@ -1,5 +1,5 @@
 # Two commands matter: `make benchmark` and `make test`. Both set up what they need first.
-.PHONY: setup benchmark test test-rest test-all test-nightly peers lint format clean help
+.PHONY: setup benchmark test test-rest test-all test-nightly peers lint format clean help torture
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -44,6 +44,13 @@ test-nightly: setup  ## run what takes hours: by hand, before an issue is resolv
 	$(BIN)/pytest -n $(JOBS) -m nightly $(ARGS)
 
 test-all: test test-rest  ## run all tests; those of every model build its environment first
+
+# Three scripts share the time; each prints its count and seed, and can be run alone (overnight, say).
+MINUTES ?= 3
+torture: export OMP_NUM_THREADS ?= 1
+torture: export CONSILIENCE_TORTURE_MINUTES = $(MINUTES)
+torture: setup  ## mutated files, killed commands and races for MINUTES=n
+	$(BIN)/pytest -m torture -s tests/torture $(ARGS)
 
 # One thread for all, so that CPU seconds compare.
 peers: export OMP_NUM_THREADS ?= 1

@@ -26,6 +26,8 @@ MIN_DISTANCE = 0.5
 #: The 20 amino acids, U and O (selenocysteine, pyrrolysine), and X, B, Z, J where it is not known which one.
 RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYUOXBZJ")
 _HEAVIEST = 118
+#: No item is larger than a tenth of a millimetre (Angstrom).
+_MOST_DISTANCE = 1e6
 #: Images of a cell that is at least as high as the cutoff, itself among them.
 _IMAGES = 27
 #: So many atoms too close to each other are not compared pair by pair.
@@ -110,6 +112,15 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
         return "positions", f"atom {atom + 1} lies at {xyz[atom].tolist()}, which is not finite"
     if not np.isfinite(lattice).all():
         return "cell", "a lattice vector is not finite"
+    distant = (np.abs(xyz) > _MOST_DISTANCE).any(axis=1)
+    if distant.any():  # squares of such numbers overflow, and digits of distances are lost
+        atom = int(distant.argmax())
+        return (
+            "positions",
+            f"atom {atom + 1} lies at {xyz[atom].tolist()}, more than {_MOST_DISTANCE:,.0f} away",
+        )
+    if (np.abs(lattice) > _MOST_DISTANCE).any():
+        return "cell", f"a lattice vector is longer than {_MOST_DISTANCE:,.0f} Angstrom"
     vectors = lattice[arrays["pbc"] != 0]
     if len(vectors) and (reason := _degenerate(vectors)):
         return "cell", reason

@@ -147,7 +147,9 @@ def batch(name: str, seed: int, first: int, count: int, log: Any) -> Counter[str
                       file=log, flush=True)  # fmt: skip
                 first = begun["number"] + 1
             elif first < after:
-                raise RuntimeError(f"{name}: the child did not begin: {done.stderr[-2000:]}")
+                print(f"{name}: the child did not begin: {done.stderr[-2000:]}", file=sys.stderr)
+                verdicts["crash"] += 1
+                return verdicts
     return verdicts
 
 
@@ -171,7 +173,7 @@ def main() -> int:
     chosen = [one for one in FORMATS if not given.formats or one.name in given.formats.split(",")]
     counts: dict[str, Counter[str]] = {one.name: Counter() for one in chosen}
     began, step = time.monotonic(), 0
-    with open(given.log, "a") if given.log else open(os.devnull, "w") as log:
+    with Path(given.log or os.devnull).open("a") as log:
         while True:
             for one in chosen:
                 number = given.count or 60

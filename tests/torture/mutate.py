@@ -141,7 +141,7 @@ def mutate_json(rng: random.Random, data: bytes) -> tuple[str, bytes]:
             parent.append(rng.choice(HOSTILE))
     text = json.dumps(value)
     if kind == "repeat":
-        names = [name for name in value] if isinstance(value, dict) else ["state"]
+        names = list(value) if isinstance(value, dict) else ["state"]
         other = rng.choice(names)
         text = text[:-1] + f', "{other}": {json.dumps(rng.choice(HOSTILE))}}}'
     elif kind == "number":

@@ -23,8 +23,8 @@ from consilience.user_files import open_file
 CELL = b"x\n1.0\n1 0 0\n0 1 0\n0 0 1\nH\n1000000000\nDirect\n0 0 0\n"
 SDF = (
     b"x\n  RDKit          3D\n\n  0  0  0  0  0  0  0  0  0  0999 V3000\nM  V30 BEGIN CTAB\n"
-    b"M  V30 COUNTS 1000000000 0 0 0 0\nM  V30 BEGIN ATOM\nM  V30 1 C 0 0 0 0\nM  V30 END ATOM\nM  V30 END CTAB\nM  END\n"
-    b"$$$$\n"
+    b"M  V30 COUNTS 1000000000 0 0 0 0\nM  V30 BEGIN ATOM\nM  V30 1 C 0 0 0 0\nM  V30 END ATOM\nM  V30 END CTAB\n"
+    b"M  END\n$$$$\n"
 )
 #: Name, content, and what the refusal says.
 TEXTS: list[tuple[str, bytes, str]] = [
@@ -147,3 +147,11 @@ def test_many_atoms_in_one_place_are_refused_without_their_pairs() -> None:
     too_many = MOST_ATOMS + 1
     column, _ = structure_fault(np.ones(too_many), np.zeros((too_many, 3)), np.zeros((3, 3)), [False] * 3) or ("", "")
     assert column == "numbers"
+
+
+@pytest.mark.parametrize(("scale", "cell", "column"), [(1e200, 0.0, "positions"), (1.0, 1e200, "cell")])
+def test_distances_that_overflow_are_a_fault_of_the_item(scale: float, cell: float, column: str) -> None:
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, scale]])
+    found = structure_fault([1, 1], positions, np.eye(3) * (cell or 5.0), [cell > 0] * 3)
+    assert found is not None
+    assert found[0] == column
