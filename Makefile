@@ -38,7 +38,7 @@ test: setup  ## run the quick tests, a real model among them
 # tests of one file share a process.
 test-rest: setup
 	-$(BIN)/consilience environments --build --jobs $(JOBS)
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not nightly and not ($(QUICK))" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not nightly and not torture and not ($(QUICK))" $(ARGS)
 
 test-nightly: setup  ## run what takes hours: by hand, before an issue is resolved
 	$(BIN)/pytest -n $(JOBS) -m nightly $(ARGS)

@@ -158,6 +158,7 @@ def ase_file(kind: str) -> Callable[[], bytes]:
         import tempfile
 
         from ase.io import write
+
         from consilience.datasets.items import open_dataset
 
         with tempfile.TemporaryDirectory() as folder:
