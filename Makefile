@@ -29,7 +29,7 @@ benchmark: setup  ## score every target on every embedded data set and publish t
 
 # Each of the parallel tests may start a model: one thread each, or they spend their time waiting for each other.
 test test-rest test-all test-nightly: export OMP_NUM_THREADS ?= 1
-QUICK := smoke or not (slow or environment or nightly)
+QUICK := smoke or not (slow or environment or nightly or torture)
 
 test: setup  ## run the quick tests, a real model among them
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "$(QUICK)" $(ARGS)
@@ -38,7 +38,7 @@ test: setup  ## run the quick tests, a real model among them
 # tests of one file share a process.
 test-rest: setup
 	-$(BIN)/consilience environments --build --jobs $(JOBS)
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not nightly and not torture and not ($(QUICK))" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not (nightly or torture) and not ($(QUICK))" $(ARGS)
 
 test-nightly: setup  ## run what takes hours: by hand, before an issue is resolved
 	$(BIN)/pytest -n $(JOBS) -m nightly $(ARGS)

@@ -84,7 +84,7 @@ def targets_page() -> str:
             "",
             "your file",
         ]
-        lines += [f"## {modality} ({len(rows)})", "", tabulated([head, *rows], "pipe"), ""]
+        lines += [f"## {modality} ({len(rows)})", "", tabulated([head, *rows], "pipe", own=True), ""]
     return "\n".join(lines)
 
 
@@ -118,7 +118,7 @@ def datasets_page() -> str:
         )
     head = ["name", "matter", "items", "views", "had from", "file", "what"]
     cards = [entry.card.markdown() for entry in entries]
-    return "\n".join([DATASETS_HEAD, tabulated([head, *rows], "pipe"), "", *cards])
+    return "\n".join([DATASETS_HEAD, tabulated([head, *rows], "pipe", own=True), "", *cards])
 
 
 def spelling(option: Option, name: str) -> str:

@@ -141,7 +141,11 @@ def test_a_wrong_kind_names_what_the_adapter_reads(tmp_path: Path) -> None:
         get_adapter("ani-1x").from_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted({t.name for t in list_targets().values() if t.card.accepts is not None}))
+#: One adapter of each file.
+ADAPTERS = {target.path: target.name for target in list_targets().values() if target.card.accepts is not None}
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS.values()))
 def test_no_adapter_takes_a_program_without_trust(tmp_path: Path, name: str) -> None:
     """Before its environment is built: whatever the adapter reads, TorchScript and pickled calls are refused."""
     target = get_target(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _compat_pickle
 import io
 import json
+import os
 import pickletools
 import re
 import zipfile
@@ -41,7 +42,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Kinds that are programs: reading one can run code that it holds.
-PROGRAMS: frozenset[Kind] = frozenset({"TorchScript", "torch package", "exported program"})
+PROGRAMS: frozenset[Kind] = frozenset({"TorchScript", "torch package", "exported program", "TensorFlow SavedModel"})
 
 #: Globals that a pickle of tensors, arrays and plain values names; building these runs nothing of the file's choice.
 #: torch's own list for ``weights_only=True``, and what adapters of the suite allow beside.
@@ -75,9 +76,22 @@ _PLAIN_PATTERNS = (
     re.compile(r"numpy\.dtypes\.\w+DType"),
     re.compile(r"numpy\.(float|int|uint|complex|bool)\w*"),
 )
-#: Of a pickle longer than this the globals are looked for in its head; tensors lie in other members of a torch file.
+#: A pickle longer than this is not followed; tensors lie in other members of a torch file.
 MAX_PICKLE = 256 * 2**20
 MAX_MEMBERS = 200_000
+#: Opcodes and pickles of a file that are followed, and bytes of a line.
+MAX_OPCODES, MAX_PICKLES, MAX_LINE = 1_000_000, 16, 2**20
+MAX_HEADER = 100 * 2**20
+#: torch's format before 1.6: this number first, five pickles in all.
+TORCH_MAGIC, TORCH_PICKLES = 0x1950A86A20F9469CFC6C, 5
+NOT_FOLLOWED = "a pickle that can't be followed to its end"
+AN_OBJECT_ARRAY = "an array of Python objects"
+#: What transformers' Trainer leaves beside a model; no adapter reads it, and the worker's gate would refuse it.
+_OF_TRAINERS = frozenset({"optimizer.pt", "rng_state.pth", "scaler.pt", "scheduler.pt", "training_args.bin"})
+#: Members of a torch file that hold a tensor's bytes.
+_TENSOR = re.compile(r"(^|/)data/\d+$")
+_MARK = object()
+_CALLING = frozenset({"BUILD", "INST", "NEWOBJ", "NEWOBJ_EX", "OBJ", "REDUCE"})
 #: Kinds in words, where they are not "a KIND file".
 _WORDS: dict[Kind, str] = {
     "folder": "a folder",
@@ -176,16 +190,34 @@ def _folder(path: Path) -> Checkpoint:
         kind = "Hugging Face folder"
     elif "saved_model.pb" in names:
         kind = "TensorFlow SavedModel"
-    for file in sorted(path.rglob("*")):
+    for file in _files(path):
         if file.name.endswith(".index.json"):
             _check_index(path, file)
-        if file.is_file() and file.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".model", ".joblib"):
+        if kind == "Hugging Face folder" and file.name in _OF_TRAINERS:
+            continue
+        if file.is_file() and file.stat().st_size:
             with file.open("rb") as content:
                 one = _file(file, content)
             if one.kind in PROGRAMS:
                 foreign[f"{one.kind} in {file.name}"] = None
             foreign |= dict.fromkeys(one.foreign)
     return Checkpoint(path, kind, tuple(foreign))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files in a folder and in those that it links to."""
+    files: list[Path] = []
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        files += [Path(place, name) for name in names]
+        if len(files) > MAX_MEMBERS:
+            raise CheckpointError(f"{folder}: more than {MAX_MEMBERS:,} files; {MAX_MEMBERS:,} are read")
+    return sorted(files)
 
 
 def _check_index(folder: Path, index: Path) -> None:
@@ -207,35 +239,50 @@ def _file(path: Path, file: IO[bytes]) -> Checkpoint:
         raise CheckpointError(f"{path}: the file is empty")
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _archive(path, file)
-    length = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and 2 <= length <= path.stat().st_size:
-        return Checkpoint(path, "safetensors")
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Checkpoint(path, "HDF5")
-    if head.startswith(b"GGUF"):
-        return Checkpoint(path, "GGUF")
-    if (
-        head[:2] in (b"\x1f\x8b", b"BZ")
-        or head.startswith((b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
-        or head[:1] == b"\x78"
-    ):
-        return Checkpoint(path, "compressed", _inside(path, head))
+    if _is_pickle(head):
+        return _pickle(path, _scan(file))
+    kind = _kind(path, file, head)
+    if kind == "compressed":
+        return Checkpoint(path, kind, _inside(path, head))
     if head[257:262] == b"ustar":
         return Checkpoint(path, "pickled objects", ("a tar archive of torch before 1.0",))
-    text = head.lstrip()
-    if text[:1] in (b"{", b"["):
-        return Checkpoint(path, "JSON")
-    if _is_pickle(head):
-        content = file.read(MAX_PICKLE)
-        return _pickle(path, content)
+    if head.startswith(b"\x93NUMPY") and _holds_objects(head + file.read(MAX_LINE)):
+        return Checkpoint(path, kind, (AN_OBJECT_ARRAY,))
+    # Some first bytes of other formats are opcodes, too: what an unpickler would call counts, whatever the kind.
+    file.seek(0)
+    scan = _scan(file)
+    return Checkpoint(path, kind, tuple(scan.names) if scan.calls else ())
+
+
+def _kind(path: Path, file: IO[bytes], head: bytes) -> Kind:
+    """Kind of a file that is neither an archive nor a pickle; leaves the file behind its head."""
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and 2 <= length <= min(path.stat().st_size - 8, MAX_HEADER):
+        file.seek(8)
+        header = file.read(length)
+        file.seek(len(head))
+        try:
+            if isinstance(json.loads(header), dict):
+                return "safetensors"
+        except (ValueError, RecursionError):
+            return "unknown"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "HDF5"
+    if head.startswith(b"GGUF"):
+        return "GGUF"
+    packed = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x78")
+    if head.startswith(packed):
+        return "compressed"
+    if head.lstrip()[:1] in (b"{", b"["):
+        return "JSON"
     if path.suffix == ".onnx" or (head[:1] == b"\x08" and b"onnx" in head.lower()):
-        return Checkpoint(path, "ONNX")
+        return "ONNX"
     try:
         head.decode()
     except UnicodeDecodeError as error:
         if error.start < len(head) - 4:
-            return Checkpoint(path, "msgpack" if head[:1] in b"\x80\x81\x82\x83\x84\x85\x86\x87\xde\xdf" else "unknown")
-    return Checkpoint(path, "text")
+            return "msgpack" if head[:1] in b"\x80\x81\x82\x83\x84\x85\x86\x87\xde\xdf" else "unknown"
+    return "text"
 
 
 def _inside(path: Path, head: bytes) -> tuple[str, ...]:
@@ -256,7 +303,8 @@ def _inside(path: Path, head: bytes) -> tuple[str, ...]:
             return ()
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
         return ()
-    return foreign_globals(content) if _is_pickle(content[:512]) else ()
+    scan = _scan(io.BytesIO(content))
+    return tuple(scan.names) if scan.calls or _is_pickle(content[:512]) else ()
 
 
 def _archive(path: Path, file: IO[bytes]) -> Checkpoint:
@@ -271,28 +319,55 @@ def _archive(path: Path, file: IO[bytes]) -> Checkpoint:
             return Checkpoint(path, "torch package")
         if any(one.startswith(("models/", "serialized_exported_program", "data/aotinductor")) for one in tails):
             return Checkpoint(path, "exported program")
-        if "model.weights.h5" in tails or "config.json" in tails:
-            return Checkpoint(path, "Keras")
         foreign: dict[str, None] = {}
-        arrays = [name for name in names if name.endswith(".npy")]
-        for name in arrays:
-            with archive.open(name) as member:
-                if b"'O'" in member.read(256) or b"|O" in archive.open(name).read(256):
-                    foreign["an array of Python objects"] = None
+        arrays = pickles = lightning = False
+        for member in archive.infolist():  # of two members of one name, both
+            if _TENSOR.search(member.filename) or member.is_dir():
+                continue
+            with archive.open(member) as content:
+                head = content.read(MAX_LINE if member.filename.endswith(".npy") else 512)
+                if head.startswith(b"\x93NUMPY"):
+                    arrays = True
+                    if _holds_objects(head + content.read(MAX_LINE)):
+                        foreign[AN_OBJECT_ARRAY] = None
+                    continue
+                named = member.filename.endswith((".pkl", ".pickle"))
+                if not named and not _is_pickle(head):
+                    continue
+            with archive.open(member) as content:
+                scan = _scan(content)
+            if named or scan.calls:
+                pickles |= named
+                lightning |= scan.lightning
+                foreign |= scan.names
+        if "model.weights.h5" in tails or ("config.json" in tails and not pickles):
+            return Checkpoint(path, "Keras", (*foreign, *_lambdas(archive)))
+        if pickles and foreign:
+            return Checkpoint(path, "pickled objects", tuple(foreign))
         if arrays:
             return Checkpoint(path, "npz", tuple(foreign))
-        pickles = [name for name in names if name.endswith((".pkl", ".pickle"))]
-        lightning = False
-        for name in pickles:
-            with archive.open(name) as member:
-                content = member.read(MAX_PICKLE)
-            foreign |= dict.fromkeys(foreign_globals(content))
-            lightning |= b"pytorch-lightning_version" in content
-        if foreign:
-            return Checkpoint(path, "pickled objects", tuple(foreign))
         if pickles:
             return Checkpoint(path, "Lightning checkpoint" if lightning else "state dict")
-    return Checkpoint(path, "unknown")
+    return Checkpoint(path, "unknown", tuple(foreign))
+
+
+def _holds_objects(content: bytes) -> bool:
+    """Whether an array in NumPy's format holds Python objects, which NumPy pickles."""
+    major = content[6:7]
+    size = 2 if major == b"\x01" else 4
+    length = int.from_bytes(content[8 : 8 + size], "little")
+    header = content[8 + size : 8 + size + length]
+    return len(header) < length or re.search(rb"['\"][|=<>]?O\d*['\"]", header) is not None
+
+
+def _lambdas(archive: zipfile.ZipFile) -> tuple[str, ...]:
+    """Layers of compiled Python code in the configuration of a Keras model."""
+    for member in archive.infolist():
+        if member.filename.rpartition("/")[2] == "config.json":
+            with archive.open(member) as content:
+                if b"Lambda" in content.read(MAX_HEADER):
+                    return ("a Lambda layer of Keras",)
+    return ()
 
 
 def _is_pickle(head: bytes) -> bool:
@@ -314,11 +389,10 @@ def _opcodes(content: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, object, i
         return
 
 
-def _pickle(path: Path, content: bytes) -> Checkpoint:
-    foreign = foreign_globals(content)
-    if foreign:
-        return Checkpoint(path, "pickled objects", foreign)
-    return Checkpoint(path, "Lightning checkpoint" if b"pytorch-lightning_version" in content else "state dict")
+def _pickle(path: Path, scan: _Scan) -> Checkpoint:
+    if scan.names:
+        return Checkpoint(path, "pickled objects", tuple(scan.names))
+    return Checkpoint(path, "Lightning checkpoint" if scan.lightning else "state dict")
 
 
 def foreign_globals(content: bytes) -> tuple[str, ...]:
@@ -337,42 +411,109 @@ def foreign_globals(content: bytes) -> tuple[str, ...]:
     >>> foreign_globals(pickle.dumps(print))
     ('builtins.print',)
     """
-    names: dict[str, None] = {}
-    stream = io.BytesIO(content)
-    while stream.tell() < len(content):
-        before = stream.tell()
-        strings: list[str] = []
-        memo: dict[int, str] = {}
-        last: str | None = None
+    return tuple(_scan(io.BytesIO(content)).names)
+
+
+@dataclass
+class _Scan:
+    """What the opcodes of one or more pickles say."""
+
+    names: dict[str, None]
+    calls: bool = False
+    """Whether something foreign is called before the pickles end or make no sense."""
+    lightning: bool = False
+
+
+class _Opcodes:
+    """A stream that ends after so many bytes and whose lines are short."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.left, self.done = file, MAX_PICKLE, 0
+
+    def read(self, size: int) -> bytes:
+        content = self.file.read(min(size, self.left))
+        self._count(content)
+        return content
+
+    def readline(self) -> bytes:
+        content = self.file.readline(min(MAX_LINE, self.left))
+        self._count(content)
+        return content
+
+    def _count(self, content: bytes) -> None:
+        self.left -= len(content)
+        self.done += len(content)
+        if self.left <= 0:
+            raise ValueError("too long")
+
+
+def _scan(file: IO[bytes]) -> _Scan:
+    """Follow the opcodes of the pickles at the place of a file, with a stack of the texts that they push."""
+    scan, stream, left = _Scan({}), _Opcodes(file), MAX_OPCODES
+    complete, expected = 0, 1
+    while complete < MAX_PICKLES:
+        before = stream.done
         try:
-            for opcode, argument, _ in pickletools.genops(stream):
-                name = opcode.name
-                if name in ("GLOBAL", "INST") and isinstance(argument, str):
-                    _add(names, *argument.split(" ", 1))
-                elif name == "STACK_GLOBAL":
-                    _add(names, *(strings[-2:] if len(strings) > 1 else ("?", "?")))
-                elif name in ("EXT1", "EXT2", "EXT4"):
-                    names[f"extension {argument}"] = None
-                elif name in ("PUT", "BINPUT", "LONG_BINPUT") and last is not None and isinstance(argument, int):
-                    memo[argument] = last
-                elif name == "MEMOIZE" and last is not None:
-                    memo[len(memo)] = last
-                elif name in ("GET", "BINGET", "LONG_BINGET") and isinstance(argument, int):
-                    last = memo.get(argument, "?")
-                    strings.append(last)
-                    continue
-                if isinstance(argument, str) and name not in ("GLOBAL", "INST"):
-                    strings.append(argument)
-                    last = argument
-                elif name == "MEMOIZE":
-                    memo.setdefault(len(memo), "?")
-                elif name not in ("PUT", "BINPUT", "LONG_BINPUT", "FRAME", "PROTO"):
-                    last = None
-        except Exception:  # the tensors' bytes of torch's old format follow the pickles
-            return tuple(names)
-        if stream.tell() == before:
+            first, left = _scan_one(stream, scan, left)
+        except Exception:  # the tensors' bytes of torch's old format follow its pickles
+            if complete < expected and stream.done > before + 1:
+                scan.names[NOT_FOLLOWED] = None
             break
-    return tuple(names)
+        complete += 1
+        expected = TORCH_PICKLES if first == TORCH_MAGIC else expected
+    return scan
+
+
+def _scan_one(stream: _Opcodes, scan: _Scan, left: int) -> tuple[object, int]:
+    """Follow one pickle to its end; its first value, and how many opcodes may still follow."""
+    stack: list[object] = []
+    memo: dict[int, object] = {}
+    first: object = None
+
+    def pop(count: int = 1) -> list[object]:
+        taken = stack[len(stack) - count :] if count <= len(stack) else [None] * (count - len(stack)) + stack
+        del stack[max(0, len(stack) - count) :]
+        return taken
+
+    for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
+        left -= 1
+        if left < 0:
+            raise ValueError("too many opcodes")
+        name = opcode.name
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[argument if isinstance(argument, int) else len(memo)] = stack[-1] if stack else None
+            continue
+        if name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo.get(argument) if isinstance(argument, int) else None)
+            continue
+        if name == "DUP":
+            stack.append(stack[-1] if stack else None)
+            continue
+        before = opcode.stack_before
+        if pickletools.markobject in before:
+            while stack and stack.pop() is not _MARK:
+                pass
+            taken = pop(before.index(pickletools.markobject))
+        else:
+            taken = pop(len(before))
+        if name in ("GLOBAL", "INST"):
+            _add(scan.names, *str(argument).split(" ", 1))
+        elif name == "STACK_GLOBAL":
+            module, attribute = taken
+            if isinstance(module, str) and isinstance(attribute, str):
+                _add(scan.names, module, attribute)
+            else:
+                scan.names["a name that is computed"] = None
+        elif name in ("EXT1", "EXT2", "EXT4"):
+            scan.names[f"extension {argument}"] = None
+        if scan.names and name in _CALLING:
+            scan.calls = True
+        if argument == "pytorch-lightning_version":
+            scan.lightning = True
+        first = argument if first is None and argument is not None and name not in ("PROTO", "FRAME") else first
+        value = argument if name not in ("GLOBAL", "INST") and isinstance(argument, str) else None
+        stack += [_MARK if one is pickletools.markobject else value for one in opcode.stack_after]
+    return first, left
 
 
 def _add(names: dict[str, None], module: str, name: str = "?") -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .escaping import one_line
+
 if TYPE_CHECKING:
     from consilience.pytest_plugin import BenchmarkRun
     from consilience.records.record import Record
@@ -98,9 +100,9 @@ class AlignmentItem(pytest.Item):
         if regressed and self.record.state != "failed":
             raise RegressedError(regressed)
         if self.record.state == "skipped":
-            pytest.skip(self.record.reason or "")
+            pytest.skip(one_line(self.record.reason or ""))
         if self.record.state != "ok":
-            raise CellFailedError(self.record.reason or "")
+            raise CellFailedError(one_line(self.record.reason or ""))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return only the reason of a failed cell; a traceback of the suite does not help its author."""

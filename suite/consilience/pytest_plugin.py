@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .escaping import shown
 from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key, stopping
 from .session.request import options
 
@@ -271,4 +272,4 @@ class BenchmarkRun:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the tables of the run."""
         for line in self.session.lines():
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(shown(line))

@@ -31,6 +31,7 @@ from .embedding.embed import (
     target_job,
 )
 from .embedding.shards import read_shards
+from .escaping import one_line
 from .header import Header
 from .isolation.job import Outcome, run_jobs
 from .records.spec import DEFAULT_SPEC, read_spec
@@ -89,7 +90,8 @@ class Report:
         from tabulate import tabulate
 
         rows = [
-            ["ok" if c.passed else "BROKEN", c.name, _figure(c.value), _figure(c.limit), c.detail] for c in self.checks
+            ["ok" if c.passed else "BROKEN", c.name, _figure(c.value), _figure(c.limit), one_line(c.detail)]
+            for c in self.checks
         ]
         table = tabulate(rows, ["", "rule", "measured", "bar", "detail"], disable_numparse=True)
         broken = sum(not check.passed for check in self.checks)

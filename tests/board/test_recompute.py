@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from consilience import registry
 from consilience.board.recompute import RECOMPUTED_ITEMS, Recomputation, recompute, row_deviation
 from consilience.cli import main
 from consilience.datasets.items import open_dataset
 from consilience.embedding.contract import TOLERANCE
 from consilience.embedding.embed import embed
 from consilience.embedding.store import Embedding, Store
+from consilience.isolation.sandbox import probe
 from consilience.records.record import Record
 from consilience.registry import PACKAGE, get_target, load_target_file
 
@@ -53,19 +56,22 @@ def cell(tmp_path: Path, own_cache: Path) -> tuple[Record, Embedding, dict[str, 
         board="v1", dataset=items.name, revision=items.revision, target="again", card=target.card, trained=True,
         state="ok",
     )  # fmt: skip
+    del registry._targets["again"]  # the receiver does not know it
     return record, embedding, {path.name: path.read_bytes()}
 
 
 def test_rows_of_the_target_file_are_taken_and_others_are_not(
-    cell: tuple[Record, Embedding, dict[str, bytes]],
+    cell: tuple[Record, Embedding, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, embedding, sources = cell
     items = open_dataset("qm9-1k")
-    with pytest.raises(ValueError, match=r"runs the submitter's code, and there is no sandbox .* --no-sandbox"):
-        recompute(record, embedding, items, sources, Recomputation())
+    with monkeypatch.context() as patch:  # of a machine that has none
+        patch.setattr("consilience.isolation.sandbox.probe", lambda: "none")
+        with pytest.raises(ValueError, match=r"runs the submitter's code: .* there is none here.* --no-sandbox"):
+            recompute(record, embedding, items, sources, Recomputation())
     found = recompute(record, embedding, items, sources, OUTSIDE)
     assert found.recomputed == RECOMPUTED_ITEMS
-    assert found.unconfined
+    assert found.sandbox == "none"
     assert found.ranked
     assert found.deviation == 0
     assert found.label == "50 items recomputed without a sandbox"
@@ -103,6 +109,24 @@ def test_the_weights_are_those_that_the_card_states(
             recompute(one, embedding, items, sources, replace(OUTSIDE, checkpoint=number))
     with pytest.raises(ValueError, match="again@number reads a file of weights: --checkpoint FILE says where it is"):
         recompute(stated.model_copy(update={"target": "again@number"}), tripled, items, sources, OUTSIDE)
+
+
+@pytest.mark.skipif(probe() == "none", reason="this machine has no sandbox")
+def test_rows_are_computed_again_in_the_sandbox(cell: tuple[Record, Embedding, dict[str, bytes]]) -> None:
+    record, embedding, sources = cell
+    items = open_dataset("qm9-1k")
+    found = recompute(record, embedding, items, sources, Recomputation())
+    assert found.sandbox == probe()
+    assert found.label == "50 items recomputed"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        call = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 9)\n"
+        reaching = {
+            name: content.replace(b"    beside =", b"    " + call.encode() + b"    beside =")
+            for name, content in sources.items()
+        }
+        assert recompute(record, embedding, items, reaching, OUTSIDE).sandbox == "none"
+        with pytest.raises(ValueError, match="could not be computed again"):
+            recompute(record, embedding, items, reaching, Recomputation())
 
 
 def test_code_of_the_suite_needs_no_sandbox(own_cache: Path) -> None:

@@ -370,17 +370,21 @@ def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
         complete_card(get_target("size"), card)
 
 
-def test_a_rank_needs_rows_that_the_publisher_computed(packed: Path, board: Path) -> None:
+def test_a_rank_needs_rows_that_the_publisher_computed(
+    packed: Path, board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add = ["leaderboard", "add", str(board), str(packed)]
-    refused = CliRunner().invoke(main, [*add, "--recompute"])
+    with monkeypatch.context() as patch:  # of a machine that has none
+        patch.setattr("consilience.isolation.sandbox.probe", lambda: "none")
+        refused = CliRunner().invoke(main, [*add, "--recompute"])
     assert refused.exit_code == 1
-    assert "there is no sandbox" in refused.output
+    assert "computing rows again runs the submitter's code" in refused.output
     taken = CliRunner().invoke(main, [*add, "--recompute", "--no-sandbox"])
     assert taken.exit_code == 0, taken.output
     record = read_record(board / "results" / DATASET / "distances.json")
     assert record.submission is not None
     assert record.submission.recomputed == 50
-    assert record.submission.unconfined
+    assert record.submission.sandbox == "none"
     rows = {row["target"]: row for row in json.loads((board / "leaderboard.json").read_text())["datasets"][0]["rows"]}
     assert rows["distances"]["rank"] is not None
     assert rows["distances"]["reason"] == "50 items recomputed without a sandbox"
@@ -391,7 +395,7 @@ def test_a_rank_needs_rows_that_the_publisher_computed(packed: Path, board: Path
 def test_what_a_submitter_says_of_himself_is_no_evidence(packed: Path, tmp_path: Path, runner: Runner) -> None:
     """Statements of a publisher, an identity of other code, and no target file at all."""
     name = f"records/{DATASET}.json"
-    ranked = {"recomputed": 1000, "deviation": 0.0, "unconfined": False, "trusted": False, "copy_of": None}
+    ranked = {"recomputed": 1000, "deviation": 0.0, "sandbox": None, "trusted": False, "copy_of": None}
     for change, finding in (
         (of_json(name, lambda c: c.update(schema_version=2, submission=ranked)), "stated by the publisher of a board"),
         (of_json(name, lambda c: c["provenance"]["embedding"].update(submission=ranked)), "embedding.submission"),

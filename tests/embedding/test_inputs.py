@@ -304,7 +304,19 @@ def _package(folder: Path, value: float) -> None:
     _module(folder / "net.py", value)
 
 
-@pytest.mark.parametrize("name", READERS)
+#: One of each way to read; the others are in the second tier.
+QUICK = {
+    "text, same size and time",
+    "a reader in C++",
+    "a child process",
+    "a module beside",
+    "files that match a pattern",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in READERS]
+)
 def test_a_change_of_what_was_read_is_noticed(case: Case, name: str) -> None:
     body, prepare, change = READERS[name]
     prepare(case)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from consilience.escaping import code, markdown, one_line
 from consilience.records.board import Board, DatasetBoard, Generality, OverallRow
 from consilience.records.record import Record
 from consilience.scoring.presets import PRESET_TITLES, RANKED
@@ -128,14 +129,15 @@ def _dataset(
     table: DatasetBoard, permutations: int, strata: str | None, notes: Sequence[str], records: Sequence[Record]
 ) -> str:
     card = table.card
-    energy = f"Energies: {card.energy.level_of_theory}." if card.energy else ""
+    energy = f"Energies: {markdown(str(card.energy.level_of_theory))}." if card.energy else ""
     scored = lines_of(table, (row for row in table.rows if row.state == "ok"), records)
     others = [row for row in table.rows if row.state != "ok"]
     parts = [
         f"## {table.name}",
-        f"{card.title}. {card.items:,} {card.matter}s, revision `{table.revision[:12]}`, {card.licence}. {energy}",
+        f"{markdown(card.title)}. {card.items:,} {card.matter}s, revision `{code(table.revision[:12])}`, "
+        f"{markdown(card.licence)}. {energy}",
         f"References: {', '.join(table.references)}."
-        + (f" Permutations stay within `{strata}`: agreement explained by it is not credited." if strata else ""),
+        + (f" Permutations stay within `{code(strata)}`: agreement explained by it is not credited." if strata else ""),
         tabulated(lay_out("page", scored), "pipe"),
         *notes,
         _LEGEND,
@@ -223,15 +225,20 @@ def _sanity(table: DatasetBoard) -> str:
 
 def _remarks(lines: Sequence[Line]) -> str:
     """What has to be known about cells that were scored all the same."""
-    return "\n".join(f"- {line.row.target}: {line.row.reason}" for line in lines if line.row.reason)
+    return "\n".join(f"- {line.row.target}: {markdown(line.row.reason)}" for line in lines if line.row.reason)
 
 
 def _baseline(table: DatasetBoard) -> str:
     return next((PLAIN.number(row.probe_baseline, 4) for row in table.rows if row.probe_baseline is not None), "")
 
 
-def tabulated(rows: list[list[str]], style: str) -> str:
-    """Lay out a table whose first row is its head, in one of tabulate's styles."""
+def tabulated(rows: list[list[str]], style: str, *, own: bool = False) -> str:
+    """Lay out a table whose first row is its head, in one of tabulate's styles.
+
+    Cells are escaped unless they are the suite's own Markdown.
+    """
     from tabulate import tabulate
 
-    return str(tabulate(rows[1:], rows[0], tablefmt=style, disable_numparse=True))
+    escape = str if own else markdown if style == "pipe" else one_line
+    cells = [[escape(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    return str(tabulate(cells[1:], cells[0], tablefmt=style, disable_numparse=True))

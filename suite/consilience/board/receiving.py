@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +28,9 @@ from consilience.records.migrations import SUBMISSION, parse_record, read_record
 from consilience.records.record import Record, Submission
 from consilience.records.schema import to_json
 from consilience.registry import Target, get_target, list_targets
-from consilience.scoring.provenance import stated_identity
+from consilience.scoring.provenance import embedding_key, stated_identity
 from consilience.scoring.scorer import Scorer
+from consilience.scratch import scratch_folder
 from consilience.weights import Weights
 
 from .cells import (
@@ -255,10 +255,10 @@ def _expected_identity(
     of_download = card.access != "package" and target.weights.kind == "published"
     weights = f"published:{card.source}:{card.revision}" if of_download else f"sha256:{card.weights_sha256}"
     sources = _sources(received, record)
-    with TemporaryDirectory(prefix="consilience-") as folder:
-        path = Path(folder) / next(iter(sources), "")
+    with scratch_folder() as folder:
+        path = folder / next(iter(sources), "")
         for file, content in sources.items():
-            (Path(folder) / file).write_bytes(content)
+            (folder / file).write_bytes(content)
         if not sources:
             adapter = _adapter(record)
             if adapter is None:
@@ -358,9 +358,9 @@ def _known_rows(
     if registered:
         return received.runner.store.get(identify(target, received.runner.items(record.dataset)))
     identity = None if published is None else stated_identity(published)
-    if identity is None or received.board is None:
+    if published is None or identity is None or received.board is None:
         return None
-    return read_beside(received.board, identity) or received.runner.store.get(identity)
+    return read_beside(received.board, identity) or received.runner.store.get(identity, embedding_key(published))
 
 
 def _published(received: _Received, record: Record) -> Record | None:

@@ -11,17 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consilience.datasets.items import Items
 from consilience.embedding.contract import TOLERANCE, deviation
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, embed
-from consilience.embedding.store import Embedding, Store
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, run_worker
+from consilience.embedding.shards import read_shards
+from consilience.embedding.store import Embedding
+from consilience.isolation.sandbox import Sandbox, SandboxError, require
 from consilience.records.record import Record, Submission
 from consilience.registry import Target, get_target
+from consilience.scratch import scratch_folder
 from consilience.weights import Weights, sha256_of
 
 from .cells import target_of
@@ -44,7 +46,7 @@ class Recomputation:
     trusted
         Whether a checkpoint that can run code when it is read may be read.
     unconfined
-        Whether the submitter's code may run without a sandbox.
+        Whether the submitter's code may run without a sandbox (:mod:`consilience.isolation.sandbox`).
     device, time_limit
         See :func:`consilience.embedding.embed.embed`.
     """
@@ -54,15 +56,6 @@ class Recomputation:
     unconfined: bool = False
     device: str = "cpu"
     time_limit: float = 1800.0
-
-
-def sandbox() -> str | None:
-    """Name of the sandbox in which a submitter's code can run on this machine; None where there is none.
-
-    The suite has none yet. The module that brings one (``isolation/sandbox.py``) answers here, and `recompute` runs its
-    worker in it.
-    """
-    return None
 
 
 def recompute(
@@ -88,37 +81,50 @@ def recompute(
     ValueError
         The rows are others, or can't be computed; the message says why.
     """
-    own = bool(sources)
-    if own and sandbox() is None and not how.unconfined:
-        raise ValueError(
-            "computing rows again runs the submitter's code, and there is no sandbox for it on this machine: "
-            "--no-sandbox runs it without one"
-        )
+    sandbox: Sandbox | None = None
+    if sources:
+        try:
+            sandbox = require(allowed_without=how.unconfined)
+        except SandboxError as error:
+            raise ValueError(f"computing rows again runs the submitter's code: {error}") from error
     embedded = np.flatnonzero(embedding.embedded)
     left_out = np.flatnonzero(~embedding.embedded)
     draw = SystemRandom()
     chosen = draw.sample(list(map(int, embedded)), min(RECOMPUTED_ITEMS, len(embedded)))
     missing = draw.sample(list(map(int, left_out)), min(_LEFT_OUT_ITEMS, len(left_out)))
-    with TemporaryDirectory(prefix="consilience-") as folder:
-        target = _runnable(record, sources, how, Path(folder))
+    with scratch_folder() as folder:
+        target = _runnable(record, sources, how, folder)
         sample = items.select(np.array(sorted({*chosen, *missing}), dtype=np.intp))
-        store = Store(Path(folder) / "store", shipped=None)
-        try:
-            again = embed(target, sample, store, device=how.device, time_limit=how.time_limit)
-        except (EmbeddingFailedError, EmbeddingSkippedError) as error:
-            raise ValueError(f"could not be computed again: {error}") from error
-    rows = dict(zip(again.ids, again.features, strict=True))
+        rows = _embed(target, sample, folder / "rows", how, sandbox or "none")
     theirs = embedding.features[chosen].astype(np.float64)
-    ours = np.array([rows[items.ids[place]] for place in chosen], dtype=np.float64)
+    blank = np.full(theirs.shape[1], np.nan)
+    ours = [rows.get(items.ids[place], blank) for place in chosen]
     for place in missing:
-        if np.isfinite(rows[items.ids[place]]).all():
+        if np.isfinite(rows.get(items.ids[place], blank)).all():
             raise ValueError(f"item {items.ids[place]} is left out of the submission, and could be embedded here")
-    measured = row_deviation(ours, theirs)
+    same_width = {len(row) for row in ours} == {theirs.shape[1]}
+    measured = row_deviation(np.array(ours, np.float64), theirs) if same_width else float("inf")
     if not measured <= TOLERANCE:
         raise ValueError(
             f"{len(chosen)} random rows computed again differ by {measured:.2g} (relative), {TOLERANCE:g} is allowed"
         )
-    return Submission(recomputed=len(chosen), deviation=measured, unconfined=own and sandbox() is None)
+    return Submission(recomputed=len(chosen), deviation=measured, sandbox=sandbox)
+
+
+def _embed(
+    target: Target, items: Items, folder: Path, how: Recomputation, sandbox: Sandbox
+) -> dict[str, NDArray[np.float32]]:
+    """Rows of items by id, those that the target could embed; raises `ValueError` where it could not run."""
+    folder.mkdir()
+    try:
+        covered = covered_items(target, items)
+        sample = items.select(np.array(covered, dtype=np.intp))
+        run_worker(
+            target, sample, "embed", folder=folder, device=how.device, time_limit=how.time_limit, sandbox=sandbox
+        )
+    except (EmbeddingFailedError, EmbeddingSkippedError) as error:
+        raise ValueError(f"could not be computed again: {error}") from error
+    return dict(zip(sample.ids, read_shards(folder).features, strict=True))
 
 
 def row_deviation(rows: NDArray[np.floating], others: NDArray[np.floating]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from consilience.escaping import code, markdown
 from consilience.records.board import Board
 from consilience.records.record import Record
 from consilience.records.run import ComparedCell, ComparedFigure, Comparison
@@ -49,16 +50,18 @@ def comparison_markdown(comparison: Comparison) -> str:
     """Markdown page: the verdict first, what can wait folded."""
     rows = _table(comparison.cells)
     parts = [f"**{headline(comparison)}**" + quick_look(comparison.limit)]
-    parts += [f"- could not be judged: {problem}" for problem in comparison.problems]
+    parts += [f"- could not be judged: {markdown(problem)}" for problem in comparison.problems]
     if len(rows) > 1:
         parts.append(tabulated(rows, "pipe"))
     details = [_NOTE]
-    details += [f"Baseline: `{comparison.baseline}`. Limits: {', '.join(comparison.gates) or 'none'}."]
+    details += [f"Baseline: `{code(comparison.baseline)}`. Limits: {markdown(', '.join(comparison.gates)) or 'none'}."]
     for what, cells in (("In the baseline only", comparison.gone), ("New", comparison.added)):
         if cells:
-            details.append(f"{what}: {_few(cells, 40)}.")
+            details.append(f"{what}: {markdown(_few(cells, 40))}.")
     if comparison.remarks:
-        details.append("\n".join(["Other differences:", "", *(f"- {remark}" for remark in comparison.remarks)]))
+        details.append(
+            "\n".join(["Other differences:", "", *(f"- {markdown(remark)}" for remark in comparison.remarks)])
+        )
     parts.append("<details><summary>How to read this, and what else differs</summary>\n\n" + "\n\n".join(details))
     return "\n\n".join(parts) + "\n\n</details>\n"
 

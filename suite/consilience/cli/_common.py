@@ -50,7 +50,7 @@ class Group(click.Group):
         except KeyboardInterrupt as interrupt:
             _end_processes()
             number = getattr(interrupt, "number", signal.SIGINT)
-            click.echo(f"consilience: ended by {signal.Signals(number).name}", err=True)
+            say(f"consilience: ended by {signal.Signals(number).name}", err=True)
             sys.exit(128 + number)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
@@ -58,7 +58,7 @@ class Group(click.Group):
             expected = isinstance(error, LookupError | ValueError | OSError | SyntaxError)
             if not expected and not is_circumstance(error):
                 raise
-            click.echo(f"consilience: {in_words(error)}", err=True)
+            say(f"consilience: {in_words(error)}", err=True)
             sys.exit(COULD_NOT_RUN)
 
 
@@ -151,6 +151,13 @@ def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False
     return (own or get_adapter(name)).from_checkpoint(checkpoint, trusted=trusted)
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, which may hold words of others: its control characters and commands of CI do nothing."""
+    from consilience.escaping import shown
+
+    click.echo(shown(text), err=err, nl=nl)
+
+
 def names_in(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text else None
 
@@ -166,13 +173,15 @@ def board_runner(board: Path | None, **options: Any) -> Runner:
 def tell_report(report: Report, as_json: bool = False) -> None:
     from dataclasses import asdict
 
-    click.echo(json.dumps(asdict(report), indent=1) if as_json else "\n".join(report.lines()))
+    say(json.dumps(asdict(report), indent=1) if as_json else "\n".join(report.lines()))
 
 
 def cell(value: Any) -> str:
+    from consilience.escaping import one_line
+
     if isinstance(value, tuple):
-        return ", ".join(value)
-    return "" if value is None else f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
+        return one_line(", ".join(value))
+    return "" if value is None else f"{value:,}" if isinstance(value, int) and value > 9999 else one_line(str(value))
 
 
 def table(rows: list[list[Any]], head: list[str]) -> str:

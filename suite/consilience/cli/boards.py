@@ -19,6 +19,7 @@ from ._common import (
     find_target,
     names_in,
     rules_of,
+    say,
     submission_options,
     table,
     tell_report,
@@ -47,7 +48,7 @@ def verify(path: Path, board: Path | None, as_json: bool, **options: Any) -> Non
         if given:
             raise ValueError(f"{', '.join(given)}: these belong to a submission's zip file")
         with progress_of("verify") as progress:
-            report = verify_board(path, progress=progress, tell=lambda line: None if as_json else click.echo(line))
+            report = verify_board(path, progress=progress, tell=lambda line: None if as_json else say(line))
     else:
         report, _ = verify_submission(path, board_runner(board), board=board, rules=rules)
     tell_report(report, as_json)
@@ -86,9 +87,9 @@ def submit(
     runner = board_runner(board, device=device, time_limit=timeout)
     with progress_of("submit") as progress:
         checks = pack(chosen, runner, output, datasets=names_in(datasets), board=board, progress=progress)
-    click.echo(table([["missing" if check.missing else "ok", *check] for check in checks], ["", "asked for", "why"]))
+    say(table([["missing" if check.missing else "ok", *check] for check in checks], ["", "asked for", "why"]))
     refused = any(check.missing for check in checks)
-    click.echo(f"{chosen.name}: not submitted" if refused else f"{output}: {output.stat().st_size:,} bytes")
+    say(f"{chosen.name}: not submitted" if refused else f"{output}: {output.stat().st_size:,} bytes")
     sys.exit(1 if refused else 0)
 
 
@@ -112,7 +113,7 @@ def add(folder: Path, submission: Path, **options: Any) -> None:
     report = add_submission(submission, folder, board_runner(folder), rules=rules_of(**options))
     tell_report(report)
     refused = bool(report.findings or report.not_at_hand or not report.recomputed)
-    click.echo(f"{submission}: not added" if refused else f"{folder}: {report.recomputed} cells added")
+    say(f"{submission}: not added" if refused else f"{folder}: {report.recomputed} cells added")
     sys.exit(1 if refused else 0)
 
 
@@ -128,4 +129,4 @@ def build(folder: Path) -> None:
 
     board = publish(folder, all_pairs=pairs_of(folder, board_runner(folder)))
     scored = sum(row.state == "ok" for table in board.datasets for row in table.rows)
-    click.echo(f"{folder / 'leaderboard.md'}: {len(board.datasets)} data sets, {scored} scored cells")
+    say(f"{folder / 'leaderboard.md'}: {len(board.datasets)} data sets, {scored} scored cells")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ._common import table
+from ._common import say, table
 
 
 @click.command()
@@ -38,9 +38,9 @@ def explain(cell: str, checkpoint: Path | None, limit: int | None, as_json: bool
         items = open_dataset(dataset_name(dataset))
         explanations.append(explain_cell(chosen, items if limit is None else items.sample(limit, seed=seed)))
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in explanations], indent=1))
+        say(json.dumps([asdict(one) for one in explanations], indent=1))
     else:
-        click.echo("\n".join(line for one in explanations for line in one.lines()))
+        say("\n".join(line for one in explanations for line in one.lines()))
 
 
 @click.group("cache")
@@ -57,11 +57,11 @@ def show(as_json: bool) -> None:
 
     rows = sizes()
     if as_json:
-        click.echo(json.dumps({"folder": str(cache_dir()), "kinds": rows}, indent=1))
+        say(json.dumps({"folder": str(cache_dir()), "kinds": rows}, indent=1))
         return
-    click.echo(f"{cache_dir()}: {sum(row['mib'] for row in rows):,.0f} MiB")
-    click.echo(table([[r["kind"], r["files"], f"{r['mib']:,.1f}", r["holds"]] for r in rows], ["", "files", "MiB", ""]))
-    click.echo("next: consilience cache prune --days 90, consilience environments --remove-unused")
+    say(f"{cache_dir()}: {sum(row['mib'] for row in rows):,.0f} MiB")
+    say(table([[r["kind"], r["files"], f"{r['mib']:,.1f}", r["holds"]] for r in rows], ["", "files", "MiB", ""]))
+    say("next: consilience cache prune --days 90, consilience environments --remove-unused")
 
 
 @cache_group.command()
@@ -73,8 +73,8 @@ def prune(days: float, dry_run: bool) -> None:
 
     removed = prune_cache(days=days, dry_run=dry_run)
     for path, size in removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {path} ({size / 2**20:.1f} MiB)")
-    click.echo(f"{len(removed)} entries, {sum(size for _, size in removed) / 2**20:,.1f} MiB")
+        say(f"{'would remove' if dry_run else 'removed'} {path} ({size / 2**20:.1f} MiB)")
+    say(f"{len(removed)} entries, {sum(size for _, size in removed) / 2**20:,.1f} MiB")
 
 
 @cache_group.command()
@@ -86,10 +86,8 @@ def verify(remove: bool) -> None:
     count = 0
     for path, reason in damaged():
         count += 1
-        click.echo(f"{path}: {reason}{'; removed' if remove else ''}")
+        say(f"{path}: {reason}{'; removed' if remove else ''}")
         if remove:
             path.unlink(missing_ok=True)
-    click.echo(
-        f"{count} damaged" + ("; consilience cache verify --remove removes them" if count and not remove else "")
-    )
+    say(f"{count} damaged" + ("; consilience cache verify --remove removes them" if count and not remove else ""))
     sys.exit(1 if count and not remove else 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ._common import cell, table
+from ._common import cell, say, table
 from ._options import OutputPath
 
 
@@ -30,7 +30,7 @@ def list_command(what: str, as_json: bool) -> None:
         entries = getattr(registry, f"list_{what}")()
     cards = [entry.card for entry in entries.values()]
     if as_json:
-        click.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
+        say(json.dumps([card.model_dump(mode="json") for card in cards], indent=1))
         return
     columns = {
         "targets": ["name", "family", "modality", "parameters", "dimension", "trained_on", "access"],
@@ -44,11 +44,9 @@ def list_command(what: str, as_json: bool) -> None:
         columns.insert(1, "here")
         for row in rows:
             row.insert(1, where_is(row[0]))
-    click.echo(table(rows, columns))
+    say(table(rows, columns))
     if what == "datasets":
-        click.echo(
-            "To build a missing data set: consilience dataset build NAME. Its card: consilience dataset card NAME."
-        )
+        say("To build a missing data set: consilience dataset build NAME. Its card: consilience dataset card NAME.")
 
 
 @click.group()
@@ -76,9 +74,9 @@ def new_target(name: str, modality: str, family: str | None, output: Path | None
     if path.exists():
         raise ValueError(f"{path} already exists: name another file with --output")
     path.write_text(text, "utf-8")
-    click.echo(f"{path}: put your model where it says REPLACE, then run")
-    click.echo(f"  consilience check {path}        # test the rules that every target has to satisfy")
-    click.echo(f"  pytest --benchmark {path}       # compute its alignment with the references")
+    say(f"{path}: put your model where it says REPLACE, then run")
+    say(f"  consilience check {path}        # test the rules that every target has to satisfy")
+    say(f"  pytest --benchmark {path}       # compute its alignment with the references")
 
 
 @click.command()
@@ -103,14 +101,14 @@ def environments(as_json: bool, prune: bool, build: bool, jobs: int) -> None:
         for entry in entries:
             if not entry["targets"]:
                 remove(entry["digest"])
-                click.echo(f"removed {entry['digest']}")
+                say(f"removed {entry['digest']}")
         entries = [entry for entry in entries if entry["targets"]]
     if as_json:
-        click.echo(json.dumps(entries, indent=1))
+        say(json.dumps(entries, indent=1))
         return
     rows = [[e["digest"], f"{e['mib']:.0f}", e["packages"], ", ".join(e["targets"]) or "(none)"] for e in entries]
-    click.echo(table(rows, ["environment", "MiB", "packages", "targets"]))
-    click.echo("A hard-linked file is counted once, in the first environment that contains it.")
+    say(table(rows, ["environment", "MiB", "packages", "targets"]))
+    say("A hard-linked file is counted once, in the first environment that contains it.")
 
 
 def _build_environments(jobs: int) -> None:
@@ -137,8 +135,8 @@ def _build_environments(jobs: int) -> None:
             zip(headers.values(), pool.map(build, headers.values()), strict=True), 1
         ):
             failed += state != "built"
-            click.echo(f"{number}/{len(headers)} {header.digest[:16]} {state}", err=True)
-    click.echo(f"{len(headers) - failed} environments built, {failed} failed")
+            say(f"{number}/{len(headers)} {header.digest[:16]} {state}", err=True)
+    say(f"{len(headers) - failed} environments built, {failed} failed")
     sys.exit(1 if failed else 0)
 
 
@@ -151,7 +149,7 @@ def schema(output: Path | None) -> None:
     for name, content in json_schemas().items():
         text = json.dumps(content, indent=1) + "\n"
         if output is None:
-            click.echo(text, nl=False)
+            say(text, nl=False)
         else:
             output.mkdir(parents=True, exist_ok=True)
             (output / name).write_text(text, "utf-8")

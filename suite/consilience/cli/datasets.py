@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ._common import say
 from ._options import OutputPath
 
 
@@ -37,17 +38,23 @@ def build_command(names: tuple[str, ...], output: Path | None, local: Path | Non
 
     from consilience.building.build import BuildFailedError, build_dataset
     from consilience.cache import check_cache
+    from consilience.escaping import shown
     from consilience.registry import get_dataset
 
     check_cache()
     console = Console(stderr=True)
     for entry in [get_dataset(name) for name in names]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task(entry.name, total=None)
 
             def tell(line: str, name: str = entry.name) -> None:
-                console.print(f"{name}: {line}", highlight=False)
+                console.print(shown(f"{name}: {line}"), highlight=False, markup=False)
 
             def progress(done: int, total: int, bar: Progress = bar, task: Any = task) -> None:
                 bar.update(task, completed=done, total=total)
@@ -55,14 +62,14 @@ def build_command(names: tuple[str, ...], output: Path | None, local: Path | Non
             try:
                 built = build_dataset(entry, output=output, local=local, fresh=fresh, progress=progress, tell=tell)
             except BuildFailedError as error:
-                click.echo(str(error), err=True)
+                say(str(error), err=True)
                 sys.exit(1)
         manifest = built.manifest
-        click.echo(f"{built.path}: {manifest['items']:,} items, sha256 {manifest['sha256']}")
+        say(f"{built.path}: {manifest['items']:,} items, sha256 {manifest['sha256']}")
         for what in ("dropped", "duplicates"):
             if manifest[what]:
                 counts = "; ".join(f"{reason}: {count:,}" for reason, count in manifest[what].items())
-                click.echo(f"  {what}: {counts}")
+                say(f"  {what}: {counts}")
 
 
 @dataset_group.command("card")
@@ -73,7 +80,7 @@ def card_command(name: str, as_json: bool) -> None:
     from consilience.registry import get_dataset
 
     card = get_dataset(name).card
-    click.echo(json.dumps(card.model_dump(mode="json"), indent=1) if as_json else card.markdown(), nl=as_json)
+    say(json.dumps(card.model_dump(mode="json"), indent=1) if as_json else card.markdown(), nl=as_json)
 
 
 @dataset_group.command("sample")
@@ -92,7 +99,7 @@ def sample_command(dataset: str, n: int, seed: int, stratify: str | None, output
     ids = items.sample(n, seed=seed, stratify=stratify).ids
     text = "\n".join(ids) + "\n"
     if output is None:
-        click.echo(text, nl=False)
+        say(text, nl=False)
     else:
         write_atomically(output, text)
-        click.echo(f"{output}: {len(ids):,} of {len(items):,} ids")
+        say(f"{output}: {len(ids):,} of {len(items):,} ids")

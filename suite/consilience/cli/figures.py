@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ._common import say
 from ._options import OutputPath
 
 
@@ -45,11 +46,11 @@ def figures_command(
         study, output, figures=names or None, datasets=datasets or None, formats=kinds, progress=_tell
     )
     for label, reason in done.failed.items():
-        click.echo(f"{label}: {reason}", err=True)
+        say(f"{label}: {reason}", err=True)
     if done.absent:
-        click.echo(f"do not apply: {', '.join(done.absent)}", err=True)
+        say(f"do not apply: {', '.join(done.absent)}", err=True)
     seconds = time.perf_counter() - began
-    click.echo(f"{output}: {len(done.images)} images, {len(done.tables)} tables ({seconds:.1f} s)")
+    say(f"{output}: {len(done.images)} images, {len(done.tables)} tables ({seconds:.1f} s)")
     sys.exit(1 if done.failed else 0)
 
 
@@ -59,11 +60,11 @@ def _list() -> None:
     from consilience.study.figure import list_figures
 
     rows = [[f.card.name, f.card.scope, f.card.paper, f.card.title] for f in list_figures().values()]
-    click.echo(tabulate(rows, ["figure", "of each", "of the paper", "title"], tablefmt="simple", disable_numparse=True))
+    say(tabulate(rows, ["figure", "of each", "of the paper", "title"], tablefmt="simple", disable_numparse=True))
 
 
 def _tell(done: int, total: int, what: str) -> None:
     """Update one line of a terminal; print nothing elsewhere."""
     if sys.stderr.isatty():
         text = "" if done == total else f"{done}/{total} {what}"
-        click.echo(f"\r\033[K{text}", err=True, nl=False)
+        say(f"\r\033[K{text}", err=True, nl=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import device_option
+from ._common import device_option, say
 from ._options import OutputPath
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def recommend_command(
     if output is not None:
         write_atomically(output, _as_file(recommendation, output.suffix.lower()))
     if as_json:
-        click.echo(to_json(recommendation), nl=False)
+        say(to_json(recommendation), nl=False)
     else:
-        click.echo("\n".join(lines(recommendation)))
+        say("\n".join(lines(recommendation)))
 
 
 def _named(targets: str) -> list[Target]:
@@ -126,7 +126,7 @@ def _embed(
                 if embedding is None:
                     label = f"{target.name} ({number} of {len(targets)})"
                     if not console.is_terminal:
-                        click.echo(f"embedding {label}", err=True)
+                        say(f"embedding {label}", err=True)
                     task = bar.add_task(label, total=len(items))
 
                     def progress(done: int, total: int, task: Any = task) -> None:
@@ -145,7 +145,7 @@ def _tell(done: int, total: int, what: str) -> None:
     """Update one line of a terminal; print nothing elsewhere."""
     if sys.stderr.isatty():
         text = "" if done == total else f"{done}/{total} {what}"
-        click.echo(f"\r\033[K{text}", err=True, nl=False)
+        say(f"\r\033[K{text}", err=True, nl=False)
 
 
 _HEAD = ("rank", "target", "family", "data", "alignment", "probe error", "s per 1,000", "says the same as")
@@ -224,15 +224,20 @@ def _notes(recommendation: Recommendation) -> Iterator[str]:
 def _as_file(recommendation: Recommendation, suffix: str) -> str:
     from tabulate import tabulate
 
+    from consilience.escaping import markdown
     from consilience.records.schema import to_json
 
     if suffix == ".json":
         return to_json(recommendation)
     if suffix == ".csv":
         return _csv(recommendation)
-    table = tabulate(_rows(recommendation), _headings(recommendation), tablefmt="github", disable_numparse=True)
-    notes = "\n".join(line if line.startswith("  ") else f"\n{line}" for line in _notes(recommendation))
-    return f"{recommendation.sentence}\n\n{table}\n{notes}\n"
+    rows = [[markdown(str(cell)) if isinstance(cell, str) else cell for cell in row] for row in _rows(recommendation)]
+    table = tabulate(rows, _headings(recommendation), tablefmt="github", disable_numparse=True)
+    notes = "\n".join(
+        f"  {markdown(line.strip())}" if line.startswith("  ") else f"\n{markdown(line)}"
+        for line in _notes(recommendation)
+    )
+    return f"{markdown(recommendation.sentence)}\n\n{table}\n{notes}\n"
 
 
 def _csv(recommendation: Recommendation) -> str:

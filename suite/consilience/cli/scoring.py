@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target
+from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target, say
 from ._options import OutputPath, limit_option, request_options
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def check(
     try:
         report = check_target(chosen, dataset=dataset, n=limit, device=device)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
-        click.echo(f"{chosen.name}: {error}", err=True)
+        say(f"{chosen.name}: {error}", err=True)
         sys.exit(1)
-    click.echo(json.dumps(asdict(report), indent=1) if as_json else str(report))
+    say(json.dumps(asdict(report), indent=1) if as_json else str(report))
     sys.exit(0 if report.passed else 1)
 
 
@@ -85,10 +85,10 @@ def run(**given: Any) -> None:
 
         def report(cell: Cell, record: Record) -> None:
             if not request.quiet or record.state == "failed":
-                click.echo(cell_line(record, verbose=request.verbose), err=True)
+                say(cell_line(record, verbose=request.verbose), err=True)
 
         result = session.execute(progress=progress, done=report)
-    click.echo(result.text)
+    say(result.text)
     sys.exit(result.exit_code)
 
 
@@ -118,9 +118,9 @@ def compare(baseline: str, run: str, limits: tuple[str, ...], reports: tuple[Pat
     for path in reports:
         write_atomically(path, to_json(comparison) if path.suffix == ".json" else comparison_markdown(comparison))
     if as_json:
-        click.echo(to_json(comparison), nl=False)
+        say(to_json(comparison), nl=False)
     else:
-        click.echo("\n".join(comparison_lines(comparison)))
+        say("\n".join(comparison_lines(comparison)))
     sys.exit({"ok": 0, "regressed": 1}.get(comparison.verdict, COULD_NOT_RUN))
 
 
@@ -169,17 +169,17 @@ def embed(
         embedding = embed_items(chosen, items, store, device=device, time_limit=timeout)
     except EmbeddingInterruptedError as error:
         if error.embedding is None:
-            click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
+            say(f"{chosen.name} on {dataset}: {error}", err=True)
             sys.exit(1)
         embedding, interruption = error.embedding, error
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
-        click.echo(f"{chosen.name} on {dataset}: {error}", err=True)
+        say(f"{chosen.name} on {dataset}: {error}", err=True)
         sys.exit(1)
     write_embedding(output, identify(chosen, items), embedding)
     rows, columns = embedding.features.shape
-    click.echo(f"{output}: {rows} x {columns}{_missing_rows(embedding.reasons)}")
+    say(f"{output}: {rows} x {columns}{_missing_rows(embedding.reasons)}")
     if interruption is not None:
-        click.echo(f"{chosen.name} on {dataset}: {interruption}", err=True)
+        say(f"{chosen.name} on {dataset}: {interruption}", err=True)
         sys.exit(1)
 
 

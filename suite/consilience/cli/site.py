@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._common import say
 from ._options import OutputPath
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def site_command(board: str, output: Path, jobs: int | None, quiet: bool) -> Non
     with _progress("site", quiet) as progress:
         built = build_site(find_board(board), output, jobs=jobs, progress=progress)
     for failure in built.failures:
-        click.echo(f"consilience site: {failure}", err=True)
-    click.echo(
+        say(f"consilience site: {failure}", err=True)
+    say(
         f"{built.output / 'index.html'}: {built.pages} pages, {built.figures} figures, "
         f"{built.size / 1e6:.1f} MB, {built.seconds:.1f} s"
     )
@@ -59,7 +60,7 @@ def report_command(run: Path, output: Path, board: str, target: str | None) -> N
     from consilience.site.report_page import write_report
 
     size = write_report(run, output, board=find_board(board), target=target)
-    click.echo(f"{output}: {size / 1e6:.1f} MB")
+    say(f"{output}: {size / 1e6:.1f} MB")
 
 
 def _need_extra() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from consilience.escaping import masked
 from consilience.header import Header
 from consilience.isolation import environments
 from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
@@ -165,7 +166,7 @@ def _collect(target: Target, items: Items, covered: list[int], folder: Path) -> 
     energies = np.full(len(items), np.nan)
     truncated = np.zeros(len(items), np.float32)
     features[covered], energies[covered], truncated[covered] = rows.features, rows.energies, rows.truncated
-    reasons = {covered[i]: reason for i, reason in enumerate(rows.reasons) if reason is not None}
+    reasons = {covered[i]: masked(reason) for i, reason in enumerate(rows.reasons) if reason is not None}
     for i in sorted(set(range(len(items))) - set(covered)):
         missing = items.elements[i] - set(target.card.elements or items.elements[i])
         matter = "crystals" if target.card.periodic else "molecules"

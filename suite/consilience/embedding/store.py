@@ -126,9 +126,14 @@ class Store:
         """Folder of one identity: the shards of an embedding while it is made, its files afterwards."""
         return self.folder / identity.key[:2] / identity.key
 
-    def get(self, identity: Identity) -> Embedding | None:
-        """Read an embedding; None if there is none, its inputs have changed, or it is damaged."""
+    def get(self, identity: Identity, key: str | None = None) -> Embedding | None:
+        """Read an embedding; None if there is none, its inputs have changed, or it is damaged.
+
+        With `key`, only the one of that key (`Entry.key`) is read: what a record states, say.
+        """
         for entry in self._entries(identity):
+            if key is not None and entry.key != key:
+                continue
             embedding = _read(entry.path, identity)
             if embedding is not None:
                 return replace(embedding, key=entry.key)

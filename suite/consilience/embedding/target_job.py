@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from consilience.checkpoints import HOW_TO_TRUST
+from consilience.circumstances import chain
 from consilience.datasets.layout import load_items
-from consilience.isolation.gate import close
+from consilience.isolation.gate import UntrustedError, close
 from consilience.isolation.trace import Trace
 from consilience.registry import load_target_file, missing_module
 from consilience.weights import Weights
@@ -42,8 +43,12 @@ def use_target(job: dict[str, Any], say: Say) -> None:
     began = time.perf_counter()
     try:
         embed = target.load(target.card, weights, job["device"])
-    except ModuleNotFoundError as error:
-        raise missing_module(error, target.path) from error
+    except Exception as error:
+        if (refusal := next((one for one in chain(error) if isinstance(one, UntrustedError)), None)) is not None:
+            raise refusal from None  # whatever a package made of it
+        if isinstance(error, ModuleNotFoundError):
+            raise missing_module(error, target.path) from error
+        raise
     verified = [] if weights.expected_sha256 is None else [str(path) for path in weights.used]
     seconds = time.perf_counter() - began
     say("loaded", seconds=seconds, weights_sha256=weights.sha256(), verified=verified)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from consilience.circumstances import cut
+from consilience.escaping import masked
 from consilience.scratch import scratch_folder
 
 from .guarded import Guarded
@@ -185,6 +186,9 @@ def run_jobs(
                 if opens is not None:
                     opens.finish()
             text = printed.close()
+            if (without := masked(text)) != text:
+                text = without
+                log.write_text(text, "utf-8", errors="replace")
     for outcome in outcomes:
         outcome.log = text
         if expired.is_set() and not outcome.ended:
@@ -193,7 +197,7 @@ def run_jobs(
             outcome.failure = f"time limit of {time_limit:g} s reached{at}"
             outcome.circumstance = True
         elif outcome.of("error"):
-            outcome.failure = str(outcome.of("error")["reason"])
+            outcome.failure = masked(str(outcome.of("error")["reason"]))
             outcome.circumstance = bool(outcome.of("error").get("circumstance"))
         elif not outcome.finished:
             outcome.failure = _how_it_ended(process.returncode, text)

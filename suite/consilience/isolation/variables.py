@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 
 from consilience.cache import cache_dir
+from consilience.escaping import looks_secret
 
 #: Names of variables to hand on, comma-separated: what ``--pass-env`` sets.
 OPTION_VARIABLE = "CONSILIENCE_PASS_ENV"
@@ -89,22 +89,6 @@ _PREFIXES = (
     "VECLIB_",
     "XLA_",
 )
-_SECRET = re.compile(r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASS|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH|PAT|JWT)($|_)")
-#: A text with a user and a password in an address.
-_ADDRESS = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
-
-
-def looks_secret(name: str, value: str = "") -> bool:
-    """Whether a variable looks like a token, a key or a password.
-
-    Examples
-    --------
-    >>> looks_secret("AWS_SECRET_ACCESS_KEY"), looks_secret("TOKENIZERS_PARALLELISM")
-    (True, False)
-    >>> looks_secret("HTTPS_PROXY", "http://user:word@proxy:3128")
-    True
-    """
-    return bool(_SECRET.search(name.upper()) or _ADDRESS.search(value))
 
 
 def passed_names() -> list[str]:

@@ -93,6 +93,7 @@ def main() -> None:
     _die_with_parent()
     _adopt_package()
     from consilience.circumstances import cut, is_circumstance
+    from consilience.escaping import masked
 
     jobs = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     if len(sys.argv) > 2:
@@ -109,7 +110,7 @@ def main() -> None:
         except BaseException as error:
             failed = True
             traceback.print_exc(file=sys.stderr)
-            kind, text = type(error).__name__, cut(str(error), 1000)
+            kind, text = type(error).__name__, cut(masked(str(error)), 1000)
             reason = text if kind in ("CircumstanceError", "ContractError", "SourceError") else f"{kind}: {text}"
             say("error", reason=cut(reason, 1000), circumstance=kind == "CircumstanceError" or is_circumstance(error))
         else:

@@ -147,8 +147,8 @@ class Submission(SchemaModel):
     """Items whose rows the publisher computed again from target file and weights; 0: the rows are the submitter's."""
     deviation: Value = None
     """Largest relative deviation of a submitted row from the one computed again."""
-    unconfined: bool = False
-    """Whether code of the submitter ran without a sandbox."""
+    sandbox: Literal["bubblewrap", "unshare", "none"] | None = None
+    """What the submitter's code ran in; None where none of it ran."""
     trusted: bool = False
     """Whether rows under a name of the suite were taken although there was no embedding to compare them with."""
     copy_of: str | None = None
@@ -166,7 +166,7 @@ class Submission(SchemaModel):
             return f"as {self.copy_of}"
         if not self.recomputed:
             return "rows from the submitter"
-        return f"{self.recomputed} items recomputed" + (" without a sandbox" if self.unconfined else "")
+        return f"{self.recomputed} items recomputed" + (" without a sandbox" if self.sandbox == "none" else "")
 
 
 class Record(SchemaModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from dataclasses import fields
 from functools import lru_cache
@@ -56,6 +57,10 @@ def stated_identity(record: Record) -> Identity | None:
 
 
 def embedding_key(record: Record) -> str | None:
-    """Key of the embedding that a record states; None where it states none."""
+    """Key of the embedding that a record states, of identity and inputs; None where it states none."""
     identity = stated_identity(record)
-    return None if identity is None else identity.key
+    if identity is None or record.provenance is None:
+        return None
+    inputs = record.provenance.embedding.get("inputs")
+    digest = inputs.get("digest") if isinstance(inputs, dict) else None
+    return identity.key if digest is None else hashlib.sha256(f"{identity.key} {digest}".encode()).hexdigest()

@@ -30,6 +30,7 @@ from consilience.embedding.embed import (
 )
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
+from consilience.escaping import masked
 from consilience.files import sealed, unsealed, write_atomically
 from consilience.isolation.job import Progress
 from consilience.metrics import get_metric
@@ -230,7 +231,7 @@ class Scorer:
             if is_circumstance(error):
                 raise ScoringInterruptedError(f"scoring {cell.id}: {in_words(error)}") from error
             traceback.print_exc()
-            reason = f"scoring failed: {named(error)}"
+            reason = masked(f"scoring failed: {named(error)}")
             return record.model_copy(update={"state": "failed", "reason": reason})
         if record.state == "ok" and cached is not None:
             write_atomically(cached, sealed({"record": json.loads(to_json(record))}))
@@ -284,7 +285,7 @@ class Scorer:
         if isinstance(target, str):
             return self.store.get(identify(get_target(target), items))
         stated = stated_identity(target)
-        embedding = None if stated is None else self.store.get(stated)
+        embedding = None if stated is None else self.store.get(stated, embedding_key(target))
         if embedding is not None:
             return embedding
         try:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from consilience.escaping import one_line
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -64,7 +66,7 @@ def progress_of(task: str, *, quiet: bool = False) -> Iterator[Callable[[int, in
             bar = _bar()
             bar.add_task(task, total=None)
             bar.start()
-        bar.update(bar.task_ids[0], completed=done, total=total, description=name)
+        bar.update(bar.task_ids[0], completed=done, total=total, description=one_line(name))
 
     try:
         yield show
@@ -77,5 +79,5 @@ def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

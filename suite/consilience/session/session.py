@@ -357,7 +357,7 @@ class Session:
             records = [record for record in self.records if cell_id(record) not in self.interrupted]
             self.board = publish(self.publish_to, records, all_pairs=pairs_of(self.publish_to, self.runner))
             self.without_pairs = lacking_pairs(self.publish_to, self.runner.unpaired)
-            scored = {(record.dataset, record.target) for record in self.records if record.state == "ok"}
+            scored = {(record.dataset, record.target) for record in records if record.state == "ok"}
             if any((name, one) in scored for name, targets in self.without_pairs.items() for one in targets):
                 exit_code = exit_code or 1  # what this run embedded has to be there
         else:

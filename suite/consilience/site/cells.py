@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from consilience.board.formats import INTERVAL
 from consilience.board.numbers import SITE
+from consilience.escaping import clean
 
 from .chart import interval_svg
 
@@ -75,7 +76,7 @@ class Table:
 
         value, form = column.value(line), column.format
         draw = _ELEMENTS.get(form.element)
-        content = draw(self, line, value) if draw else escape(form.text(value, SITE))
+        content = draw(self, line, value) if draw else escape(clean(form.text(value, SITE)))
         if form.element in ("target", "name"):
             return Markup('<th scope="row">{}</th>').format(content)
         style = "n" if form.numeric else "state" if form.element == "state" else ""
@@ -94,7 +95,7 @@ def address(name: str) -> str:
 def _reason(line: Line, columns: int) -> Markup:
     from markupsafe import Markup
 
-    reason = f": {line.row.reason}" if line.row.reason else ""
+    reason = f": {clean(line.row.reason)}" if line.row.reason else ""
     return Markup('<td colspan="{}" data-v="" class="why">{}{}</td>').format(columns, line.row.state, reason)
 
 
@@ -152,7 +153,7 @@ def _state(table: Table, line: Line, value: Any) -> Markup:
     from markupsafe import Markup, escape
 
     if line.row.reason and (line.row.state == "ok" or not table.merged):
-        return Markup('{}: <span class="reason">{}</span>').format(line.row.state, line.row.reason)
+        return Markup('{}: <span class="reason">{}</span>').format(line.row.state, clean(line.row.reason))
     return escape(line.row.state)
 
 

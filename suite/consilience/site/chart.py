@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilience.escaping import csv_cell
+
 from .vendor import scripts
 
 if TYPE_CHECKING:
@@ -154,7 +156,7 @@ def as_csv(columns: Sequence[str], table: Sequence[Mapping[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in table)
     return out.getvalue()
 
 

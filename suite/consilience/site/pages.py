@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.board.columns import Line
 from consilience.board.numbers import SITE
+from consilience.escaping import clean
 from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
 from consilience.study.study import kind_of
 
@@ -45,6 +46,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_cleaned,
     )
     found.filters |= {
         "number": SITE.number,
@@ -67,6 +69,11 @@ def environment() -> Environment:
         "svg": Markup,  # for drawings of our own, whose texts are escaped
     }
     return found
+
+
+def _cleaned(value: Any) -> Any:
+    """Write out control characters of what a template shows; it escapes the rest."""
+    return clean(value) if type(value) is str else value
 
 
 def _dot(value: float | None, low: float | None = None, high: float | None = None, top: float = 1.0) -> Markup:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from consilience.escaping import csv_cell
 from consilience.files import write_atomically
 
 from .figure import Cell, Drawing, list_figures
@@ -339,7 +340,7 @@ def table_csv(table: Sequence[Mapping[str, Cell]]) -> str:
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for line in table:
-        writer.writerow({name: None if value != value else value for name, value in line.items()})
+        writer.writerow({name: None if value != value else csv_cell(value) for name, value in line.items()})
     return text.getvalue()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from consilience.escaping import csv_cell
 from consilience.metrics import prepare
 from consilience.scoring.energy import composition_residual, folds
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
@@ -258,7 +259,15 @@ def _csv(found: Map) -> str:
         error = f"{found.errors[i]:.6g}" if np.isfinite(found.errors[i]) else ""
         x, y = found.points[i]
         writer.writerow(
-            [found.datasets[i], one, found.formulas[i], f"{x:.4f}", f"{y:.4f}", f"{found.sizes[i]:.0f}", error]
+            [
+                csv_cell(found.datasets[i]),
+                csv_cell(one),
+                csv_cell(found.formulas[i]),
+                f"{x:.4f}",
+                f"{y:.4f}",
+                f"{found.sizes[i]:.0f}",
+                error,
+            ]
         )
     return text.getvalue()
 
