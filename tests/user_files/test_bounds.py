@@ -112,7 +112,7 @@ def test_parquet_with_texts_that_are_none_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     smiles = pa.array([b"C", b"C\xff"]).view(pa.string())
     pq.write_table(pa.table({"id": ["a", "b"], "smiles": smiles}), path)
-    with pytest.raises(MalformedDataError, match="not a whole parquet file.*UTF8"):
+    with pytest.raises(MalformedDataError, match=r"not a whole parquet file.*UTF8"):
         open_file(path)
 
 
