@@ -152,7 +152,7 @@ def test_no_hostile_file_runs_code(tmp_path: Path, files: list[dict[str, str]], 
     assert not ran(own)
     outcomes = attack(target, own, tmp_path)
     print(
-        f"{name}: {len(own)} files, {len(refusals)} refused at the first look; past it {sum(o['reached'] for o in outcomes)} "
+        f"{name}: {len(own)} files, {len(refusals)} refused at the first look; past it {sum(o['reached'] for o in outcomes)} "  # noqa: E501
         f"read, {sum(o['gate'] for o in outcomes)} refused by the gate, {sum(o['loaded'] for o in outcomes)} loaded"
     )
     if os.environ.get("CONSILIENCE_HOSTILE_REPORT"):
