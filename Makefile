@@ -1,5 +1,5 @@
 # Two commands matter: `make benchmark` and `make test`. Both set up what they need first.
-.PHONY: setup benchmark test test-rest test-all peers lint format clean help
+.PHONY: setup benchmark test test-rest test-all test-nightly peers lint format clean help torture
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -28,8 +28,8 @@ benchmark: setup  ## score every target on every embedded data set and publish t
 	$(BIN)/pytest --benchmark --align-publish=leaderboard/v1 $(ARGS)
 
 # Each of the parallel tests may start a model: one thread each, or they spend their time waiting for each other.
-test test-rest test-all: export OMP_NUM_THREADS ?= 1
-QUICK := smoke or not (slow or environment)
+test test-rest test-all test-nightly: export OMP_NUM_THREADS ?= 1
+QUICK := smoke or not (slow or environment or nightly or torture)
 
 test: setup  ## run the quick tests, a real model among them
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "$(QUICK)" $(ARGS)
@@ -38,9 +38,19 @@ test: setup  ## run the quick tests, a real model among them
 # tests of one file share a process.
 test-rest: setup
 	-$(BIN)/consilience environments --build --jobs $(JOBS)
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not ($(QUICK))" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not (nightly or torture) and not ($(QUICK))" $(ARGS)
+
+test-nightly: setup  ## run what takes hours: by hand, before an issue is resolved
+	$(BIN)/pytest -n $(JOBS) -m nightly $(ARGS)
 
 test-all: test test-rest  ## run all tests; those of every model build its environment first
+
+# Three scripts share the time; each prints its count and seed, and can be run alone (overnight, say).
+MINUTES ?= 3
+torture: export OMP_NUM_THREADS ?= 1
+torture: export CONSILIENCE_TORTURE_MINUTES = $(MINUTES)
+torture: setup  ## mutated files, killed commands and races for MINUTES=n
+	$(BIN)/pytest -m torture -s tests/torture $(ARGS)
 
 # One thread for all, so that CPU seconds compare.
 peers: export OMP_NUM_THREADS ?= 1

@@ -60,7 +60,7 @@ FILES: dict[str, tuple[bytes, str, bool]] = {
     "a Lightning zip": (torch_zip(pickle.dumps({"pytorch-lightning_version": "2"})), "Lightning checkpoint", False),
     "a zip of objects": (torch_zip(pickle.dumps(Evil(Path("x")))), "pickled objects", True),
     "TorchScript": (torch_zip(PLAIN, extra={"constants.pkl": PLAIN, "code/__torch__.py": b""}), "TorchScript", True),
-    "a torch package": (torch_zip(PLAIN, extra={".data/version": b"1"}), "torch package", True),
+    "a torch package": (torch_zip(PLAIN, extra={".data/extern_modules": b""}), "torch package", True),
     "an old torch file": (pickle.dumps(0x1950A86A20F9469CFC6C) + pickle.dumps(1001) + PLAIN, "state dict", False),
     "an old pickle": (pickle.dumps(Evil(Path("x")), protocol=0), "pickled objects", True),
     "a pickle of protocol 4": (pickle.dumps(Evil(Path("x")), protocol=4), "pickled objects", True),
@@ -89,6 +89,34 @@ def test_kinds_are_recognised_by_content(tmp_path: Path, name: str) -> None:
     assert (one.kind, one.runs_code) == (kind, runs_code)
 
 
+@pytest.mark.slow  # torch
+def test_what_torch_writes_is_recognised(tmp_path: Path) -> None:
+    """Today's format, the one before, objects, programs, packages."""
+    import torch
+    from torch.package import PackageExporter
+
+    path, layer = tmp_path / "file.pt", torch.nn.Linear(2, 2)
+    state = {"state_dict": layer.state_dict(), "config": {"n": 1, "dtype": torch.float32}, "size": torch.Size([2])}
+    torch.save(state, path)
+    assert recognise(path).kind == "state dict"
+    assert not recognise(path).runs_code
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert recognise(path).kind == "state dict"
+    torch.save(state | {"pytorch-lightning_version": "2.0"}, path)
+    assert recognise(path).kind == "Lightning checkpoint"
+    for new in (True, False):
+        torch.save(layer, path, _use_new_zipfile_serialization=new)
+        assert recognise(path).kind == "pickled objects"
+        assert "torch.nn.modules.linear.Linear" in recognise(path).foreign
+    torch.jit.script(layer).save(str(path))
+    assert recognise(path).kind == "TorchScript"
+    with PackageExporter(path) as exporter:
+        exporter.save_pickle("a", "b.pkl", {"x": 1})
+    assert recognise(path).kind == "torch package"
+    torch.export.save(torch.export.export(layer, (torch.zeros(1, 2),)), path)
+    assert recognise(path).kind == "exported program"
+
+
 def test_a_missing_file_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other.pt").touch()
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*absent\.pt; .* holds other\.pt"):
@@ -113,7 +141,11 @@ def test_a_wrong_kind_names_what_the_adapter_reads(tmp_path: Path) -> None:
         get_adapter("ani-1x").from_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted({t.name for t in list_targets().values() if t.card.accepts is not None}))
+#: One adapter of each file.
+ADAPTERS = {target.path: target.name for target in list_targets().values() if target.card.accepts is not None}
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS.values()))
 def test_no_adapter_takes_a_program_without_trust(tmp_path: Path, name: str) -> None:
     """Before its environment is built: whatever the adapter reads, TorchScript and pickled calls are refused."""
     target = get_target(name)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -448,3 +449,111 @@ def test_it_works_beside_codspeed(tmp_path: Path, own_cache: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "codspeed" in done.stdout
         assert "target_toy.py::qm9-1k::toy" in done.stdout
+
+
+BOARD = """\
+board = "v1"
+title = "A small board."
+controls = ["composition", "random-gaussian"]
+
+[settings]  # few draws: what is tested is whether the same comes out, not how sharp it is
+permutations = 10
+subsamples = 4
+
+[[datasets]]
+name = "{dataset}"
+revision = "{revision}"
+references = ["diep-fold1", "chgnet-0.3.0"]
+"""
+
+
+def small_board(folder: Path, dataset: str = "qm9-isomers-1k") -> Path:
+    from consilience.records.spec import DEFAULT_SPEC, read_spec
+
+    folder.mkdir(parents=True)
+    revision = read_spec(DEFAULT_SPEC).dataset(dataset).revision
+    (folder / "spec.toml").write_text(BOARD.format(dataset=dataset, revision=revision))
+    return folder
+
+
+def published(board: Path) -> dict[str, Any]:
+    """All that a board publishes, but for when and how fast."""
+
+    def steady(content: Any) -> Any:
+        if isinstance(content, dict):
+            circumstances = ("created", "finished", "seconds", "items_per_second", "peak_memory_mib")
+            return {key: steady(value) for key, value in content.items() if key not in circumstances}
+        return [steady(value) for value in content] if isinstance(content, list) else content
+
+    return {
+        path.relative_to(board).as_posix(): steady(json.loads(path.read_text()))
+        for path in sorted(board.glob("**/*.json"))
+    }
+
+
+@pytest.mark.slow
+def test_a_parallel_run_publishes_what_a_serial_one_does(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Target files, a checkpoint and targets of the suite: the same records and the same pairs, each of them."""
+    folder = folder_with_checkpoints(tmp_path)
+    (folder / "target_toy.py").write_text(TOY)
+    (folder / "target_other.py").write_text(TOY.replace("32", "24").replace('"toy"', '"other"'))
+    boards = {}
+    for name, processes in {"serial": (), "parallel": ("-n", "2")}.items():
+        monkeypatch.setenv("CONSILIENCE_CACHE", str(tmp_path / f"cache-{name}"))
+        board = boards[name] = small_board(tmp_path / name)
+        publish = ("--align", f"--align-publish={board}", *processes)
+        names = "--align-targets=chgnet-0.3.0,diep-fold1,composition,random-gaussian"
+        for options in (
+            (names,),
+            ("target_toy.py", "target_other.py"),
+            ("--align-adapter=powers", "--align-checkpoint=good.txt"),
+        ):
+            done = run(folder, *publish, *options)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "pairs are missing" not in done.stdout
+        # A target that changes gets other pairs, and loses none.
+        before = published(board)["pairs/qm9-isomers-1k.json"]["pairs"]
+        (folder / "target_toy.py").write_text(TOY.replace("8)", "6)"))
+        done = run(folder, *publish, "target_toy.py")
+        (folder / "target_toy.py").write_text(TOY)
+        assert done.returncode == 0, done.stdout + done.stderr
+        after = published(board)["pairs/qm9-isomers-1k.json"]["pairs"]
+        changed = {(one["first"], one["second"]) for one, old in zip(after, before, strict=True) if one != old}
+        assert changed
+        assert all("toy" in pair for pair in changed)
+    assert published(boards["parallel"]) == published(boards["serial"])
+    pairs = published(boards["serial"])["pairs/qm9-isomers-1k.json"]["pairs"]
+    names = {pair["first"] for pair in pairs} | {pair["second"] for pair in pairs}
+    assert names == {"chgnet-0.3.0", "diep-fold1", "composition", "random-gaussian", "toy", "other", "powers@good"}
+    assert len(pairs) == 7 * 6 / 2
+
+
+@pytest.mark.slow
+def test_pairs_that_cannot_be_scored_are_named(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier publication embedded elsewhere is named; what this run embedded has to be found."""
+    folder = folder_with_toy(tmp_path)
+    board = small_board(tmp_path / "board")
+    done = run(folder, "--align", f"--align-publish={board}", "target_toy.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setenv("CONSILIENCE_CACHE", str(tmp_path / "another"))
+    done = run(folder, "--align", f"--align-publish={board}", "--align-targets=chgnet-0.3.0,diep-fold1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "qm9-isomers-1k: pairs are missing: no embedding was found of toy" in done.stdout
+    (folder / "conftest.py").write_text(FORGETFUL)
+    done = run(folder, "--align", f"--align-publish={board}", "target_toy.py")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "qm9-isomers-1k: pairs are missing: no embedding was found of toy" in done.stdout
+
+
+#: A cache that somebody empties between scoring and publishing.
+FORGETFUL = """\
+import os, shutil, pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    shutil.rmtree(os.environ["CONSILIENCE_CACHE"] + "/embeddings")
+"""

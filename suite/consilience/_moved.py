@@ -35,6 +35,8 @@ MOVED: dict[str, tuple[str, ...]] = {
     "embedding.process": ("embedding.embed", "isolation.job"),
     "embedding.worker": ("isolation.worker",),
     "leaderboard": ("board",),
+    "leaderboard.submission": ("board.submission", "board.packing", "board.receiving"),
+    "leaderboard.verify": ("board.verify", "board.cells", "board.findings"),
     "lineage": ("scoring.lineage",),
     "metrics._compiled": ("metrics._engine.compiled",),
     "metrics._on_device": ("metrics._engine.device",),
@@ -72,8 +74,8 @@ MOVED: dict[str, tuple[str, ...]] = {
 }
 MOVED |= {
     f"leaderboard.{name}": (f"board.{name}",)
-    for name in ("board", "compare", "gates", "groups", "markdown", "publish", "ranking", "report", "submission",
-                 "terminal", "verify", "words")
+    for name in ("board", "compare", "gates", "groups", "markdown", "publish", "ranking", "report",
+                 "terminal", "words")
 }  # fmt: skip
 
 

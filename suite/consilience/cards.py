@@ -133,6 +133,9 @@ class Card(FrozenModel):
     """What embedding asks of the machine."""
     superseded_by: str | None = None
     """Name of the target that replaces this one."""
+    ancestor: str | None = Field(default=None, max_length=160, exclude_if=lambda name: name is None)
+    """Name of the target whose rows this one repeats, entirely or nearly so (its weights under another name, frozen
+    layers); a board shows it as that target, without a rank of its own."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

@@ -315,7 +315,7 @@ def _archive(path: Path, file: IO[bytes]) -> Checkpoint:
         tails = {name.partition("/")[2] or name for name in names}
         if "constants.pkl" in tails or any(one.startswith("code/") for one in tails):
             return Checkpoint(path, "TorchScript")
-        if any(one.startswith(".data/") for one in {*names, *tails}):
+        if any(one.endswith(".data/extern_modules") for one in names):
             return Checkpoint(path, "torch package")
         if any(one.startswith(("models/", "serialized_exported_program", "data/aotinductor")) for one in tails):
             return Checkpoint(path, "exported program")
@@ -484,7 +484,7 @@ def _scan_one(stream: _Opcodes, scan: _Scan, left: int) -> tuple[object, int]:
             memo[argument if isinstance(argument, int) else len(memo)] = stack[-1] if stack else None
             continue
         if name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo.get(int(argument)))  # type: ignore[call-overload]
+            stack.append(memo.get(argument) if isinstance(argument, int) else None)
             continue
         if name == "DUP":
             stack.append(stack[-1] if stack else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .bounds import MOST_ATOMS, MOST_RESIDUES, MOST_SMILES
 from .circumstances import cut
 
 Fault = tuple[str, str]
@@ -25,6 +26,12 @@ MIN_DISTANCE = 0.5
 #: The 20 amino acids, U and O (selenocysteine, pyrrolysine), and X, B, Z, J where it is not known which one.
 RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYUOXBZJ")
 _HEAVIEST = 118
+#: No item is larger than a tenth of a millimetre (Angstrom).
+_MOST_DISTANCE = 1e6
+#: Images of a cell that is at least as high as the cutoff, itself among them.
+_IMAGES = 27
+#: So many atoms too close to each other are not compared pair by pair.
+_CROWD = 16
 
 
 class MalformedDataError(ValueError):
@@ -89,6 +96,8 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
     n = arrays["numbers"].size
     if n == 0:
         return "numbers", "the structure has no atoms"
+    if n > MOST_ATOMS:
+        return "numbers", f"the structure has {n:,} atoms, at most {MOST_ATOMS:,} are read"
     for name, shape in (("numbers", (n,)), ("positions", (n, 3)), ("cell", (3, 3)), ("pbc", (3,))):
         if arrays[name].shape != shape:
             return name, f"has the shape {arrays[name].shape}, expected {shape}"
@@ -103,6 +112,15 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
         return "positions", f"atom {atom + 1} lies at {xyz[atom].tolist()}, which is not finite"
     if not np.isfinite(lattice).all():
         return "cell", "a lattice vector is not finite"
+    distant = (np.abs(xyz) > _MOST_DISTANCE).any(axis=1)
+    if distant.any():  # squares of such numbers overflow, and digits of distances are lost
+        atom = int(distant.argmax())
+        return (
+            "positions",
+            f"atom {atom + 1} lies at {xyz[atom].tolist()}, more than {_MOST_DISTANCE:,.0f} away",
+        )
+    if (np.abs(lattice) > _MOST_DISTANCE).any():
+        return "cell", f"a lattice vector is longer than {_MOST_DISTANCE:,.0f} Angstrom"
     vectors = lattice[arrays["pbc"] != 0]
     if len(vectors) and (reason := _degenerate(vectors)):
         return "cell", reason
@@ -115,6 +133,8 @@ def smiles_fault(smiles: str | None) -> Fault | None:
 
     if not smiles or not smiles.strip():
         return "smiles", "is empty"
+    if len(smiles) > MOST_SMILES:  # RDKit's search for rings takes minutes where they are many
+        return "smiles", f"has {len(smiles):,} characters, at most {MOST_SMILES:,} are read"
     with rdBase.BlockLogs():
         if Chem.MolFromSmiles(smiles) is None:
             return "smiles", f"RDKit reads no molecule in {cut(smiles, 200)!r}"
@@ -125,6 +145,8 @@ def sequence_fault(sequence: str | None) -> Fault | None:
     """Return the fault of one protein sequence: it is empty, or has letters that stand for no residue."""
     if not sequence:
         return "sequence", "is empty"
+    if len(sequence) > MOST_RESIDUES:
+        return "sequence", f"has {len(sequence):,} residues, at most {MOST_RESIDUES:,} are read"
     strange = [(place, letter) for place, letter in enumerate(sequence, 1) if letter not in RESIDUES]
     if strange:
         place, letter = strange[0]
@@ -156,6 +178,19 @@ def _degenerate(vectors: NDArray[np.float64]) -> str | None:
     return None
 
 
+def _crowd(points: NDArray[np.float64]) -> NDArray[np.intp] | None:
+    """Atoms of a cube so small that all of them are too close, where many are; or their pairs would fill the memory."""
+    cubes = np.floor(points / (MIN_DISTANCE / 2))  # its diagonal is 0.43 Angstrom
+    order = np.lexsort(cubes.T)
+    same = (np.diff(cubes[order], axis=0) == 0).all(axis=1)
+    if len(same) <= _CROWD:
+        return None
+    for start in np.flatnonzero(same[:-_CROWD] & same[_CROWD:]):
+        if same[start : start + _CROWD].all():
+            return np.sort(order[start : start + _CROWD])
+    return None
+
+
 def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault | None:
     """Two atoms closer than in any real structure, because of a wrong unit or a duplicated atom."""
     from scipy.spatial import cKDTree
@@ -169,10 +204,15 @@ def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault 
         points = xyz - np.floor(xyz @ dual) @ vectors
         # Images as far as the cutoff reaches: one cell each way, more only in a flat cell.
         reach = np.ceil(MIN_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
-        if np.prod(2 * reach + 1) > 1000:
-            return "cell", "the cell is too flat to hold an atom"
+        images = int(np.prod(2.0 * reach + 1))
+        if images > 1000 or (images > _IMAGES and images * n > MOST_ATOMS * _IMAGES):
+            return "cell", "the cell is too flat to hold its atoms"
         shifts = [shift for shift in product(*(range(-r, r + 1) for r in reach)) if any(shift)]
         points = np.vstack([points, *(points + np.array(shift) @ vectors for shift in shifts)])
+    if (crowd := _crowd(points[:n])) is not None:
+        points = points[crowd]
+        first, second = (int(place) + 1 for place in crowd[:2])
+        return "positions", f"atoms {first} and {second} are {np.linalg.norm(points[0] - points[1]):.3f} Angstrom apart"
     near = cKDTree(points).query_pairs(MIN_DISTANCE, output_type="ndarray")
     if not len(near):
         return None

@@ -7,11 +7,12 @@ import json
 import os
 import re
 import sys
-import tomllib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from .bounds import parse_toml, read_text
 
 #: What the worker needs beside the model's own packages.
 WORKER_REQUIREMENTS = ("numpy", "pydantic>=2.9", "safetensors>=0.4.5")
@@ -55,15 +56,19 @@ class Header:
         ValueError
             There are two ``script`` blocks, the block is not TOML, or ``[tool.consilience]`` holds something else.
         """
-        blocks = [m for m in _HEADER.finditer(path.read_text("utf-8")) if m["type"] == "script"]
+        try:
+            text = read_text(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: not a text of UTF-8: {error}") from error
+        blocks = [m for m in _HEADER.finditer(text) if m["type"] == "script"]
         if len(blocks) > 1:
             raise ValueError(f"{path}: more than one PEP 723 script block")
         if not blocks:
             return cls()
         lines = blocks[0]["content"].splitlines()
         try:
-            table = tomllib.loads("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
-        except tomllib.TOMLDecodeError as error:
+            table = parse_toml("\n".join(line[2:] if line[1:2] == " " else line[1:] for line in lines))
+        except ValueError as error:
             raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
         tools = table.get("tool", {})
         tool_uv = json.dumps(tools.get("uv", {}), sort_keys=True)
@@ -84,6 +89,55 @@ class Header:
             return False
         here = ".".join(map(str, sys.version_info[:3]))
         return SpecifierSet(self.requires_python).contains(here) and all(map(_installed, self.dependencies))
+
+
+class ForeignHeaderError(ValueError):
+    """The header of a stranger's file asks for more than packages of the configured index."""
+
+
+def refuse_foreign(header: Header, name: str) -> None:
+    """Refuse a stranger's header that names anything but packages of the configured index.
+
+    Parameters
+    ----------
+    header
+        Header of a file that somebody else wrote.
+    name
+        What messages call the file.
+
+    Raises
+    ------
+    ForeignHeaderError
+        A requirement is an address, a path or an option; ``[tool.uv]`` sets sources, an index or how packages are
+        built; ``requires-python`` is no version; or a path leads out of the file's folder.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    settings = json.loads(header.tool_uv)
+    if not isinstance(settings, dict) or set(settings) - {"override-dependencies"}:
+        names = ", ".join(sorted(settings)) if isinstance(settings, dict) else settings
+        raise ForeignHeaderError(
+            f"{name}: [tool.uv] of a stranger's header sets {names}; it may override versions only"
+        )
+    overrides = settings.get("override-dependencies", [])
+    requirements = [*header.dependencies, *(overrides if isinstance(overrides, list) else [overrides])]
+    for one in requirements:
+        try:
+            parsed = Requirement(one) if isinstance(one, str) else None
+        except InvalidRequirement:
+            parsed = None
+        if parsed is None or parsed.url is not None:
+            raise ForeignHeaderError(
+                f"{name}: {one!r} in a stranger's header is no name and version of a package in the index"
+            )
+    try:
+        SpecifierSet(header.requires_python)
+    except (InvalidSpecifier, TypeError, AttributeError):
+        raise ForeignHeaderError(f"{name}: requires-python is {header.requires_python!r}, not a version") from None
+    for path in (*header.inputs, *header.paths):
+        if Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts:
+            raise ForeignHeaderError(f"{name}: {path!r} in a stranger's header leads out of the file's folder")
 
 
 def _own_table(path: Path, table: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -149,7 +203,7 @@ def _project_paths(folder: Path) -> list[str]:
     if not file.is_file() or b"consilience" not in (content := file.read_bytes()):
         return []
     try:
-        table = tomllib.loads(content.decode()).get("tool", {}).get("consilience", {})
+        table = parse_toml(content.decode()).get("tool", {}).get("consilience", {})
         paths = table.get("paths", [])
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{file}: {error}") from None

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .circumstances import cut
 CPU_SECONDS, SECONDS = 20, 60
 _CHILD = """
 import json, os, sys
-path, report, sys.path[:], limit = json.loads(sys.argv[1])
+path, report, sys.path[:], limit, seconds = json.loads(sys.argv[1])
 def say(**verdict):
     with open(report, "w", encoding="utf-8") as file:
         json.dump(verdict, file)
@@ -31,7 +32,9 @@ try:
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-except (ImportError, ValueError, OSError):
+    import signal
+    signal.alarm(seconds)  # should our parent be killed before it ends us
+except (ImportError, AttributeError, ValueError, OSError):
     pass
 from pathlib import Path
 from consilience.registry import import_file, registered_by
@@ -46,6 +49,8 @@ else:
     say(error=None, **registered_by(Path(path), module.__name__))
 os._exit(0)
 """
+#: See :class:`Trial`.
+Confine = Callable[[Sequence[str], Path, Path], tuple[Sequence[str], Mapping[str, str]]]
 _passed: dict[tuple[str, str], dict[str, Any]] = {}
 
 
@@ -56,9 +61,12 @@ class Trial:
     ----------
     path
         Python file.
+    confine
+        Puts a command, which imports this file and writes that one, into a sandbox: returns the command and its
+        environment variables.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, confine: Confine | None = None) -> None:
         self.path = path
         self._key = (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
         self._child: subprocess.Popen[bytes] | None = None
@@ -67,11 +75,14 @@ class Trial:
         handle, name = tempfile.mkstemp(prefix="consilience-trial-")
         os.close(handle)
         self._report = Path(name)
-        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS])
-        variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS, SECONDS + 5])
+        variables: Mapping[str, str] = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         nowhere = subprocess.DEVNULL
+        command: Sequence[str] = [sys.executable, "-c", _CHILD, argument]
+        if confine is not None:
+            command, variables = confine(command, path, self._report)
         self._child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, argument],
+            command,
             stdin=nowhere,
             stdout=nowhere,
             stderr=nowhere,

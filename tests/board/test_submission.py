@@ -17,13 +17,18 @@ import pytest
 from click.testing import CliRunner
 
 from consilience import registry
+from consilience.board.cells import target_of
+from consilience.board.findings import Report
 from consilience.board.groups import read_pairs
-from consilience.board.submission import complete_card, pack, read_archive, verify_submission
-from consilience.board.verify import Report, target_of, verify_board
+from consilience.board.packing import complete_card, pack
+from consilience.board.receiving import Rules, verify_submission
+from consilience.board.submission import read_archive
+from consilience.board.verify import verify_board
 from consilience.cli import main
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store, parse_embedding, write_embedding
 from consilience.records.migrations import parse_record, read_record
+from consilience.records.record import Submission
 from consilience.records.schema import to_json
 from consilience.records.spec import read_spec
 from consilience.registry import get_target, load_target_file
@@ -163,7 +168,11 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
     assert record.scores["paper"].cknna == pytest.approx(sent["scores"]["paper"]["cknna"], abs=1e-5)
     row = next(r for r in json.loads((board / "leaderboard.json").read_text())["datasets"][0]["rows"]
                if r["target"] == "distances")  # fmt: skip
-    assert row["rank"] is not None
+    assert row["rank"] is None, "nobody but its submitter has computed the rows"
+    assert row["reason"] == "rows from the submitter"
+    assert "| rows from the submitter |" in (board / "leaderboard.md").read_text()
+    assert json.loads(path.read_text())["schema_version"] == 1
+    assert record.submission == Submission()
     pairs = {pair.second if pair.first == "distances" else pair.first: pair
              for pair in read_pairs(board, DATASET).pairs if "distances" in (pair.first, pair.second)}  # fmt: skip
     reference = pairs["chgnet-0.3.0"].scores["beyond_composition"]
@@ -359,3 +368,138 @@ def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
         complete_card(target, card)
     with pytest.raises(ValueError, match="--card describes a checkpoint"):
         complete_card(get_target("size"), card)
+
+
+def test_a_rank_needs_rows_that_the_publisher_computed(
+    packed: Path, board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = ["leaderboard", "add", str(board), str(packed)]
+    with monkeypatch.context() as patch:  # of a machine that has none
+        patch.setattr("consilience.isolation.sandbox.probe", lambda: "none")
+        refused = CliRunner().invoke(main, [*add, "--recompute"])
+    assert refused.exit_code == 1
+    assert "computing rows again runs the submitter's code" in refused.output
+    taken = CliRunner().invoke(main, [*add, "--recompute", "--no-sandbox"])
+    assert taken.exit_code == 0, taken.output
+    record = read_record(board / "results" / DATASET / "distances.json")
+    assert record.submission is not None
+    assert record.submission.recomputed == 50
+    assert record.submission.sandbox == "none"
+    rows = {row["target"]: row for row in json.loads((board / "leaderboard.json").read_text())["datasets"][0]["rows"]}
+    assert rows["distances"]["rank"] is not None
+    assert rows["distances"]["reason"] == "50 items recomputed without a sandbox"
+    # The same rows again are those of the board; other rows under this name are refused.
+    assert verify_submission(packed, Runner(read_spec(board / "spec.toml")), board=board)[0].findings == []
+
+
+def test_what_a_submitter_says_of_himself_is_no_evidence(packed: Path, tmp_path: Path, runner: Runner) -> None:
+    """Statements of a publisher, an identity of other code, and no target file at all."""
+    name = f"records/{DATASET}.json"
+    ranked = {"recomputed": 1000, "deviation": 0.0, "sandbox": None, "trusted": False, "copy_of": None}
+    for change, finding in (
+        (of_json(name, lambda c: c.update(schema_version=2, submission=ranked)), "stated by the publisher of a board"),
+        (of_json(name, lambda c: c["provenance"]["embedding"].update(submission=ranked)), "embedding.submission"),
+        (of_embedding(lambda e: e, lambda i: replace(i, code="0" * 64)), "identity.code: 000"),
+        (of_embedding(lambda e: e, lambda i: replace(i, environment="0" * 64)), "identity.environment: 000"),
+        (of_embedding(lambda e: e, lambda i: replace(i, items="0" * 64)), "identity.items: 000"),
+        (lambda files: files.pop("source/target_distances.py.txt"), "source: : missing / the target file"),
+    ):  # fmt: skip
+        report, _ = verify_submission(spoil(packed, tmp_path, change), runner)
+        assert finding in told(report)
+
+
+def test_an_archive_is_no_larger_than_its_manifest_needs(packed: Path, tmp_path: Path, runner: Runner) -> None:
+    def inflate(files: dict[str, bytes]) -> None:
+        files[f"embeddings/{DATASET}.safetensors"] += bytes(4_000_000)
+
+    report, _ = verify_submission(spoil(packed, tmp_path, inflate), runner)
+    assert "1,000 items with 24 columns need at most" in told(report)
+    extra = spoil(packed, tmp_path, lambda files: files.update({"embeddings/qm9-1k.safetensors": b""}))
+    report, _ = verify_submission(extra, runner)
+    assert "of a data set that its manifest does not name" in told(report)
+    wide = spoil(packed, tmp_path, of_json("manifest.json", lambda c: c.update(dimension=10**6)))
+    report, _ = verify_submission(wide, runner)
+    assert "dimension" in told(report)
+
+
+def test_rows_under_a_known_name_are_compared_with_those_known(
+    packed: Path, tmp_path: Path, runner: Runner, made_board: Path
+) -> None:
+    """A stranger's rows under a reference's name; and where nothing is here to compare with."""
+    target, items = get_target("sevennet-0"), runner.items(DATASET)
+    identity = identify(target, items)
+    known = runner.store.get(identity)
+    assert known is not None
+    noisy = known.features + 0.1 * known.features.std() * np.random.default_rng(0).normal(size=known.features.shape)
+
+    def submission(features: Any) -> Path:
+        embedding = replace(known, features=np.asarray(features, np.float32))
+        record = runner.run(Cell(DATASET, target), embedding=embedding)
+        card = json.loads(to_json(target.card))
+        text = json.loads(to_json(record))
+        with TemporaryDirectory() as folder:
+            write_embedding(Path(folder) / "rows", identity, embedding)
+            rows = (Path(folder) / "rows").read_bytes()
+
+        def change(files: dict[str, bytes]) -> None:
+            files.pop("source/target_distances.py.txt")
+            files[f"records/{DATASET}.json"] = json.dumps(text).encode()
+            files["card.json"] = json.dumps(card).encode()
+            files[f"embeddings/{DATASET}.safetensors"] = rows
+            manifest = json.loads(files["manifest.json"])
+            files["manifest.json"] = json.dumps(manifest | {"target": target.name, "dimension": 128}).encode()
+
+        return spoil(packed, tmp_path, change)
+
+    report, cells = verify_submission(submission(known.features), runner, board=made_board)
+    assert told(report) == ""
+    assert cells[0].record.submission is not None
+    assert cells[0].record.submission.ranked, "all rows are those that the publisher has"
+    forged = submission(noisy)
+    report, _ = verify_submission(forged, runner, board=made_board)
+    assert "those of sevennet-0 here" in told(report)
+    bare = Runner(runner.spec, store=Store(tmp_path / "bare", _without(tmp_path / "shipped", "sevennet-0")))
+    report, _ = verify_submission(forged, bare, board=made_board)
+    assert "no embedding of sevennet-0 is here to compare them with" in told(report)
+    report, cells = verify_submission(forged, bare, board=made_board, rules=Rules(trust_submitter=True))
+    assert told(report) == ""
+    assert cells[0].record.submission == Submission(trusted=True)
+    assert not cells[0].record.submission.ranked
+
+
+def _without(folder: Path, name: str) -> Path:
+    """Shipped embeddings but for one target's."""
+    for path in (SHIPPED / DATASET).iterdir():
+        if not path.name.startswith(f"{name}.safetensors"):
+            (folder / DATASET).mkdir(parents=True, exist_ok=True)
+            (folder / DATASET / path.name).symlink_to(path)
+    return folder
+
+
+def test_a_copy_that_names_its_ancestor_is_shown_as_it(packed: Path, tmp_path: Path, runner: Runner) -> None:
+    source = get_target("sevennet-0")
+    shipped = runner.store.get(identify(source, runner.items(DATASET)))
+    assert shipped is not None
+    rows = np.hstack([shipped.features[:, ::-1] * 3, np.zeros((1000, 16), np.float32)])
+
+    def with_ancestor(name: str) -> Report:
+        path = spoil(packed, tmp_path, of_embedding(lambda e: replace(e, features=np.ascontiguousarray(rows))))
+        for file in ("card.json", f"records/{DATASET}.json"):
+            part = (lambda c: c) if file == "card.json" else (lambda c: c["card"])
+            path = spoil(path, tmp_path, of_json(file, lambda c, of=part: of(c).update(ancestor=name, dimension=144)))
+        path = spoil(path, tmp_path, of_json("manifest.json", lambda c: c.update(dimension=144)))
+        record = parse_record(read_archive(path)[f"records/{DATASET}.json"], "")
+        embedding = parse_embedding(read_archive(path)[f"embeddings/{DATASET}.safetensors"])[1]
+        again = runner.run(Cell(DATASET, target_of(record)), embedding=embedding).model_copy(
+            update={"card": record.card}
+        )
+        path = spoil(path, tmp_path, lambda f: f.update({f"records/{DATASET}.json": to_json(again).encode()}))
+        report, cells = verify_submission(path, runner)
+        if not report.findings:
+            assert cells[0].record.submission is not None
+            assert cells[0].record.submission.label == "as sevennet-0"
+            assert not cells[0].record.submission.ranked
+        return report
+
+    assert told(with_ancestor("sevennet-0")) == ""
+    assert "those of sevennet-0 / a target's own" in told(with_ancestor("chgnet-0.3.0"))

@@ -12,8 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from consilience.board import verify
+from consilience.board.cells import target_of
+from consilience.board.findings import Report
 from consilience.board.publish import publish
-from consilience.board.verify import Report, differences, target_of, verify_board
+from consilience.board.tolerance import differences, tolerance_of
+from consilience.board.verify import verify_board
 from consilience.cli import main
 from consilience.metrics import MetricCard, metric
 from consilience.records.migrations import read_record
@@ -182,9 +185,10 @@ def test_what_is_not_at_hand_is_named_and_checked_against_itself(board: Path) ->
 @pytest.mark.parametrize(
     ("published", "recomputed", "fields"),
     [
-        (1.0, 1.0005, []),
-        (1.0, 1.002, ["x"]),
-        (3000.0, 3001.0, []),
+        (1.0, 1.000005, []),
+        (1.0, 1.00002, ["x"]),
+        (3000.0, 3000.02, []),
+        (3000.0, 3000.04, ["x"]),
         (None, 0.0, ["x"]),
         (float("nan"), 0.5, ["x"]),
         (0.5, float("nan"), ["x"]),
@@ -195,6 +199,23 @@ def test_what_is_not_at_hand_is_named_and_checked_against_itself(board: Path) ->
 )
 def test_differences_name_their_field(published: Any, recomputed: Any, fields: list[str]) -> None:
     assert [name for name, _, _ in differences(published, recomputed, at="x")] == fields
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed"),
+    [
+        ("scores.paper.alignment.low", 2e-4),
+        ("scores.paper.alignment.high", 2e-4),
+        ("scores.paper.draws[3]", 2e-4),
+        ("scores.paper.pairs.chgnet-0.3.0.p_value", 0.005),
+        ("chgnet-0.3.0 / sevennet-0.scores.paper.calibrated", 2e-4),
+        ("coverage", 1e-5),
+    ],
+)
+def test_each_field_has_its_tolerance(field: str, allowed: float) -> None:
+    assert tolerance_of(field) == allowed
+    assert not list(differences(0.5, 0.5 + 0.9 * allowed, at=field))
+    assert list(differences(0.5, 0.5 + 1.1 * allowed, at=field))
 
 
 def test_a_target_known_by_its_card_cannot_be_run_and_reads_no_file(board: Path) -> None:

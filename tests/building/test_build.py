@@ -17,6 +17,7 @@ from consilience.building.built import find_built, folder_of
 from consilience.cli import main
 from consilience.datasets import open_dataset
 from consilience.datasets.tables import DATA, NotBuiltError
+from consilience.files import unsealed
 from consilience.registry import DatasetEntry, get_dataset, load_dataset_file
 
 SOURCE = pq.read_table(DATA / "mp-1k.parquet").slice(0, 12).to_pylist()
@@ -102,7 +103,7 @@ def test_a_built_table_lies_in_the_cache_and_opens_by_its_name(
     built = build_dataset(write_recipe(), tell=told.append, progress=lambda *now: progress.append(now))
     assert built.path == own_cache / "built" / "few-crystals" / "few-crystals.parquet"
     assert pq.read_table(built.path).to_pylist() == SOURCE[:10]
-    manifest = json.loads((built.path.parent / "manifest.json").read_text())
+    manifest = unsealed((built.path.parent / "manifest.json").read_text())
     assert manifest == built.manifest
     assert manifest["name"] == "few-crystals"
     assert manifest["sha256"] == hashlib.sha256(built.path.read_bytes()).hexdigest()

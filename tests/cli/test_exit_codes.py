@@ -83,6 +83,26 @@ def test_an_import_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="alarms")
+def test_an_import_without_end_ends_though_its_parent_was_killed(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    text = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\nwhile True: time.sleep(1)\n"
+    code = "import sys; from pathlib import Path; from consilience import trial\ntrial.SECONDS = 15\n"
+    code += "trial.Trial(Path(sys.argv[1])); import os; os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(target_file(tmp_path, text))], check=False)
+    until = time.monotonic() + 120
+    while not (pid.exists() and pid.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    stat = Path(f"/proc/{pid.read_text()}/stat")
+
+    def lives() -> bool:
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+    while lives() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not lives()
+
+
 def test_a_name_of_the_suite_leaves_the_registry_whole(tmp_path: Path) -> None:
     """In a process of its own: the file comes before the registry is filled."""
     code = f"""
@@ -110,7 +130,7 @@ def test_a_file_is_tried_once_per_content(tmp_path: Path) -> None:
     path = target_file(tmp_path, f"import os\nopen({str(log)!r}, 'a').write(f'{{os.getpid()}} ')\n{good}")
     for _ in range(3):
         assert registry.load_target_file(path)[0].name == "tried-once"
-    assert len(log.read_text().split()) == 2  # the child, and this process
+    assert len(log.read_text().split()) == 1  # the child alone: this process runs nothing of it
 
 
 @pytest.mark.parametrize(

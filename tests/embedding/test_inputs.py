@@ -304,7 +304,19 @@ def _package(folder: Path, value: float) -> None:
     _module(folder / "net.py", value)
 
 
-@pytest.mark.parametrize("name", READERS)
+#: One of each way to read; the others are in the second tier.
+QUICK = {
+    "text, same size and time",
+    "a reader in C++",
+    "a child process",
+    "a module beside",
+    "files that match a pattern",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in READERS]
+)
 def test_a_change_of_what_was_read_is_noticed(case: Case, name: str) -> None:
     body, prepare, change = READERS[name]
     prepare(case)
@@ -327,14 +339,14 @@ def test_weights_read_by_torch_are_noticed(case: Case, mapped: bool) -> None:
         else:
             torch.jit.script(torch.nn.Threshold(value, value)).save(str(case.project / "w.pt"))
 
-    save(2)
+    save(2.0)
     case.write(
         "import torch\nreturn float(torch.load(HERE / 'w.pt', mmap=True)['w'][0])\n"
         if mapped
         else "import torch\nreturn float(torch.jit.load(str(HERE / 'w.pt'))(torch.zeros(1)))\n"
     )
     assert case.weight() == 2
-    save(3)
+    save(3.0)
     assert not case.is_stored
     assert case.weight() == 3
 

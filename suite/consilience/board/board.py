@@ -120,7 +120,11 @@ def _table(
     rankable = {
         name: record
         for name, record in shown.items()
-        if record.state == "ok" and record.trained and record.coverage >= spec.settings.least_coverage
+        if record.state == "ok"
+        and record.trained
+        and record.coverage >= spec.settings.least_coverage
+        # Rows that nobody but their submitter has computed have no rank, nor do another target's under a new name.
+        and (record.submission is None or record.submission.ranked)
     }
     alignments = {name: record.scores[spec.ranked].alignment.value for name, record in rankable.items()}
     values = {name: value for name, value in alignments.items() if value is not None}
@@ -182,7 +186,7 @@ def row_of(
         control=record.target in controls or not record.trained,
         reference=record.target in references,
         state=record.state,
-        reason=record.reason,
+        reason=record.reason or (None if record.submission is None else record.submission.label),
         rank=rank,
         rank_interval=rank_interval,
         parameters=card.parameters,

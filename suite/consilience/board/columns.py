@@ -164,6 +164,17 @@ def _metrics(lines: Sequence[Line]) -> list[Column]:
     return [_metric(name) for name in names]
 
 
+def _origin(lines: Sequence[Line]) -> list[Column]:
+    """What is known of where rows come from, in tables with submitted cells."""
+    own = Column("origin", "rows", lambda line: _submitted(line) or "computed here", TEXT, ())
+    return [own] if any(map(_submitted, lines)) else []
+
+
+def _submitted(line: Line) -> str | None:
+    submission = None if line.record is None else line.record.submission
+    return None if submission is None else submission.label
+
+
 def _metric(name: str) -> Column:
     return Column(name, metric_title(name), lambda line: line.row.metrics.get(name), NUMBER, ())
 
@@ -246,6 +257,7 @@ COLUMNS: list[Column | ColumnGroup] = [
     Column(
         "items_per_second", "items/s", lambda line: line.row.items_per_second, COUNT, ("details", "site details"),
     ),
+    ColumnGroup("origin", _origin, ("page", "site", "target")),
     Column("state", "state", lambda line: line.row, STATE, ("site", "target", "overview")),
     Column("record", "record", lambda line: line.row, RECORD, ("site", "target")),
 ]  # fmt: skip

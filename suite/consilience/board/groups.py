@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 
+from consilience.bounds import parse_json
 from consilience.cards import MODALITIES
 from consilience.files import write_atomically
 from consilience.records.pairs import PAIRS_VERSION, AllPairs, GroupPair, Pair
 from consilience.records.record import Record
-from consilience.records.schema import refuse_newer, to_json
+from consilience.records.schema import refuse_newer, to_json, validated
 from consilience.records.values import mean_value
 
 from .tolerance import same_model
@@ -32,14 +32,31 @@ def read_pairs(folder: Path, dataset: str) -> AllPairs | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         refuse_newer(content.get("schema_version"), PAIRS_VERSION)
-        return AllPairs.model_validate(content)
+        return validated(AllPairs, content)
     except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} does not hold pairs of schema version 1 or 2: {error}") from error
 
 
-def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collection[str] = ()) -> None:
+def has_stale(folder: Path, dataset: str, keys: Mapping[str, str | None]) -> bool:
+    """Whether published pairs are of other embeddings than the records state, given the keys of these by target."""
+    published = read_pairs(folder, dataset)
+    return published is not None and any(not _is_of(pair, keys) for pair in published.pairs)
+
+
+def _is_of(pair: Pair, keys: Mapping[str, str | None]) -> bool:
+    """Whether a pair is of these embeddings; yes, where it does not say of which it is (schema 1)."""
+    return pair.keys is None or pair.keys == (keys.get(pair.first), keys.get(pair.second))
+
+
+def write_pairs(
+    folder: Path,
+    new: AllPairs,
+    scored: set[str],
+    renewed: Collection[str] = (),
+    keys: Mapping[str, str | None] | None = None,
+) -> None:
     """Write pairs; published pairs are kept if the embedding of a target is not available locally.
 
     Parameters
@@ -52,6 +69,8 @@ def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collecti
         Targets that have a score on the board: pairs of others go.
     renewed
         Targets whose embedding is another than before: published pairs of theirs go, too.
+    keys
+        Keys of the embeddings that the records state, by target: published pairs of others go as well.
     """
     pairs = {(pair.first, pair.second): pair for pair in new.pairs}
     old = read_pairs(folder, new.dataset)
@@ -60,6 +79,8 @@ def write_pairs(folder: Path, new: AllPairs, scored: set[str], renewed: Collecti
         for pair in old.pairs:
             names = {pair.first, pair.second}
             if not names <= scored.difference(renewed) or (pair.second, pair.first) in pairs:
+                continue
+            if keys is not None and not _is_of(pair, keys):
                 continue
             key = (pair.first, pair.second)
             if key not in pairs or same_model(pair, pairs[key]):

@@ -129,7 +129,7 @@ def _dataset(
     table: DatasetBoard, permutations: int, strata: str | None, notes: Sequence[str], records: Sequence[Record]
 ) -> str:
     card = table.card
-    energy = f"Energies: {markdown(card.energy.level_of_theory)}." if card.energy else ""
+    energy = f"Energies: {markdown(str(card.energy.level_of_theory))}." if card.energy else ""
     scored = lines_of(table, (row for row in table.rows if row.state == "ok"), records)
     others = [row for row in table.rows if row.state != "ok"]
     parts = [

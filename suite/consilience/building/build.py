@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from consilience.files import write_atomically
+from consilience.files import sealed, write_atomically
 from consilience.header import Header
 from consilience.isolation.environments import EnvironmentBuildError, ensure, packages_of
 from consilience.isolation.job import JobFailedError, Progress, run_job
@@ -97,7 +97,7 @@ def build_dataset(
             raise BuildFailedError(f"{name}: the table made here is not the one of the card: {wrong}")
         if output is None:
             path.replace(table_path)
-            write_atomically(home / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+            write_atomically(home / "manifest.json", sealed(manifest))
         shutil.rmtree(scratch)
     return BuiltTable(table_path, manifest)
 

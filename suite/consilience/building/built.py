@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience.cache import cache_dir
+from consilience.files import unsealed
 from consilience.weights import sha256_of
 
 
@@ -41,8 +42,15 @@ def find_built(name: str) -> BuiltTable | None:
     path, manifest = folder_of(name) / f"{name}.parquet", folder_of(name) / "manifest.json"
     if not (path.is_file() and manifest.is_file()):
         return None
-    content = json.loads(manifest.read_text("utf-8"))
+    again = f"run consilience dataset build {name} --fresh"
+    try:
+        content = json.loads(manifest.read_text("utf-8"))
+        if "checksum" in content:  # manifests of earlier versions have none
+            content = unsealed(json.dumps(content))
+        wanted, _ = content["sha256"], content["sources"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{manifest} is damaged: {again}") from error
     digest = sha256_of(path)
-    if digest != content["sha256"]:
-        raise ValueError(f"{path} is damaged (SHA-256 {digest[:12]}...): run consilience dataset build {name} --fresh")
+    if digest != wanted:
+        raise ValueError(f"{path} is damaged (SHA-256 {digest[:12]}...): {again}")
     return BuiltTable(path, content)

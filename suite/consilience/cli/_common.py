@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from consilience.board.verify import Report
+    from consilience.board.findings import Report
+    from consilience.board.receiving import Rules
     from consilience.registry import Target
     from consilience.session.runner import Runner
+    from consilience.trial import Confine
 
 
 COULD_NOT_RUN = 2
@@ -106,11 +108,45 @@ def device_option(command: Any) -> Any:
     return click.option("--device", default="cpu", show_default=True, callback=checked, help="Torch device.")(command)
 
 
-def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:
+def submission_options(command: Any) -> Any:
+    """Options of the commands that receive a submission."""
+    path = click.Path(path_type=Path, exists=True)
+    for option in (
+        click.option("--trust-submitter", is_flag=True, help="Take rows that there is nothing here to compare with."),
+        click.option("--no-sandbox", is_flag=True, help="Let the submitter's code run without a sandbox."),
+        click.option("--trust-checkpoint", is_flag=True, help="Allow a file that can run code when read."),
+        click.option("--checkpoint", type=path, help="The weights that the submission's card names."),
+        click.option("--recompute", is_flag=True, help="Embed 50 random items again with the submitted target file."),
+    ):
+        command = option(command)
+    return command
+
+
+def rules_of(
+    recompute: bool, checkpoint: Path | None, trust_checkpoint: bool, no_sandbox: bool, trust_submitter: bool
+) -> Rules:
+    """Rules of a publisher, from the options of `submission_options`."""
+    from consilience.board.receiving import Rules
+    from consilience.board.recompute import Recomputation
+
+    for name, given in {
+        "checkpoint": checkpoint is not None,
+        "trust-checkpoint": trust_checkpoint,
+        "no-sandbox": no_sandbox,
+    }.items():
+        if given and not recompute:
+            raise ValueError(f"--{name} needs --recompute, which is missing")
+    how = Recomputation(checkpoint=checkpoint, trusted=trust_checkpoint, unconfined=no_sandbox)
+    return Rules(how if recompute else None, trust_submitter)
+
+
+def find_target(
+    name: str, checkpoint: Path | None = None, trusted: bool = False, *, confine: Confine | None = None
+) -> Target:
     """Target of a name, of a target_*.py file (its first card), or of a checkpoint that it reads."""
     from consilience.registry import get_adapter, get_target, load_target_file
 
-    own = load_target_file(name)[0] if name.endswith(".py") else None
+    own = load_target_file(name, confine=confine)[0] if name.endswith(".py") else None
     if checkpoint is None:
         if trusted:
             raise ValueError("--trust-checkpoint needs --checkpoint, which is missing")

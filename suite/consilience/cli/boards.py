@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,9 @@ from ._common import (
     device_option,
     find_target,
     names_in,
+    rules_of,
     say,
+    submission_options,
     table,
     tell_report,
 )
@@ -28,22 +31,26 @@ from ._options import OutputPath
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--board", type=click.Path(path_type=Path, exists=True, file_okay=False), help=BOARD_OF_SUBMISSION)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
-def verify(path: Path, board: Path | None, as_json: bool) -> None:
+@submission_options
+def verify(path: Path, board: Path | None, as_json: bool, **options: Any) -> None:
     """Recompute the scores in PATH (the folder of a board or the zip file of a submission) and list differences.
 
-    The command embeds nothing and runs no code of a submission. Records of cells whose embedding is not available
-    locally are checked for consistency only. Exit codes: 0 no difference, 1 differences, 2 could not run.
+    Without --recompute, the command embeds nothing and runs no code of a submission. Records of cells whose embedding
+    is not available locally are checked for consistency only. Exit codes: 0 no difference, 1 differences, 2 could not
+    run.
     """
-    from consilience.board.submission import verify_submission
+    from consilience.board.receiving import verify_submission
     from consilience.board.verify import verify_board
 
+    rules = rules_of(**options)
     if path.is_dir():
-        if board is not None:
-            raise ValueError("--board belongs to a submission's zip file")
+        given = [f"--{name.replace('_', '-')}" for name, value in {"board": board, **options}.items() if value]
+        if given:
+            raise ValueError(f"{', '.join(given)}: these belong to a submission's zip file")
         with progress_of("verify") as progress:
             report = verify_board(path, progress=progress, tell=lambda line: None if as_json else say(line))
     else:
-        report, _ = verify_submission(path, board_runner(board), board=board)
+        report, _ = verify_submission(path, board_runner(board), board=board, rules=rules)
     tell_report(report, as_json)
     sys.exit(1 if report.findings else 0)
 
@@ -72,7 +79,7 @@ def submit(
 
     A checklist lists the requirements of the board. The file is written only if all are satisfied.
     """
-    from consilience.board.submission import complete_card, pack
+    from consilience.board.packing import complete_card, pack
     from consilience.cache import check_cache
 
     chosen = complete_card(find_target(target, checkpoint, trust_checkpoint), card)
@@ -94,11 +101,16 @@ def leaderboard() -> None:
 @leaderboard.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("submission", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def add(folder: Path, submission: Path) -> None:
-    """Verify SUBMISSION and add it to the board in FOLDER, with scores computed on this machine."""
-    from consilience.board.submission import add_submission
+@submission_options
+def add(folder: Path, submission: Path, **options: Any) -> None:
+    """Verify SUBMISSION and add it to the board in FOLDER, with scores computed on this machine.
 
-    report = add_submission(submission, folder, board_runner(folder))
+    A submission has a rank only if --recompute shows that its rows come from its model. Otherwise the board lists it
+    without one, and says that the rows are the submitter's.
+    """
+    from consilience.board.receiving import add_submission
+
+    report = add_submission(submission, folder, board_runner(folder), rules=rules_of(**options))
     tell_report(report)
     refused = bool(report.findings or report.not_at_hand or not report.recomputed)
     say(f"{submission}: not added" if refused else f"{folder}: {report.recomputed} cells added")
@@ -108,9 +120,13 @@ def add(folder: Path, submission: Path) -> None:
 @leaderboard.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def build(folder: Path) -> None:
-    """Rebuild leaderboard.md and leaderboard.json in FOLDER from its spec.toml and results/."""
+    """Rebuild leaderboard.md and leaderboard.json in FOLDER from its spec.toml and results/.
+
+    Pairs of targets are scored again where a publication was stopped or their embeddings have changed.
+    """
+    from consilience.board.cells import pairs_of
     from consilience.board.publish import publish
 
-    board = publish(folder)
+    board = publish(folder, all_pairs=pairs_of(folder, board_runner(folder)))
     scored = sum(row.state == "ok" for table in board.datasets for row in table.rows)
     say(f"{folder / 'leaderboard.md'}: {len(board.datasets)} data sets, {scored} scored cells")

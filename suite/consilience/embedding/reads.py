@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consilience.files import write_atomically
+from consilience.files import sealed, unsealed, write_atomically
 from consilience.isolation.opens import Opens
 
 from .inputs import Inputs, Origin, changes, collect
-from .shards import drop_shards
+from .shards import drop_damaged, drop_shards
 
 if TYPE_CHECKING:
     from consilience.registry import Target
@@ -48,6 +48,7 @@ class Reads:
             else:
                 items = 0
         drop_shards(folder, behind=items)
+        drop_damaged(folder)
 
     def observe(self, *own: Path) -> Opens:
         """Return an observer for the worker that is about to start; what the suite hands it lies in `own`."""
@@ -66,7 +67,7 @@ class Reads:
         self.complete &= self._opens.complete
         self.inputs = self.inputs.merged(now)
         content = {"items": message["items"], "inputs": json.loads(self.inputs.to_json())}
-        write_atomically(self._folder / FILE, json.dumps(content))
+        write_atomically(self._folder / FILE, sealed(content))
 
     def summary(self) -> dict[str, Any]:
         """Return what a record says of the inputs: no path of this machine."""
@@ -81,7 +82,7 @@ class Reads:
 
 def _read(path: Path) -> tuple[int, Inputs]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = unsealed(path.read_text("utf-8"))
         return int(content["items"]), Inputs.from_json(json.dumps(content["inputs"]))
     except (OSError, ValueError, KeyError, TypeError):
         return 0, Inputs()

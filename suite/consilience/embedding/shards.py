@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from consilience.files import write_atomically
 
 from .batches import Batch, joined
-from .tensors import tensors_to_bytes
+from .tensors import bytes_to_tensors, tensors_to_bytes
 
 #: Holds the number of items of a batch after a crash, beside the shards.
 BATCH_SIZE = "batch-size"
@@ -25,7 +25,10 @@ def write_shard(folder: Path, start: int, batches: Sequence[Batch]) -> Path:
     """Write consecutive batches as the shard that begins at item `start`."""
     rows = joined(batches)
     failed = {str(i): reason for i, reason in enumerate(rows.reasons) if reason is not None}
-    metadata = {"reasons": json.dumps(failed)} | ({"again": json.dumps(rows.again)} if rows.again else {})
+    items = f"{start}-{start + len(rows.reasons)}"
+    metadata = {"items": items, "reasons": json.dumps(failed)} | (
+        {"again": json.dumps(rows.again)} if rows.again else {}
+    )
     tensors: dict[str, NDArray[Any]] = {
         "features": rows.features,
         "energies": rows.energies,
@@ -42,11 +45,12 @@ def read_shards(folder: Path) -> Batch:
 
 
 def _read(path: Path) -> Batch:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        features, energies = file.get_tensor("features"), file.get_tensor("energies")
-        truncated, metadata = file.get_tensor("truncated"), file.metadata()
+    """Read a shard; raises `ValueError` where it is damaged or of other items."""
+    tensors, metadata = bytes_to_tensors(path.read_bytes())
+    first, last = (int(part) for part in path.stem.split("-")[1:3])
+    if metadata.get("items") != f"{first}-{last}" or len(tensors["features"]) != last - first:
+        raise ValueError(f"{path.name} holds the rows of other items")
+    features, energies, truncated = tensors["features"], tensors["energies"], tensors["truncated"]
     failed, again = json.loads(metadata["reasons"]), json.loads(metadata.get("again", "[]"))
     reasons = [failed.get(str(i)) for i in range(len(features))]
     return Batch(features, energies, reasons, truncated, tuple(again))
@@ -121,6 +125,16 @@ def drop_shards(folder: Path, *, behind: int) -> None:
     for path in folder.glob("shard-*.safetensors"):
         if int(path.stem.split("-")[2]) > behind:
             path.unlink(missing_ok=True)
+
+
+def drop_damaged(folder: Path) -> None:
+    """Remove the first damaged shard and those behind it."""
+    for first, _, path in _ranges(folder):
+        try:
+            _read(path)
+        except (ValueError, KeyError):
+            drop_shards(folder, behind=first)
+            return
 
 
 def _ranges(folder: Path) -> list[tuple[int, int, Path]]:

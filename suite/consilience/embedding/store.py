@@ -21,11 +21,11 @@ import numpy as np
 
 from consilience._moved import moved_names
 from consilience.cache import cache_dir
-from consilience.files import write_atomically
+from consilience.files import sealed, unsealed, write_atomically
 
 from .identity import Identity
 from .inputs import Inputs, changes, stamps_of
-from .tensors import tensors_to_bytes
+from .tensors import checksum, tensors_to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,9 +126,14 @@ class Store:
         """Folder of one identity: the shards of an embedding while it is made, its files afterwards."""
         return self.folder / identity.key[:2] / identity.key
 
-    def get(self, identity: Identity) -> Embedding | None:
-        """Read an embedding; None if there is none, its inputs have changed, or it is damaged."""
+    def get(self, identity: Identity, key: str | None = None) -> Embedding | None:
+        """Read an embedding; None if there is none, its inputs have changed, or it is damaged.
+
+        With `key`, only the one of that key (`Entry.key`) is read: what a record states, say.
+        """
         for entry in self._entries(identity):
+            if key is not None and entry.key != key:
+                continue
             embedding = _read(entry.path, identity)
             if embedding is not None:
                 return replace(embedding, key=entry.key)
@@ -218,7 +223,6 @@ def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs
         "provenance": json.dumps(embedding.provenance),
         **({} if inputs is None else {"inputs": inputs.to_json()}),
     }
-    metadata["checksum"] = _checksum(tensors, metadata)
     content = tensors_to_bytes(tensors, metadata)
     # No time stamp: the same embedding makes the same file.
     write_atomically(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
@@ -249,7 +253,7 @@ def _age(path: Path) -> float:
 def _read_stamps(path: Path) -> dict[str, list[int]]:
     """Stamps of the inputs of an embedding's file, which lie beside it; none where they can't be read."""
     try:
-        content = json.loads(path.with_suffix(".stamps.json").read_text("utf-8"))
+        content = unsealed(path.with_suffix(".stamps.json").read_text("utf-8"))
         return dict(content["stamps"]) if content["of"] == path.name else {}
     except (OSError, ValueError, *_HEADER_ERRORS):
         return {}
@@ -257,7 +261,7 @@ def _read_stamps(path: Path) -> dict[str, list[int]]:
 
 def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
     with contextlib.suppress(OSError):  # a cache that can't be written to: contents are compared again next time
-        write_atomically(path.with_suffix(".stamps.json"), json.dumps({"of": path.name, "stamps": stamps}))
+        write_atomically(path.with_suffix(".stamps.json"), sealed({"of": path.name, "stamps": stamps}))
 
 
 def _read(path: Path, identity: Identity) -> Embedding | None:
@@ -297,8 +301,8 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
         if metadata["key"] != stored_identity.key or (identity is not None and stored_identity != identity):
             raise ValueError("the file is of another identity than asked for, or than its key")
         tensors = load(content)
-        covered = None if metadata["format"] == "1" else metadata
-        if metadata["checksum"] != _checksum(tensors, covered):
+        covered = {} if metadata["format"] == "1" else metadata  # format 1: the tensors alone
+        if metadata["checksum"] != checksum(tensors, covered):
             raise ValueError("tensors or header are not those of the checksum")
         return stored_identity, _embedding(tensors, metadata)
     except (SafetensorError, json.JSONDecodeError, UnicodeError, *_HEADER_ERRORS) as error:
@@ -315,18 +319,6 @@ def _embedding(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Em
         provenance=json.loads(metadata["provenance"]),
         truncated=tensors.get("truncated", np.zeros(0, np.float32)),
     )
-
-
-def _checksum(tensors: dict[str, NDArray[Any]], metadata: dict[str, str] | None) -> str:
-    """SHA-256 of tensors and of the header's other fields (of the tensors alone in format 1): against damage."""
-    digest = hashlib.sha256()
-    for name, text in sorted((metadata or {}).items()):
-        if name != "checksum":
-            digest.update(f"{name}\0{text}\0".encode())
-    for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].dtype.str}{tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()
 
 
 __getattr__ = moved_names(

@@ -103,11 +103,13 @@ def _scalar_columns(items: Items) -> list[str]:
 
 def _stated(path: Path) -> Sequence[Mapping[str, Any]]:
     """Properties that a file states for its items, in order; empty for formats without properties."""
+    from consilience.user_files.parquet import read_table
+    from consilience.user_files.strings import bounded_lines
+    from consilience.user_files.structures import iterate_structures
+
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path)
+        table = read_table(path)
         scalar_names = [
             name for name in table.column_names if not str(table.schema.field(name).type).startswith("list")
         ]
@@ -117,12 +119,10 @@ def _stated(path: Path) -> Sequence[Mapping[str, Any]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return [
                 {str(name).strip(): value for name, value in row.items()}
-                for row in csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ",")
+                for row in csv.DictReader(bounded_lines(path, file), delimiter="\t" if suffix == ".tsv" else ",")
             ]
     if suffix in (".smi", ".smiles", ".fasta", ".fa", ".faa", ".pdb"):
         return []
-    from consilience.user_files.structures import iterate_structures
-
     try:
         return [one.stated for one in iterate_structures(path)]
     except MalformedDataError:  # a protein structure, which has no columns

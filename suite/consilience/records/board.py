@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from consilience.cards import DatasetCard, Name, Sha256
 
 from .pairs import GroupPair
 from .record import Interval, State
-from .schema import SchemaModel, Value
+from .schema import SchemaModel, Value, is_empty
 from .spec import Spec
 
 BOARD_VERSION: Literal[2] = 2
@@ -163,3 +165,5 @@ class Board(SchemaModel):
     """Targets ranked on every data set of a kind of matter, one kind after another."""
     generality: list[Generality] = []
     """Targets ranked both in and out of distribution, by the latter."""
+    records_sha256: Sha256 | None = Field(default=None, exclude_if=is_empty)
+    """SHA-256 over the records that it was built from, of a published board; from schema 2 on."""

@@ -6,16 +6,20 @@ Older records are migrated on the way in. A board whose spec is of schema 1 keep
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from .record import RECORD_VERSION, Record
-from .schema import refuse_newer
+from consilience.bounds import parse_json
 
+from .record import RECORD_VERSION, Record
+from .schema import refuse_newer, validated
+
+#: Where a record of schema 1, which has no field for it, states what is known of submitted rows: among the free fields
+#: of the embedding's provenance. A receiver removes what a submitter wrote there.
+SUBMISSION = "submission"
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 #: Normal quantile of the 95 % intervals.
 _Z = NormalDist().inv_cdf(0.975)
@@ -26,7 +30,15 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
     new = {**content, "schema_version": 2, "ranked": "beyond_composition"}
     new["scores"] = {preset: _with_centre(score) for preset, score in (content.get("scores") or {}).items()}
     if content.get("provenance") is not None:
-        new["provenance"] = {**content["provenance"], "presets": dict.fromkeys(new["scores"], 1)}
+        embedding = dict(content["provenance"].get("embedding") or {})
+        submission = embedding.pop(SUBMISSION, None)
+        new["provenance"] = {
+            **content["provenance"],
+            "embedding": embedding,
+            "presets": dict.fromkeys(new["scores"], 1),
+        }
+        if submission is not None:
+            new["submission"] = submission
     return new
 
 
@@ -53,9 +65,9 @@ def read_record(path: Path) -> Record:
 def parse_record(text: bytes, name: str) -> Record:
     """Record of a text, migrated; raises `ValueError` that begins with `name` when it is not one."""
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         refuse_newer(content.get("schema_version"), RECORD_VERSION)
-        return Record.model_validate(migrated(content))
+        return validated(Record, migrated(content))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{name} is not a record of schema version 1 to {RECORD_VERSION}: {error}") from error
 
@@ -79,7 +91,9 @@ def as_version(record: Record, version: int) -> Record:
     }
     provenance = record.provenance
     if provenance is not None:
-        provenance = provenance.model_copy(update={"presets": {}, "controls_sha256": {}})
-    return record.model_copy(
-        update={"schema_version": version, "ranked": None, "scores": scores, "provenance": provenance}
-    )
+        embedding = provenance.embedding
+        if record.submission is not None:
+            embedding = {**embedding, SUBMISSION: record.submission.model_dump(mode="json")}
+        provenance = provenance.model_copy(update={"presets": {}, "controls_sha256": {}, "embedding": embedding})
+    fields = {"ranked": None, "scores": scores, "provenance": provenance, "submission": None}
+    return record.model_copy(update={"schema_version": version, **fields})

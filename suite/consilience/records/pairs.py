@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
+
+from pydantic import Field
 
 from consilience.cards import Name, Sha256
 
-from .schema import SchemaModel, Value
+from .schema import SchemaModel, Value, is_empty
 
 PAIRS_VERSION: Literal[2] = 2
 
@@ -40,6 +43,14 @@ class Pair(SchemaModel):
     """Items that the figures rest on."""
     scores: dict[str, PairFigures]
     """By preset."""
+    keys: tuple[Sha256, Sha256] | None = Field(default=None, exclude_if=is_empty)
+    """Keys of both embeddings, as the records of the targets state them; from schema 2 on."""
+
+    def with_keys(self, keys: Mapping[str, str | None]) -> Pair:
+        """Return the pair with the keys of its embeddings, given by target; without, where one is not known."""
+        first, second = keys.get(self.first), keys.get(self.second)
+        known = None if first is None or second is None else (first, second)
+        return self.model_copy(update={"keys": known})
 
 
 class AllPairs(SchemaModel):

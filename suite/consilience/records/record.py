@@ -140,6 +140,35 @@ class Provenance(SchemaModel):
     """What a data set built on the machine was made of: archives with SHA-256, repositories of a hub with commit."""
 
 
+class Submission(SchemaModel):
+    """What the publisher of a board did to find out whether submitted rows come from the model that they name."""
+
+    recomputed: int = 0
+    """Items whose rows the publisher computed again from target file and weights; 0: the rows are the submitter's."""
+    deviation: Value = None
+    """Largest relative deviation of a submitted row from the one computed again."""
+    sandbox: Literal["bubblewrap", "unshare", "none"] | None = None
+    """What the submitter's code ran in; None where none of it ran."""
+    trusted: bool = False
+    """Whether rows under a name of the suite were taken although there was no embedding to compare them with."""
+    copy_of: str | None = None
+    """Target whose rows these repeat, as the card says (`ancestor`)."""
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the cell may have a rank of its own."""
+        return self.recomputed > 0 and self.copy_of is None
+
+    @property
+    def label(self) -> str:
+        """What tables say of the rows."""
+        if self.copy_of is not None:
+            return f"as {self.copy_of}"
+        if not self.recomputed:
+            return "rows from the submitter"
+        return f"{self.recomputed} items recomputed" + (" without a sandbox" if self.sandbox == "none" else "")
+
+
 class Record(SchemaModel):
     """One cell of a board: a target scored on a data set, or the reason why it is not."""
 
@@ -189,6 +218,8 @@ class Record(SchemaModel):
     """Embedding throughput, loading excluded."""
     provenance: Provenance | None = None
     """Where the numbers come from."""
+    submission: Submission | None = Field(default=None, exclude_if=is_empty)
+    """Of a cell that was submitted: what is known of where its rows come from."""
 
     @property
     def untrained(self) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
+from consilience.bounds import parse_json, read_text
 from consilience.cards import Name
 
 from .migrations import migrated
 from .record import Interval, Record, State
-from .schema import SchemaModel, Value, refuse_newer
+from .schema import SchemaModel, Value, refuse_newer, validated
 from .spec import Spec
 
 RUN_VERSION: Literal[2] = 2
@@ -102,11 +102,11 @@ class Comparison(SchemaModel):
 def read_run(path: Path) -> SavedRun:
     """Read a saved run; raises `ValueError` naming the file when it is not one of this schema version."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(read_text(path))
         if isinstance(content, dict) and {"board", "datasets"} <= set(content):
             raise ValueError("it is a board; what --align-save (consilience run --save) keeps can be compared")
         refuse_newer(content.get("schema_version"), RUN_VERSION)
         records = [migrated(record) for record in content["records"]]
-        return SavedRun.model_validate({**content, "schema_version": RUN_VERSION, "records": records})
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        return validated(SavedRun, {**content, "schema_version": RUN_VERSION, "records": records})
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a saved run of schema version 1 or {RUN_VERSION}: {error}") from error

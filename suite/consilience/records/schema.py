@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -21,6 +21,24 @@ class SchemaModel(BaseModel):
     """What is published or handed on as JSON: unknown fields are refused, docstrings of fields are descriptions."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], content: Any) -> Model:
+    """Model of what a file holds, each field of the very type that its schema states.
+
+    Raises
+    ------
+    ValueError
+        A field is missing, unknown, or of another type: ``true`` and ``"0.5"`` are no numbers.
+    """
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except (TypeError, RecursionError) as error:  # a date of TOML, say
+        raise ValueError(str(error)) from error
+    return model.model_validate_json(text, strict=True)
 
 
 def is_empty(value: Any) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from consilience.bounds import parse_toml, read_text
 from consilience.cards import FrozenModel, Name, Sha256
 
-from .schema import refuse_newer
+from .schema import refuse_newer, validated
 
 #: The spec that the package ships: what targets are scored against when no board is named.
 DEFAULT_SPEC = Path(__file__).resolve().parents[1] / "data" / "spec.toml"
@@ -202,8 +202,8 @@ class Spec(FrozenModel):
 def read_spec(path: Path) -> Spec:
     """Read a board's ``spec.toml``; raises `ValueError` naming the file and the field."""
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = parse_toml(read_text(path))
         refuse_newer(content.get("schema_version"), SPEC_VERSION)
-        return Spec.model_validate(content)
+        return validated(Spec, content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -1,12 +1,16 @@
-"""Provenance of records: repository and package versions."""
+"""Provenance of records: repository and package versions, and the embedding that a record states."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+from dataclasses import fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from consilience.embedding.identity import Identity
+from consilience.records.record import Record
 from consilience.registry import PACKAGE
 
 #: Packages whose versions a record states.
@@ -41,3 +45,22 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def stated_identity(record: Record) -> Identity | None:
+    """Identity of the embedding as a record states it; None where it states none, or another cell's."""
+    told = record.provenance.embedding.get("identity") if record.provenance else None
+    if not isinstance(told, dict) or set(told) != {one.name for one in fields(Identity)}:
+        return None
+    identity = Identity(**told)
+    return identity if (identity.target, identity.dataset) == (record.target, record.dataset) else None
+
+
+def embedding_key(record: Record) -> str | None:
+    """Key of the embedding that a record states, of identity and inputs; None where it states none."""
+    identity = stated_identity(record)
+    if identity is None or record.provenance is None:
+        return None
+    inputs = record.provenance.embedding.get("inputs")
+    digest = inputs.get("digest") if isinstance(inputs, dict) else None
+    return identity.key if digest is None else hashlib.sha256(f"{identity.key} {digest}".encode()).hexdigest()

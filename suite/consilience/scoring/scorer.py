@@ -6,6 +6,7 @@ reasons of failed embeddings, which become the record's state.
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,19 +31,19 @@ from consilience.embedding.embed import (
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.escaping import masked
-from consilience.files import write_atomically
+from consilience.files import sealed, unsealed, write_atomically
 from consilience.isolation.job import Progress
 from consilience.metrics import get_metric
-from consilience.records.migrations import read_record
+from consilience.records.migrations import parse_record
 from consilience.records.pairs import AllPairs
 from consilience.records.record import Provenance, Record, Truncation
 from consilience.records.schema import to_json
 from consilience.records.spec import DEFAULT_SPEC, MetricChoice, Spec, read_spec
-from consilience.registry import Target, get_target
+from consilience.registry import PACKAGE, Target, get_target
 
 from .lineage import distribution
 from .protocol import Protocol
-from .provenance import package_versions, repository_state
+from .provenance import embedding_key, package_versions, repository_state, stated_identity
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
@@ -106,6 +107,8 @@ class Scorer:
         """Keys of those that memory, time or the like ended: the target is not to blame."""
         self.interrupted_cells: set[str] = set()
         """Cells that failed for want of such an embedding: the next run tries again, and nothing is published."""
+        self.unpaired: dict[str, list[str]] = {}
+        """Targets whose embedding was not found when all pairs were last scored, by data set."""
         self._whole: dict[str, Items] = {}
         self._items: dict[str, Items] = {}
         self._reference_sets: dict[str, ReferenceSet] = {}
@@ -205,7 +208,7 @@ class Scorer:
             cached = self._cache_path(cell)
             if cached is not None and cached.is_file():
                 try:
-                    stored = read_record(cached)
+                    stored = _stored(cached)
                 except ValueError:
                     cached.unlink()  # written by another version, or damaged: score again
                 else:
@@ -231,7 +234,7 @@ class Scorer:
             reason = masked(f"scoring failed: {named(error)}")
             return record.model_copy(update={"state": "failed", "reason": reason})
         if record.state == "ok" and cached is not None:
-            write_atomically(cached, to_json(record))
+            write_atomically(cached, sealed({"record": json.loads(to_json(record))}))
         return record
 
     def run(self, cell: Cell, progress: Progress | None = None, *, embedding: Embedding | None = None) -> Record:
@@ -239,32 +242,58 @@ class Scorer:
         return self.score(cell, embedding=embedding)
 
     def all_pairs(
-        self, dataset: str, targets: Iterable[str], *, submitted: Mapping[str, Embedding] | None = None
+        self, dataset: str, targets: Iterable[str | Record], *, submitted: Mapping[str, Embedding] | None = None
     ) -> AllPairs:
         """Score all pairs of those of the targets whose embeddings are available; nothing is embedded for it.
 
-        What was `submitted` comes with its embedding: no target here has to be able to make it.
+        Parameters
+        ----------
+        dataset
+            Name of the data set.
+        targets
+            Records, whose embeddings are those that they state: also of a user's file or checkpoint that this process
+            has not read. A name is looked up among the registered targets. :attr:`unpaired` lists those whose embedding
+            was not found.
+        submitted
+            Embeddings by target that come from outside the store: no target here has to be able to make them.
         """
         from .pairs import score_all_pairs
 
         items = self.items(dataset)
-        embeddings = {}
         handed = submitted or {}
-        for name in targets:
-            try:
-                embedding = handed[name] if name in handed else self.store.get(identify(get_target(name), items))
-            except LookupError:  # a user's checkpoint: its file is elsewhere
-                continue
-            if embedding is not None and embedding.embedded.mean() >= self.spec.settings.least_coverage:
+        embeddings, keys, unpaired = {}, {}, []
+        for one in targets:
+            name = one if isinstance(one, str) else one.target
+            embedding = handed[name] if name in handed else self._embedding_of(one, items)
+            if embedding is None:
+                unpaired.append(name)
+            elif embedding.embedded.mean() >= self.spec.settings.least_coverage:
                 embeddings[name] = embedding
+                keys[name] = None if isinstance(one, str) else embedding_key(one)
+        self.unpaired[dataset] = unpaired
         pairs = score_all_pairs(items, embeddings, self.protocol, self.spec.dataset(dataset).strata)
         return AllPairs(
             schema_version=self.spec.schema_version,
             board=self.spec.board,
             dataset=dataset,
             revision=items.revision,
-            pairs=pairs,
+            pairs=[pair.with_keys(keys) for pair in pairs] if self.spec.schema_version > 1 else pairs,
         )
+
+    def _embedding_of(self, target: str | Record, items: Items) -> Embedding | None:
+        """Embedding of a target from the store: the one that its record states, if it is given by its record."""
+        if isinstance(target, str):
+            return self.store.get(identify(get_target(target), items))
+        stated = stated_identity(target)
+        embedding = None if stated is None else self.store.get(stated, embedding_key(target))
+        if embedding is not None:
+            return embedding
+        try:
+            known = get_target(target.target)
+        except LookupError:  # of a user's file or checkpoint, and not in the store: the caller names it
+            return None
+        # Of the suite's own targets the record may state the code digest of an earlier release.
+        return self.store.get(identify(known, items)) if known.path.is_relative_to(PACKAGE) else None
 
     def _score(self, cell: Cell, record: Record, embedding: Embedding) -> Record:
         target = cell.target
@@ -390,6 +419,12 @@ def _choice(metric: str) -> MetricChoice:
     """Return a metric, asked for by name, in the version that the suite has; raises `LookupError` if unknown."""
     name, _, variant = metric.partition(":")
     return MetricChoice(name=name, variant=variant or None, version=get_metric(name).card.version)
+
+
+def _stored(path: Path) -> Record:
+    """Record in the cache; raises `ValueError` where it is damaged, or another version wrote it."""
+    content = unsealed(path.read_text("utf-8"))
+    return parse_record(json.dumps(content.get("record")).encode(), str(path))
 
 
 def _truncation(embedding: Embedding) -> Truncation | None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+#: A line names at most so many targets.
+MAX_NAMES = 10
+
 
 def save(session: Session, run: SavedRun) -> None:
     """Write the run where the request says, to be compared with later."""
@@ -89,6 +92,7 @@ def _result_lines(session: Session) -> Iterator[str]:
             yield cell_line(record)
     states = Counter(record.state for record in session.records)
     yield ", ".join(f"{number} {state}" for state, number in states.items()) or "no cells"
+    yield from _missing_pairs(session)
     if session.comparison is not None:
         yield headline(session.comparison)
 
@@ -116,12 +120,20 @@ def _report_lines(session: Session) -> Iterator[str]:
         yield from comparison_lines(session.comparison)
     if session.publish_to is not None:
         yield f"published: {session.publish_to / 'leaderboard.md'} and leaderboard.json"
+        yield from _missing_pairs(session)
         if unchanged := _not_run_again(session):
             yield f"kept as published, not run again: {', '.join(unchanged)}"
             yield (f"(their embeddings are not available locally; {request.spelled('targets')}=NAMES makes them anew)")
     for path in (request.json, session.save_to, *request.report):
         if path:
             yield f"written: {path}"
+
+
+def _missing_pairs(session: Session) -> Iterator[str]:
+    """Name the targets that lack pairs on the board that was published."""
+    for dataset, names in session.without_pairs.items():
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        yield f"{dataset}: pairs are missing: no embedding was found of {', '.join(names[:MAX_NAMES])}{more}"
 
 
 def _not_run_again(session: Session) -> list[str]:

@@ -248,10 +248,10 @@ def find_repository_table(folder: Path) -> tuple[Path, Mapping[str, Any]] | None
 
 def _table(path: Path) -> Mapping[str, Any]:
     """``[tool.consilience]`` of a TOML file; the whole file where it is no ``pyproject.toml`` and has no such table."""
-    import tomllib
+    from consilience.bounds import parse_toml, read_text
 
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = parse_toml(read_text(path))
     except (OSError, ValueError) as error:
         raise SessionError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from None
     tool = content.get("tool")

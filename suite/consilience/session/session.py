@@ -85,6 +85,8 @@ class Session:
         self.publish_to = Path(request.publish) if request.publish else None
         self.forecast: list[CellForecast] = []
         self.whole_board = False
+        self.without_pairs: dict[str, list[str]] = {}
+        """Targets of the board that lack pairs since their embedding was not found, by data set."""
 
     def check(self) -> None:
         """Refuse, before anything is imported or scored, what can't be run, published or compared.
@@ -347,12 +349,17 @@ class Session:
     def _finish(self, exit_code: int) -> int:
         from consilience.board import compare
         from consilience.board.board import build_board
-        from consilience.board.publish import publish
+        from consilience.board.cells import pairs_of
+        from consilience.board.publish import lacking_pairs, publish
 
         if self.publish_to is not None:
             # A cell that failed for want of memory or time says nothing of its target.
             records = [record for record in self.records if cell_id(record) not in self.interrupted]
-            self.board = publish(self.publish_to, records, all_pairs=self.runner.all_pairs)
+            self.board = publish(self.publish_to, records, all_pairs=pairs_of(self.publish_to, self.runner))
+            self.without_pairs = lacking_pairs(self.publish_to, self.runner.unpaired)
+            scored = {(record.dataset, record.target) for record in records if record.state == "ok"}
+            if any((name, one) in scored for name, targets in self.without_pairs.items() for one in targets):
+                exit_code = exit_code or 1  # what this run embedded has to be there
         else:
             self.board = build_board(self.runner.spec, self.records)  # with the metrics asked for beside the board's
         if self.save_to is not None or self.baseline is not None:

@@ -66,7 +66,8 @@ def load_folder(folder: Path, *, trusted: bool = False, dtype: Any = None) -> Lo
     if settings is None:
         raise ValueError(f"{folder.name} is no folder of transformers: it holds no config.json")
     kind = settings.get("model_type")
-    code = {**settings.get("auto_map", {}), **(_read_json(folder, "tokenizer_config.json") or {}).get("auto_map", {})}
+    tokenizer = _read_json(folder, "tokenizer_config.json") or {}
+    code = {**(settings.get("auto_map") or {}), **(tokenizer.get("auto_map") or {})}
     remote = bool(code) and kind not in CONFIG_MAPPING
     if remote and not trusted:
         raise ValueError(f"{folder.name} needs remote code ({', '.join(map(str, code.values()))}) to be run; {ALLOW}")

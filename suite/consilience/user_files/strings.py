@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from consilience.bounds import MOST_COLUMNS, MOST_LINE
 from consilience.checks import MalformedDataError, sequence_fault, smiles_fault
 
 from .reading import NAMES, Read, ids_of
@@ -43,6 +44,9 @@ def _delimited(path: Path, file: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a table with a heading."""
     reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     heading = list(reader.fieldnames or ())
+    if len(heading) > MOST_COLUMNS:
+        reason = f"{len(heading):,} columns, at most {MOST_COLUMNS:,} are read"
+        raise MalformedDataError(path, reason, row=1, unit="line")
     lowered = [name.strip().lower() for name in heading]
     column = next((heading[lowered.index(name)] for name in _SMILES_COLUMNS if name in lowered), None)
     if column is None:
@@ -91,6 +95,17 @@ def _lines(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from read(path, file)
+            yield from read(path, bounded_lines(path, file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedDataError(path, f"not a text file: {error}") from error
+
+
+def bounded_lines(path: Path, file: TextIO) -> Iterator[str]:
+    """Lines of a text file; one that is longer than any item is refused before it is read to its end."""
+    number = 0
+    while line := file.readline(MOST_LINE + 1):
+        number += 1
+        if len(line) > MOST_LINE:
+            reason = f"has more than {MOST_LINE:,} characters: one item a line is expected"
+            raise MalformedDataError(path, reason, row=number, unit="line")
+        yield line

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from consilience.bounds import MOST_ATOMS, expands_too_far, too_large
 from consilience.cards import Label, View
 from consilience.checks import MalformedDataError, smiles_fault, structure_fault
 
+from .apart import read_apart
 from .reading import Read, ids_of, stem
 
 if TYPE_CHECKING:
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 _ENERGY = Label(name="energy", unit="eV", description="energy as the file states it")
 #: Of a structure, as in the suite's own data sets.
 COLUMNS = ("numbers", "positions", "cell", "pbc", "charge", "spin", "formula", "n_atoms")
+#: Formats that are read in this process: what they announce is held against what is there. ASE's other readers take
+#: a file at its word, and run in a process with limits.
+_CHECKED = frozenset({"cif", "extxyz", "proteindatabank"})
+
+
+#: A comment line that may announce many columns.
+_WIDE = re.compile(r":\s*\d{4}")
 
 
 class Structure(NamedTuple):
@@ -38,21 +48,27 @@ def read_structures(path: Path, files: list[Path] | None = None) -> Read:
     if files is None:
         return structures_table(path, ((path, row, one) for row, one in enumerate(iterate_structures(path), 1)))
 
-    def found() -> Iterator[tuple[Path, int, Structure]]:
+    def every_file() -> Iterator[tuple[Path, int, Structure]]:
+        apart = _read_apart([file for file in files if file.suffix.lower() != ".sdf"])
         for file in files:
-            inside = list(enumerate(iterate_structures(file), 1))
+            inside = list(enumerate(apart[file] if file in apart else iterate_structures(file), 1))
             if not inside:
                 raise MalformedDataError(file, "there are no structures in it")
             for row, one in inside:
                 one.stated["id"] = stem(file) if len(inside) == 1 else f"{stem(file)}-{row}"
                 yield file, row, one
 
-    return structures_table(path, found())
+    return structures_table(path, every_file())
 
 
 def iterate_structures(path: Path) -> Iterator[Structure]:
     """Structures of one file, through ASE (RDKit for SDF, of which ASE reads the first molecule only)."""
-    read = _iterate_sdf(path) if path.suffix.lower() == ".sdf" else _iterate_ase(path)
+    if path.suffix.lower() == ".sdf":
+        read = _iterate_sdf(path)
+    elif apart := _read_apart([path]):
+        read = iter(apart[path])
+    else:
+        read = _iterate_ase(path)
     row = 1
     try:
         for one in read:
@@ -67,16 +83,40 @@ def iterate_structures(path: Path) -> Iterator[Structure]:
         raise MalformedDataError(path, f"{type(error).__name__}: {error}", row=row) from error
 
 
-def _iterate_ase(path: Path) -> Iterator[Structure]:
-    from ase.io import formats, iread
+def _read_apart(files: Iterable[Path]) -> dict[Path, list[Structure]]:
+    """Structures of those files whose format is not checked before it is read."""
+    kinds = {file: _format_of(file) for file in files}
+    unchecked = {file: kind for file, kind in kinds.items() if kind not in _CHECKED}
+    return {file: [Structure(*one) for one in content] for file, content in read_apart(unchecked).items()}
+
+
+def _format_of(path: Path) -> str:
+    """Name of ASE's format of a file; a compressed one is expanded within bounds first."""
+    from ase.io import formats
 
     try:
-        kind = formats.filetype(str(path.resolve()))
+        if expands_too_far(path):
+            raise MalformedDataError(path, too_large(path))
+    except (OSError, EOFError, ValueError) as error:
+        if isinstance(error, MalformedDataError):
+            raise
+        raise MalformedDataError(path, f"not a whole {path.suffix[1:]} file: {error}") from error
+    try:
+        kind = str(formats.filetype(str(path.resolve())))
         ase_format = formats.get_ioformat(kind)
     except formats.UnknownFileTypeError as error:
         raise MalformedDataError(path, "not a format that ase.io knows") from error
+    except Exception as error:  # it looks into the file
+        raise MalformedDataError(path, f"{type(error).__name__}: {error}") from error
     if not ase_format.can_read:
         raise MalformedDataError(path, f"ase.io can't read the format {kind}")
+    return kind
+
+
+def _iterate_ase(path: Path) -> Iterator[Structure]:
+    from ase.io import formats, iread
+
+    kind = _format_of(path)
     source: Any = str(path.resolve())
     if kind == "extxyz":  # its reader jumps back to each frame: in a compressed file, from the start each time
         with formats.open_with_compression(source, "r") as file:
@@ -84,7 +124,7 @@ def _iterate_ase(path: Path) -> Iterator[Structure]:
         _check_frames(path, text)
         source = io.StringIO(text)
     for atoms in iread(source, ":", format=kind, do_not_split_by_at_sign=True):
-        stated = {**atoms.info.get("key_value_pairs", {}), **atoms.info}  # the former in a .db
+        stated = dict(atoms.info)
         results = atoms.calc.results if atoms.calc is not None else {}
         if results.get("energy") is not None:
             stated["energy"] = results["energy"]
@@ -92,18 +132,39 @@ def _iterate_ase(path: Path) -> Iterator[Structure]:
 
 
 def _check_frames(path: Path, text: str) -> None:
-    """Find the frame of an xyz file whose number of atoms is none; ASE's reader does not say which it is."""
-    lines = text.splitlines()
+    """Hold the atoms and columns that each frame of an xyz file announces against the lines that are there."""
+    lines = text.split("\n")
     place, row = 0, 1
     while place < len(lines) and lines[place].strip():
-        if not lines[place].strip().isdecimal():
-            count_line = lines[place].strip()[:40]
-            reason = f"line {place + 1} should be a number of atoms, found {count_line!r}"
+        count_line = lines[place].strip()
+        if not count_line.isdecimal():
+            reason = f"line {place + 1} should be a number of atoms, found {count_line[:40]!r}"
             raise MalformedDataError(path, reason, row=row, column="numbers")
-        place += int(lines[place]) + 2
+        left = len(lines) - place - 2
+        atoms = int(count_line) if len(count_line) < 10 else MOST_ATOMS + 1
+        if atoms > MOST_ATOMS or atoms > left:
+            reason = f"line {place + 1} announces {count_line[:20]} atoms, "
+            reason += f"{max(left, 0):,} lines follow" if atoms > left else f"at most {MOST_ATOMS:,} are read"
+            raise MalformedDataError(path, reason, row=row, column="numbers")
+        if _WIDE.search(lines[place + 1]):
+            _check_columns(
+                path, lines[place + 1], max((len(line) for line in lines[place + 2 :][:atoms]), default=0), row
+            )
+        place += atoms + 2
         while lines[place : place + 1] and lines[place].startswith("VEC"):
             place += 1
         row += 1
+
+
+def _check_columns(path: Path, comment: str, width: int, row: int) -> None:
+    """Refuse columns of which a line of so many characters can't hold the half."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    properties = str(key_val_str_to_dict(comment).get("Properties", "")).split(":")
+    columns = sum(int(count) for count in properties[2::3] if count.strip().isdecimal())
+    if columns > width:
+        reason = f"Properties announces {columns:,} columns, the longest line has {width:,} characters"
+        raise MalformedDataError(path, reason, row=row, column="Properties")
 
 
 def _iterate_sdf(path: Path) -> Iterator[Structure]:
