@@ -91,6 +91,55 @@ class Header:
         return SpecifierSet(self.requires_python).contains(here) and all(map(_installed, self.dependencies))
 
 
+class ForeignHeaderError(ValueError):
+    """The header of a stranger's file asks for more than packages of the configured index."""
+
+
+def refuse_foreign(header: Header, name: str) -> None:
+    """Refuse a stranger's header that names anything but packages of the configured index.
+
+    Parameters
+    ----------
+    header
+        Header of a file that somebody else wrote.
+    name
+        What messages call the file.
+
+    Raises
+    ------
+    ForeignHeaderError
+        A requirement is an address, a path or an option; ``[tool.uv]`` sets sources, an index or how packages are
+        built; ``requires-python`` is no version; or a path leads out of the file's folder.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    settings = json.loads(header.tool_uv)
+    if not isinstance(settings, dict) or set(settings) - {"override-dependencies"}:
+        names = ", ".join(sorted(settings)) if isinstance(settings, dict) else settings
+        raise ForeignHeaderError(
+            f"{name}: [tool.uv] of a stranger's header sets {names}; it may override versions only"
+        )
+    overrides = settings.get("override-dependencies", [])
+    requirements = [*header.dependencies, *(overrides if isinstance(overrides, list) else [overrides])]
+    for one in requirements:
+        try:
+            parsed = Requirement(one) if isinstance(one, str) else None
+        except InvalidRequirement:
+            parsed = None
+        if parsed is None or parsed.url is not None:
+            raise ForeignHeaderError(
+                f"{name}: {one!r} in a stranger's header is no name and version of a package in the index"
+            )
+    try:
+        SpecifierSet(header.requires_python)
+    except (InvalidSpecifier, TypeError, AttributeError):
+        raise ForeignHeaderError(f"{name}: requires-python is {header.requires_python!r}, not a version") from None
+    for path in (*header.inputs, *header.paths):
+        if Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts:
+            raise ForeignHeaderError(f"{name}: {path!r} in a stranger's header leads out of the file's folder")
+
+
 def _own_table(path: Path, table: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """``inputs`` and ``paths`` of a header's ``[tool.consilience]``."""
     if not isinstance(table, dict) or set(table) - {"inputs", "paths"}:

@@ -23,7 +23,7 @@ from .cards import UNTRAINED, Card, DatasetCard
 from .checkpoints import check, recognise
 from .circumstances import in_words, named
 from .header import module_folders
-from .trial import Trial
+from .trial import Confine, Trial
 from .weights import Embedded, Weights
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def get_dataset(name: str) -> DatasetEntry:
     return _look_up("data set", name, list_datasets())
 
 
-def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
+def load_target_file(path: str | Path, *, trial: bool = True, confine: Confine | None = None) -> list[Target]:
     """Return the targets that a user's ``target_*.py`` registers, in the order of its cards.
 
     A file outside the package is imported in a child process, which sends the cards: it may end Python, or never end,
@@ -287,6 +287,9 @@ def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
         The file.
     trial
         False imports the file in this process, which is then a worker.
+    confine
+        Puts the child process into a sandbox (:func:`consilience.isolation.sandbox.confine`); the file may register
+        targets only.
 
     Raises
     ------
@@ -301,12 +304,14 @@ def load_target_file(path: str | Path, *, trial: bool = True) -> list[Target]:
     if not path.is_file():
         raise FileNotFoundError(f"no target file at {path}")
     if trial and not path.is_relative_to(PACKAGE):
-        tried = Trial(path)
+        tried = Trial(path, confine)
         _scan("targets", plugins=True)  # meanwhile; a name that is taken is this file's fault
         if (failure := tried.failure()) is not None:
             raise TargetFileError(failure if str(path) in failure else f"{path}: {failure}")
         if tried.cards is not None:
             return _register_cards(path, tried.cards)
+        if confine is not None:
+            raise TargetFileError(f"{path}: it registers more than targets, which would run outside the sandbox")
     try:
         import_file(path)
     except (Exception, SystemExit) as error:

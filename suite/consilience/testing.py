@@ -34,6 +34,7 @@ from .embedding.shards import read_shards
 from .escaping import one_line
 from .header import Header
 from .isolation.job import Outcome, run_jobs
+from .isolation.sandbox import WORDS, Places, Sandbox
 from .records.spec import DEFAULT_SPEC, read_spec
 from .registry import Target, get_dataset, get_target, load_target_file
 from .scratch import scratch_folder
@@ -108,6 +109,7 @@ def check_target(
     n: int = 24,
     device: str = "cpu",
     time_limit: float = 900.0,
+    sandbox: Sandbox = "none",
 ) -> Report:
     """Examine whether one target keeps the contract.
 
@@ -125,6 +127,9 @@ def check_target(
         Torch device string.
     time_limit
         Seconds for each of the (two or three) processes.
+    sandbox
+        What a target that you do not trust runs in (:func:`consilience.isolation.sandbox.require`). Its header may
+        name wheels of the configured index only.
 
     Returns
     -------
@@ -138,7 +143,9 @@ def check_target(
     EmbeddingSkippedError
         No data set has what the target reads.
     """
-    (report,) = check_targets([target], items, dataset=dataset, n=n, device=device, time_limit=time_limit)
+    (report,) = check_targets(
+        [target], items, dataset=dataset, n=n, device=device, time_limit=time_limit, sandbox=sandbox
+    )
     return report
 
 
@@ -150,6 +157,7 @@ def check_targets(
     n: int | Sequence[int] = 24,
     device: str = "cpu",
     time_limit: float = 900.0,
+    sandbox: Sandbox = "none",
 ) -> list[Report]:
     """Examine several targets of one file: two processes do the work of all of them.
 
@@ -157,7 +165,7 @@ def check_targets(
     ----------
     targets
         As of :func:`check_target`; all of them stand in one file.
-    items, device
+    items, device, sandbox
         See :func:`check_target`.
     dataset, n
         One for all, or one for each target.
@@ -183,19 +191,20 @@ def check_targets(
     sizes = [n] * len(chosen) if isinstance(n, int) else list(n)
     samples = [_sample(*one) for one in zip(chosen, [items] * len(chosen), datasets, sizes, strict=True)]
     began = time.perf_counter()
-    python = interpreter(chosen[0])
+    python = interpreter(chosen[0], stranger=sandbox != "none")
     built = time.perf_counter() - began
     name = "this interpreter" if python == Path(sys.executable) else Header.of(chosen[0].path).digest[:16]
     with scratch_folder() as scratch:
         cells = [_Cell(scratch / str(i), *one) for i, one in enumerate(zip(chosen, samples, strict=True))]
         limit = time_limit * len(cells)
-        examined = _run(python, [cell.job("first", device=device) for cell in cells], scratch, limit)
+        examined = _run(python, [cell.job("first", device=device) for cell in cells], scratch, limit, sandbox)
         for cell, outcome in zip(cells, examined, strict=True):
             cell.outcome = outcome
         others = [(cell, folder) for cell in cells for folder in cell.others]
         # A second process, for all that has to be embedded again.
-        _run(python, [cell.job(folder, device=device) for cell, folder in others], scratch, limit)
-        return [cell.report({"environment": f"{name} ({built:.1f} s)"}) for cell in cells]
+        _run(python, [cell.job(folder, device=device) for cell, folder in others], scratch, limit, sandbox)
+        facts = {"environment": f"{name} ({built:.1f} s)"} | ({"sandbox": WORDS[sandbox]} if sandbox != "none" else {})
+        return [cell.report(facts) for cell in cells]
 
 
 class _Cell:
@@ -252,9 +261,17 @@ class _Cell:
         return Report(self.target.name, self.sample.name, tuple(checks), facts | _facts(self.outcome))
 
 
-def _run(python: Path, jobs: Sequence[dict[str, Any]], scratch: Path, time_limit: float) -> list[Outcome]:
+def _run(
+    python: Path, jobs: Sequence[dict[str, Any]], scratch: Path, time_limit: float, sandbox: Sandbox
+) -> list[Outcome]:
     """Carry jobs out in one process; raises `EmbeddingFailedError` for the first that failed."""
-    outcomes = run_jobs(python, jobs, scratch / "worker.log", time_limit=time_limit) if jobs else []
+    if not jobs:
+        return []
+    readable = {Path(job["target_file"]).parent for job in jobs}
+    readable |= {Path(path) for job in jobs if (path := job["weights"]["path"]) is not None}
+    places = Places(tuple(sorted(readable)), (scratch,))
+    log = scratch / "worker.log"
+    outcomes = run_jobs(python, jobs, log, time_limit=time_limit, sandbox=sandbox, places=places)
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.failure is not None:
             where = f"{job['target']}: " if len(jobs) > 3 else ""

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ else:
     say(error=None, **registered_by(Path(path), module.__name__))
 os._exit(0)
 """
+#: See :class:`Trial`.
+Confine = Callable[[Sequence[str], Path, Path], tuple[Sequence[str], Mapping[str, str]]]
 _passed: dict[tuple[str, str], dict[str, Any]] = {}
 
 
@@ -58,9 +61,12 @@ class Trial:
     ----------
     path
         Python file.
+    confine
+        Puts a command, which imports this file and writes that one, into a sandbox: returns the command and its
+        environment variables.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, confine: Confine | None = None) -> None:
         self.path = path
         self._key = (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
         self._child: subprocess.Popen[bytes] | None = None
@@ -70,10 +76,13 @@ class Trial:
         os.close(handle)
         self._report = Path(name)
         argument = json.dumps([str(path), name, sys.path, CPU_SECONDS, SECONDS + 5])
-        variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        variables: Mapping[str, str] = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         nowhere = subprocess.DEVNULL
+        command: Sequence[str] = [sys.executable, "-c", _CHILD, argument]
+        if confine is not None:
+            command, variables = confine(command, path, self._report)
         self._child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, argument],
+            command,
             stdin=nowhere,
             stdout=nowhere,
             stderr=nowhere,

@@ -162,3 +162,35 @@ def processes_of(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.environment
+def test_of_a_stranger_wheels_are_installed_only(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is there as source only is refused, and its build does not run; what a wheel starts does not."""
+    import tarfile
+    import zipfile
+
+    index, mark = tmp_path / "index", tmp_path / "mark"
+    index.mkdir()
+    source = tmp_path / "evil_source-1.0"
+    source.mkdir()
+    (source / "pyproject.toml").write_text("[build-system]\nrequires = []\nbuild-backend = 'b'\nbackend-path = ['.']\n")
+    (source / "b.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: evil-source\nVersion: 1.0\n")
+    with tarfile.open(index / "evil_source-1.0.tar.gz", "w:gz") as archive:
+        archive.add(source, source.name)
+    with zipfile.ZipFile(index / "evil_start-1.0-py3-none-any.whl", "w") as wheel:
+        info = "evil_start-1.0.dist-info"
+        wheel.writestr("evil.pth", f"import os; open({str(mark)!r}, 'w')\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: evil-start\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", f"evil.pth,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    with pytest.raises(EnvironmentBuildError, match="evil-source"):
+        environments.ensure(header(tmp_path, "evil-source==1.0"), wheels_only=True)
+    one = header(tmp_path, "evil-start==1.0")
+    environments.ensure(one, wheels_only=True)
+    assert "evil-start==1.0" in environments.packages_of(one)
+    assert not mark.exists()

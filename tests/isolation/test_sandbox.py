@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from consilience.datasets.items import open_dataset
 from consilience.embedding.embed import EmbeddingFailedError, run_worker
@@ -83,3 +84,56 @@ def test_without_a_sandbox_the_user_has_to_allow_it(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SandboxError, match=r"apt-get install bubblewrap, or allow it .* --no-sandbox"):
         require()
     assert require(allowed_without=True) == "none"
+
+
+def check(path: Path, *options: str) -> Result:
+    from consilience.cli import main
+
+    return CliRunner().invoke(main, ["check", str(path), "--items", "4", *options])
+
+
+def test_check_runs_in_the_sandbox(tmp_path: Path, write_target: Callable[..., Path], kind: sandbox.Sandbox) -> None:
+    done = check(write_target(GOOD, name="guest-good"), "--sandbox")
+    assert "ok      repeatable" in done.output, done.output
+    assert "no network, no files but the job's own" in done.output
+
+
+@pytest.mark.parametrize("when", ["import", "load", "embed"])
+def test_a_guest_that_is_checked_reaches_nothing(
+    tmp_path: Path, write_target: Callable[..., Path], outside: Path, kind: sandbox.Sandbox, when: str
+) -> None:
+    """Neither when its cards are read nor later."""
+    line = f"open({str(outside / 'mark')!r}, 'w').close()\n"
+    folder = tmp_path / "own"
+    folder.mkdir()
+    body, preamble = (line + GOOD if when == "embed" else GOOD), (line if when == "load" else "")
+    path = write_target(body, name=f"guest-{when}", preamble=preamble)
+    path = path.rename(folder / "target_guest.py")
+    if when == "import":
+        path.write_text(line + path.read_text("utf-8"), "utf-8")
+    done = check(path, "--sandbox")
+    assert done.exit_code in (1, 2), done.output
+    assert "No such file" in done.output
+    assert not (outside / "mark").exists()
+    check(path)  # without the sandbox it does as it likes
+    assert (outside / "mark").exists()
+
+
+def test_a_guest_s_header_is_refused_before_anything_is_installed(
+    tmp_path: Path, write_target: Callable[..., Path], kind: sandbox.Sandbox
+) -> None:
+    path = write_target(GOOD, name="guest-header").rename(tmp_path / "target_guest.py")
+    path.write_text('# /// script\n# dependencies = ["x @ file:///tmp/x"]\n# ///\n' + path.read_text("utf-8"), "utf-8")
+    done = check(path, "--sandbox")
+    assert done.exit_code == 1
+    assert "target_guest.py: 'x @ file:///tmp/x' in a stranger's header is no name and version" in done.output
+
+
+def test_check_says_that_there_is_no_sandbox(
+    write_target: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "probe", lambda: "none")
+    done = check(write_target(GOOD, name="guest-none"), "--sandbox")
+    assert done.exit_code == 2
+    assert done.output.startswith("consilience: a stranger's code runs in a sandbox, and there is none here")
+    assert len(done.output.splitlines()) == 1

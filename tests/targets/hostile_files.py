@@ -79,6 +79,11 @@ def call4(module: bytes, name: bytes, *arguments: Any) -> bytes:
     return b"\x80\x04" + module + name + b"\x93(" + pushed + b"tR."
 
 
+def nested(content: bytes) -> bytes:
+    """Pickle of bytes, to be spliced into another."""
+    return b"\x80\x02B" + struct.pack("<I", len(content)) + content + b"."
+
+
 def text(value: str) -> bytes:
     """Opcode of a short text."""
     return b"\x8c" + bytes([len(value)]) + value.encode()
@@ -113,18 +118,18 @@ def pickles() -> dict[str, Callable[[str], bytes]]:
         "subprocess.Popen": lambda mark: ("subprocess", "Popen", ["touch", mark]),
         "subprocess.call": lambda mark: ("subprocess", "call", ["touch", mark]),
         "runpy._run_code": lambda mark: ("runpy", "_run_code", code(mark), {}),
-        "timeit.timeit": lambda mark: ("timeit", "timeit", code(mark), "pass", Spliced(call("time", "perf_counter")), 1),  # noqa: E501
         "timeit.main": lambda mark: ("timeit", "main", ["-n1", "-r1", code(mark)]),
         "cProfile.run": lambda mark: ("cProfile", "run", code(mark)),
-        "pdb.run": lambda mark: ("bdb", "Bdb", ()),
-        "pickle.loads": lambda mark: ("pickle", "loads", Spliced(b"\x80\x02" + pickle.dumps(pickle.dumps(Evil(mark)), 4)[2:-1] + b".")),  # noqa: E501
-        "_pickle.loads": lambda mark: ("_pickle", "loads", Spliced(b"\x80\x02" + pickle.dumps(pickle.dumps(Evil(mark)), 4)[2:-1] + b".")),  # noqa: E501
+        "pickle.loads": lambda mark: ("pickle", "loads", Spliced(nested(pickle.dumps(Evil(mark))))),
+        "_pickle.loads": lambda mark: ("_pickle", "loads", Spliced(nested(pickle.dumps(Evil(mark))))),
         "torch.storage._load_from_bytes": lambda mark: (
             "torch.storage", "_load_from_bytes",
-            Spliced(b"\x80\x02" + pickle.dumps(legacy(pickle.dumps(Evil(mark), 2)), 4)[2:-1] + b"."),
+            Spliced(nested(legacy(pickle.dumps(Evil(mark), 2)))),
         ),
         "numpy.f2py.crackfortran.myeval": lambda mark: ("numpy.f2py.crackfortran", "myeval", code(mark), {}),
-        "numpy.testing._private.utils.runstring": lambda mark: ("numpy.testing._private.utils", "runstring", code(mark), {}),  # noqa: E501
+        "numpy.testing._private.utils.runstring": lambda mark: (
+            "numpy.testing._private.utils", "runstring", code(mark), {},
+        ),
         "shutil.copyfile": lambda mark: ("shutil", "copyfile", "/etc/passwd", mark),
         "os.mkdir": lambda mark: ("os", "mkdir", mark),
         "_io.open": lambda mark: ("_io", "open", mark, "w"),

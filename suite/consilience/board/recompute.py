@@ -120,7 +120,14 @@ def _embed(
         covered = covered_items(target, items)
         sample = items.select(np.array(covered, dtype=np.intp))
         run_worker(
-            target, sample, "embed", folder=folder, device=how.device, time_limit=how.time_limit, sandbox=sandbox
+            target,
+            sample,
+            "embed",
+            folder=folder,
+            device=how.device,
+            time_limit=how.time_limit,
+            sandbox=sandbox,
+            stranger=True,
         )
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         raise ValueError(f"could not be computed again: {error}") from error

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from consilience.board.receiving import Rules
     from consilience.registry import Target
     from consilience.session.runner import Runner
+    from consilience.trial import Confine
 
 
 COULD_NOT_RUN = 2
@@ -135,11 +136,13 @@ def rules_of(
     return Rules(how if recompute else None, trust_submitter)
 
 
-def find_target(name: str, checkpoint: Path | None = None, trusted: bool = False) -> Target:
+def find_target(
+    name: str, checkpoint: Path | None = None, trusted: bool = False, *, confine: Confine | None = None
+) -> Target:
     """Target of a name, of a target_*.py file (its first card), or of a checkpoint that it reads."""
     from consilience.registry import get_adapter, get_target, load_target_file
 
-    own = load_target_file(name)[0] if name.endswith(".py") else None
+    own = load_target_file(name, confine=confine)[0] if name.endswith(".py") else None
     if checkpoint is None:
         if trusted:
             raise ValueError("--trust-checkpoint needs --checkpoint, which is missing")

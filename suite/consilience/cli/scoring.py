@@ -30,6 +30,7 @@ MAX_REASONS = 3
 @limit_option("--items", type=int, default=24, show_default=True, help="Sample size.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--sandbox", is_flag=True, help="Run TARGET, which somebody else wrote, without network and your files.")
 @checkpoint_options
 def check(
     target: str,
@@ -37,6 +38,7 @@ def check(
     limit: int,
     device: str,
     as_json: bool,
+    sandbox: bool,
     checkpoint: Path | None,
     trust_checkpoint: bool,
 ) -> None:
@@ -48,14 +50,19 @@ def check(
 
     from consilience.cache import check_cache
     from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
+    from consilience.isolation.sandbox import SandboxError, confine, require
     from consilience.testing import check_target
     from consilience.user_files import dataset_name
 
     check_cache()
-    chosen = find_target(target, checkpoint, trust_checkpoint)
+    try:
+        kind = require(allowed_without=not sandbox)
+    except SandboxError as error:
+        raise ValueError(str(error).partition(", or allow")[0]) from error
+    chosen = find_target(target, checkpoint, trust_checkpoint, confine=confine(kind) if sandbox else None)
     dataset = dataset and dataset_name(dataset)
     try:
-        report = check_target(chosen, dataset=dataset, n=limit, device=device)
+        report = check_target(chosen, dataset=dataset, n=limit, device=device, sandbox=kind)
     except (EmbeddingFailedError, EmbeddingSkippedError) as error:
         say(f"{chosen.name}: {error}", err=True)
         sys.exit(1)

@@ -12,10 +12,11 @@ import numpy as np
 from filelock import FileLock
 
 from consilience.escaping import masked
-from consilience.header import Header
+from consilience.header import ForeignHeaderError, Header, refuse_foreign
 from consilience.isolation import environments
 from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
 from consilience.isolation.sandbox import Places, Sandbox
+from consilience.registry import PACKAGE
 from consilience.scratch import scratch_folder
 
 from .code import code_digest
@@ -186,12 +187,14 @@ def run_worker(
     save_to: Path | None = None,
     reads: Reads | None = None,
     sandbox: Sandbox = "none",
+    stranger: bool | None = None,
 ) -> Outcome:
     """Run one job in the target's environment and wait for it.
 
     With `reads`, what the target reads is noted. With a `sandbox`, the code sees no network and no files but the
-    target's folder, the checkpoint and its own. With `save_to`, the task ``"examine"`` also writes the model's weights
-    there, where the target can.
+    target's folder, the checkpoint and its own. The header of a `stranger` (by default, whoever's code runs in a
+    sandbox) may name wheels of the configured index only. With `save_to`, the task ``"examine"`` also writes the
+    model's weights there, where the target can.
 
     Raises
     ------
@@ -200,7 +203,7 @@ def run_worker(
     """
     if progress is not None:
         progress(0, len(items))  # building the environment may take a while: show that something goes on
-    python = interpreter(target)
+    python = interpreter(target, stranger=sandbox != "none" if stranger is None else stranger)
     with scratch_folder() as scratch:
         items_file = scratch / "items.npz"
         items.save(items_file, view=target.card.input_view)
@@ -233,16 +236,24 @@ def run_worker(
             raise kind(str(error)) from error
 
 
-def interpreter(target: Target) -> Path:
+def interpreter(target: Target, *, stranger: bool = False) -> Path:
     """Interpreter of the target's environment, which is built if it does not exist.
+
+    Of a `stranger`, whose code is not to run here, wheels of the configured index are installed only.
 
     Raises
     ------
     EmbeddingFailedError
         It could not be built.
     """
+    header = Header.of(target.path)
+    if stranger := stranger and not target.path.is_relative_to(PACKAGE):
+        try:
+            refuse_foreign(header, target.path.name)
+        except ForeignHeaderError as error:
+            raise EmbeddingFailedError(str(error)) from error
     try:
-        return environments.ensure(Header.of(target.path))
+        return environments.ensure(header, wheels_only=stranger)
     except environments.EnvironmentBuildError as error:
         kind = EmbeddingInterruptedError if error.circumstance else EmbeddingFailedError
         raise kind(f"environment: {error}") from error

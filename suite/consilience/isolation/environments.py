@@ -15,11 +15,13 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from consilience.cache import cache_dir
 from consilience.circumstances import cut, tells_of_circumstance
@@ -67,11 +69,19 @@ def site_folders(header: Header) -> list[str] | None:
     return [str(path) for path in (*root.glob("lib/python*/site-packages"), *root.glob("Lib/site-packages"))]
 
 
-def ensure(header: Header) -> Path:
+def ensure(header: Header, *, wheels_only: bool = False) -> Path:
     """Build a header's environment unless it stands, and return its interpreter.
 
     Safe to call from several processes at once: one builds, the others wait. A build that was killed leaves no
     ``ready.json`` and is begun anew.
+
+    Parameters
+    ----------
+    header
+        The header.
+    wheels_only
+        Whether to install wheels of the configured index only, so that no code of a package runs here: for the header
+        of a stranger, which :func:`consilience.header.refuse_foreign` has to have let through.
 
     Raises
     ------
@@ -93,7 +103,7 @@ def ensure(header: Header) -> Path:
             shutil.rmtree(leftover, ignore_errors=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
         try:
-            _build(header, beside / root.name)
+            _build(header, beside / root.name, wheels_only=wheels_only)
             shutil.rmtree(root, ignore_errors=True)
             (beside / root.name).rename(root)
         finally:
@@ -101,7 +111,7 @@ def ensure(header: Header) -> Path:
     return _interpreter(root)
 
 
-def _build(header: Header, root: Path) -> None:
+def _build(header: Header, root: Path, *, wheels_only: bool) -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     python = sys.executable if SpecifierSet(header.requires_python).contains(f"{here}.0") else header.requires_python
     _uv("venv", "--relocatable", "--python", str(python), str(root), header=header)
@@ -115,12 +125,23 @@ def _build(header: Header, root: Path) -> None:
         command += ["--override", str(root / "overrides.txt")]
     for package in settings.pop("no-build-isolation-package", []):
         command += ["--no-build-isolation-package", package]
+    if wheels_only:
+        command += ["--only-binary", ":all:", "--no-sources"]
     if settings:
         raise EnvironmentBuildError(f"the header's [tool.uv] has settings that are not understood: {sorted(settings)}")
     _uv(*command, header=header)
-    frozen = _uv("pip", "freeze", "--python", str(_interpreter(root)), header=header)
-    content = {"dependencies": header.dependencies, "packages": frozen.splitlines()}
+    if wheels_only:  # uv asks the interpreter, which would run what packages put into its start
+        packages = _installed(root)
+    else:
+        packages = _uv("pip", "freeze", "--python", str(_interpreter(root)), header=header).splitlines()
+    content = {"dependencies": header.dependencies, "packages": packages}
     (root / "ready.json").write_text(json.dumps(content, indent=1), "utf-8")
+
+
+def _installed(root: Path) -> list[str]:
+    """Packages in an environment by the files that they left, without running anything of it."""
+    folders = [str(path) for path in (*root.glob("lib/python*/site-packages"), *root.glob("Lib/site-packages"))]
+    return sorted(f"{canonicalize_name(one.name)}=={one.version}" for one in distributions(path=folders))
 
 
 def packages_of(header: Header) -> list[str]:

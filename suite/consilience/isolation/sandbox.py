@@ -6,17 +6,19 @@ says which one it was.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from consilience.cache import cache_dir
+from consilience.trial import Confine
 
 Sandbox = Literal["bubblewrap", "unshare", "none"]
 #: What each takes away, in words for records and messages.
@@ -123,6 +125,18 @@ def wrap(command: Sequence[str], kind: Sandbox, places: Places, *, network: bool
     for path in places.writable:
         arguments += ["--bind", str(path), str(path)]
     return [*arguments, "--", *command]
+
+
+def confine(kind: Sandbox) -> Confine:
+    """Make the function that puts a trial import into a sandbox: without network, the user's files and variables."""
+
+    def into_sandbox(command: Sequence[str], file: Path, report: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+        names = ("CONSILIENCE_CACHE", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH")
+        variables = {name: os.environ[name] for name in names if name in os.environ}
+        variables |= {"HOME": "/tmp", "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
+        return wrap(command, kind, Places((file.parent,), (report,))), variables
+
+    return into_sandbox
 
 
 def _interpreters() -> Iterable[Path]:
