@@ -23,9 +23,11 @@ from .circumstances import cut
 CPU_SECONDS, SECONDS = 20, 60
 _CHILD = """
 import json, os, sys
-path, report, sys.path[:], limit, seconds = json.loads(sys.argv[1])
+path, sys.path[:], limit, seconds = json.loads(sys.argv[1])
+report = os.dup(1)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the file prints
 def say(**verdict):
-    with open(report, "w", encoding="utf-8") as file:
+    with os.fdopen(report, "w", encoding="utf-8") as file:
         json.dump(verdict, file)
 try:
     import resource
@@ -66,16 +68,14 @@ class Trial:
         self._child: subprocess.Popen[bytes] | None = None
         if self._key in _passed:
             return
-        handle, name = tempfile.mkstemp(prefix="consilience-trial-")
-        os.close(handle)
-        self._report = Path(name)
-        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS, SECONDS + 5])
+        self._report = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: a killed process leaves nothing)
+        argument = json.dumps([str(path), sys.path, CPU_SECONDS, SECONDS + 5])
         variables = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         nowhere = subprocess.DEVNULL
         self._child = subprocess.Popen(
             [sys.executable, "-c", _CHILD, argument],
             stdin=nowhere,
-            stdout=nowhere,
+            stdout=self._report,
             stderr=nowhere,
             env=variables,
             start_new_session=True,
@@ -94,12 +94,13 @@ class Trial:
         finally:
             self._end()
         try:
-            verdict = json.loads(self._report.read_text("utf-8"))
+            self._report.seek(0)
+            verdict = json.loads(self._report.read().decode("utf-8"))
             failure = verdict["error"]
         except (OSError, ValueError, KeyError, TypeError):
             failure = _how_it_ended(code)
         finally:
-            self._report.unlink(missing_ok=True)
+            self._report.close()
         if failure is None:
             _passed[self._key] = verdict
         return None if failure is None else cut(failure, 1000)

@@ -63,7 +63,7 @@ from consilience import Card, Embedded, target
 @target(
     Card(
         name="tiny", title="Tiny", family="tiny", modality="atoms", parameters=8, dimension=24, trained_on=("none",),
-        level_of_theory="none", licence_code="MIT", licence_weights="MIT", revision="1",
+        level_of_theory="none", licence_code="MIT", licence_weights="MIT", weights_sha256="0" * 64, revision="1",
         reference="none", source="https://example.org/tiny", layer="none", pooling="sum",
     )
 )
