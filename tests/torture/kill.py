@@ -534,7 +534,7 @@ def main() -> int:
                     if case.name not in harness.wanted or case.before:
                         harness.first(case)
                     if case.name in harness.wanted:
-                        harness.round(case, harness.rng.randint(2, 6))
+                        harness.round(case, harness.rng.randint(4, 12))
                     if 0 < given.kills <= harness.counts["kills"]:
                         break
                     if not given.kills and time.monotonic() - began > 60 * given.minutes:
