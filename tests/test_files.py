@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from consilience import files
-from consilience.files import host, sweep, write_atomically
+from consilience.files import host, sealed, sweep, unsealed, write_atomically
 
 #: Dies while it writes: the temporary file stays.
 KILLED = """
@@ -72,3 +72,13 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space left"):
         write_atomically(tmp_path / "a.json", "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sealed_table_is_read_as_it_was_written_or_not_at_all() -> None:
+    content = {"items": 64, "inputs": {"a": "b"}, "share": 0.1}
+    text = sealed(content)
+    assert unsealed(text) == content
+    changed = [text.replace("64", "65"), text.replace('"b"', '"c"'), text[:-9], text.replace("checksum", "checksun")]
+    for one in [*changed, "[" * 100_000, "[]", ""]:
+        with pytest.raises(ValueError, match=r".+"):
+            unsealed(one)

@@ -18,6 +18,8 @@ MOST_LINE, MOST_COLUMNS = 2_000_000, 10_000
 #: Bytes of a text that is parsed as a whole, such as JSON or TOML: pairs of the largest board take a tenth.
 MOST_TEXT = 256 * 2**20
 _CHUNK = 2**20
+#: No whole number in a file of the suite is longer; longer ones do not fit a float.
+_MOST_DIGITS = 100
 
 
 def allowance(path: Path) -> int:
@@ -75,7 +77,9 @@ def parse_json(text: bytes | str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(
+            text, object_pairs_hook=_once, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
@@ -94,6 +98,12 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {text[:40]} is too large")
     return value
+
+
+def _short(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"the number {text[:40]}... has {len(text):,} digits")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> float:

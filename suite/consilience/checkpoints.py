@@ -13,6 +13,7 @@ import os
 import pickletools
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ def recognise(path: Path) -> Checkpoint:
             return _folder(path)
         with path.open("rb") as file:
             return _file(path, file)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # encrypted, say
         raise CheckpointError(f"{path}: a damaged zip archive ({error})") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
@@ -290,7 +291,6 @@ def _inside(path: Path, head: bytes) -> tuple[str, ...]:
     import bz2
     import gzip
     import lzma
-    import zlib
 
     openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
     try:

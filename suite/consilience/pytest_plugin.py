@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import pytest
 from .escaping import shown
 from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key, stopping
 from .session.request import options
+from .signals import end_on
 
 if TYPE_CHECKING:
     from consilience.registry import Target
@@ -66,18 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # one of several processes: models share the cores instead of fighting over them
         count = int(config.workerinput["workercount"])
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    _end_on_sigterm()
+    # So that workers and scratch folders go with pytest, as with Ctrl-C.
+    config.add_cleanup(end_on(["SIGTERM"], signal.default_int_handler))
     run = BenchmarkRun(config)
     config.stash[run_key] = run
     config.pluginmanager.register(run, "consilience-run")
     if config.option.verbose == 0:
         config.option.verbose = 1
-
-
-def _end_on_sigterm() -> None:
-    """Let SIGTERM end pytest as Ctrl-C does, so that workers and scratch folders go with it."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -24,9 +24,11 @@ from .circumstances import cut
 CPU_SECONDS, SECONDS = 20, 60
 _CHILD = """
 import json, os, sys
-path, report, sys.path[:], limit, seconds = json.loads(sys.argv[1])
+path, sys.path[:], limit, seconds = json.loads(sys.argv[1])
+report = os.dup(1)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the file prints
 def say(**verdict):
-    with open(report, "w", encoding="utf-8") as file:
+    with os.fdopen(report, "w", encoding="utf-8") as file:
         json.dump(verdict, file)
 try:
     import resource
@@ -50,7 +52,7 @@ else:
 os._exit(0)
 """
 #: See :class:`Trial`.
-Confine = Callable[[Sequence[str], Path, Path], tuple[Sequence[str], Mapping[str, str]]]
+Confine = Callable[[Sequence[str], Path], tuple[Sequence[str], Mapping[str, str]]]
 _passed: dict[tuple[str, str], dict[str, Any]] = {}
 
 
@@ -62,8 +64,7 @@ class Trial:
     path
         Python file.
     confine
-        Puts a command, which imports this file and writes that one, into a sandbox: returns the command and its
-        environment variables.
+        Puts a command that imports this file into a sandbox: returns the command and its environment variables.
     """
 
     def __init__(self, path: Path, confine: Confine | None = None) -> None:
@@ -72,19 +73,17 @@ class Trial:
         self._child: subprocess.Popen[bytes] | None = None
         if self._key in _passed:
             return
-        handle, name = tempfile.mkstemp(prefix="consilience-trial-")
-        os.close(handle)
-        self._report = Path(name)
-        argument = json.dumps([str(path), name, sys.path, CPU_SECONDS, SECONDS + 5])
+        self._report = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: a killed process leaves nothing)
+        argument = json.dumps([str(path), sys.path, CPU_SECONDS, SECONDS + 5])
         variables: Mapping[str, str] = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         nowhere = subprocess.DEVNULL
         command: Sequence[str] = [sys.executable, "-c", _CHILD, argument]
         if confine is not None:
-            command, variables = confine(command, path, self._report)
+            command, variables = confine(command, path)
         self._child = subprocess.Popen(
             command,
             stdin=nowhere,
-            stdout=nowhere,
+            stdout=self._report,
             stderr=nowhere,
             env=variables,
             start_new_session=True,
@@ -103,12 +102,13 @@ class Trial:
         finally:
             self._end()
         try:
-            verdict = json.loads(self._report.read_text("utf-8"))
+            self._report.seek(0)
+            verdict = json.loads(self._report.read().decode("utf-8"))
             failure = verdict["error"]
         except (OSError, ValueError, KeyError, TypeError):
             failure = _how_it_ended(code)
         finally:
-            self._report.unlink(missing_ok=True)
+            self._report.close()
         if failure is None:
             _passed[self._key] = verdict
         return None if failure is None else cut(failure, 1000)

@@ -153,6 +153,7 @@ def test_a_submission_is_whole(packed: Path) -> None:
     assert json.loads(files["card.json"])["dimension"] == 24, "measured, where the card leaves it open"
 
 
+@pytest.mark.slow
 def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board: Path) -> None:
     before = {path.name for path in (board / "results" / DATASET).iterdir()}
     result = CliRunner().invoke(main, ["leaderboard", "add", str(board), str(packed)])
@@ -188,6 +189,7 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
     assert "results/mp-1k/distances.json: target: distances" in told(verify_board(board))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sign", "finding"),
     [
@@ -392,6 +394,7 @@ def test_a_rank_needs_rows_that_the_publisher_computed(
     assert verify_submission(packed, Runner(read_spec(board / "spec.toml")), board=board)[0].findings == []
 
 
+@pytest.mark.slow
 def test_what_a_submitter_says_of_himself_is_no_evidence(packed: Path, tmp_path: Path, runner: Runner) -> None:
     """Statements of a publisher, an identity of other code, and no target file at all."""
     name = f"records/{DATASET}.json"
@@ -422,6 +425,7 @@ def test_an_archive_is_no_larger_than_its_manifest_needs(packed: Path, tmp_path:
     assert "dimension" in told(report)
 
 
+@pytest.mark.slow
 def test_rows_under_a_known_name_are_compared_with_those_known(
     packed: Path, tmp_path: Path, runner: Runner, made_board: Path
 ) -> None:
@@ -476,6 +480,7 @@ def _without(folder: Path, name: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_copy_that_names_its_ancestor_is_shown_as_it(packed: Path, tmp_path: Path, runner: Runner) -> None:
     source = get_target("sevennet-0")
     shipped = runner.store.get(identify(source, runner.items(DATASET)))

@@ -230,6 +230,7 @@ def test_a_target_known_by_its_card_cannot_be_run_and_reads_no_file(board: Path)
         target_of(record.model_copy(update={"target": "another"}))
 
 
+@pytest.mark.slow
 def test_a_stopped_verification_goes_on_and_a_finished_one_begins_anew(
     board: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +266,7 @@ def test_a_record_of_another_schema_than_its_board_is_found(board: Path) -> None
     assert found(verify_board(board), "results/mp-1k/size.json")["schema_version"] == ("2", "1")
 
 
+@pytest.mark.slow
 def test_a_further_metric_changes_no_published_board(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry offers; the board's spec decides. The metric is available to a run that asks for it."""
     from consilience.metrics import card as registry

@@ -258,3 +258,16 @@ def test_the_command_ends_with_2_where_there_is_nothing_to_build(
 def test_the_embedded_ones_have_the_names_of_their_recipes() -> None:
     for path in DATA.glob("*.parquet"):
         assert get_dataset(path.stem).recipe is not None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"sha256": 1}', b"[" * 100_000])
+def test_a_damaged_manifest_is_named(write_recipe: WriteRecipe, own_cache: Path, damage: bytes) -> None:
+    built = build_dataset(write_recipe())
+    manifest = built.path.with_name("manifest.json")
+    whole = manifest.read_bytes()
+    for content in (damage, whole.replace(b'"items": 10', b'"items": 11')):
+        manifest.write_bytes(content)
+        with pytest.raises(ValueError, match=r"manifest\.json is damaged: run consilience dataset build"):
+            find_built("few-crystals")
+    manifest.write_bytes(whole)
+    assert find_built("few-crystals") == built

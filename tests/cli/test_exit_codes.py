@@ -14,6 +14,8 @@ import pytest
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
 CODE = "from consilience.cli import main; main()"
+#: A shell lets what runs in the background ignore Ctrl-C.
+INTERRUPTIBLE = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {CODE}"
 
 
 def command(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -57,7 +59,10 @@ def load(card, weights, device):
         ("raise SystemExit\n", "calls sys.exit(None) when it is imported"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)\n", "ended by SIGSEGV when it was imported"),
         ("def load(:\n", "line 1: SyntaxError"),
-        ("import no_such_module_anywhere\n", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        (
+            "import no_such_module_anywhere\n",
+            "there is no module 'no_such_module_anywhere' among",
+        ),
         ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
         ("raise MemoryError\n", "MemoryError"),
         ("raise ValueError('a\\nb' * 10**6)\n", "ValueError: a b"),
@@ -83,6 +88,7 @@ def test_an_import_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="alarms")
 def test_an_import_without_end_ends_though_its_parent_was_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
@@ -214,7 +220,7 @@ def test_a_signal_ends_a_run_with_its_code_and_leaves_nothing(
     pid = tmp_path / "pid"
     path = write_target(f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE, "run", "--targets", str(path), "--datasets", "qm9-1k", "--limit", "40"],
+        [sys.executable, "-c", INTERRUPTIBLE, "run", "--targets", str(path), "--datasets", "qm9-1k", "--limit", "40"],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(temporary), "CONSILIENCE_CACHE": str(tmp_path / "cache")},

@@ -94,7 +94,8 @@ def test_a_time_limit_ends_a_worker_in_c_code(jobs: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_worker_in_c_code_ends_with_its_parent(jobs: Path, number: int) -> None:
     parent_code = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 from pathlib import Path
 from consilience.isolation import job
 job.WORKER = Path({str(job.WORKER)!r})

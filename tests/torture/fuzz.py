@@ -107,6 +107,8 @@ def child(name: str, seed: int, first: int, count: int, folder: Path) -> None:
         verdict, details = judge(form, data, path, true) if data != sample else ("same", "not changed")
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = used.ru_utime + used.ru_stime - spent
+        if form.known and verdict == "traceback" and any(one in details for one in form.known):
+            verdict = "known fault"
         verdict = "hang" if seconds > SECONDS else verdict
         line = {"number": number, "verdict": verdict, "details": details, "seconds": round(seconds, 2)}
         print(json.dumps(line), file=report, flush=True)

@@ -108,6 +108,14 @@ def test_parquet_is_bounded(tmp_path: Path, make: Callable[[], pa.Table], says: 
         open_file(path)
 
 
+def test_parquet_with_texts_that_are_none_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    smiles = pa.array([b"C", b"C\xff"]).view(pa.string())
+    pq.write_table(pa.table({"id": ["a", "b"], "smiles": smiles}), path)
+    with pytest.raises(MalformedDataError, match=r"not a whole parquet file.*UTF8"):
+        open_file(path)
+
+
 def test_bounds_hold_with_little_memory(tmp_path: Path) -> None:
     """All of the above with 500 MiB above the level at start; a process that takes more ends with MemoryError."""
     for name, content, _ in TEXTS:

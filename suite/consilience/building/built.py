@@ -11,6 +11,9 @@ from consilience.cache import cache_dir
 from consilience.files import unsealed
 from consilience.weights import sha256_of
 
+#: Keys of manifests without a checksum.
+_UNSEALED = frozenset({"name", "items", "sha256", "dropped", "duplicates", "sources", "packages", "finished"})
+
 
 @dataclass(frozen=True)
 class BuiltTable:
@@ -45,7 +48,7 @@ def find_built(name: str) -> BuiltTable | None:
     again = f"run consilience dataset build {name} --fresh"
     try:
         content = json.loads(manifest.read_text("utf-8"))
-        if "checksum" in content:  # manifests of earlier versions have none
+        if not set(content) <= _UNSEALED:  # manifests of earlier versions have no checksum
             content = unsealed(json.dumps(content))
         wanted, _ = content["sha256"], content["sources"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from consilience.signals import end_on
 
 if TYPE_CHECKING:
     from consilience.board.findings import Report
@@ -65,17 +66,12 @@ class Group(click.Group):
 
 def _end_on_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does: workers and scratch folders go with it."""
-    if threading.current_thread() is not threading.main_thread():
-        return
 
     def end(number: int, _: Any) -> None:
         signal.signal(number, signal.SIG_IGN)
         raise SignalledError(number)
 
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-            signal.signal(number, end)
+    end_on(["SIGTERM", "SIGHUP"], end)
 
 
 def _end_processes() -> None:

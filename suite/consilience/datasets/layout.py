@@ -6,7 +6,8 @@ beyond numpy here, and ASE only for the view that is made of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -137,8 +138,7 @@ def load_items(path: str | Path) -> list[Any]:
     ValueError
         The file is of another format.
     """
-    with np.load(path, allow_pickle=False) as file:
-        _check_format(file, path)
+    with _opened(path) as file:
         if str(file["view"]) == "backbone":
             return list(Chains(*(file[field] for field in Chains._fields)).to_backbones())
         if str(file["view"]) != "atoms":
@@ -148,9 +148,23 @@ def load_items(path: str | Path) -> list[Any]:
 
 def load_ids(path: str | Path) -> list[str]:
     """Read the ids of the items, in order."""
-    with np.load(path, allow_pickle=False) as file:
-        _check_format(file, path)
+    with _opened(path) as file:
         return _unpack("id", file)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """Arrays of a file of items; raises `ValueError` where it is damaged, or something else."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            _check_format(file, path)
+            yield file
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib fail in many ways
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise ValueError(f"{path} does not hold items: {type(error).__name__}: {error}") from error
 
 
 def _check_format(file: Any, path: str | Path) -> None:

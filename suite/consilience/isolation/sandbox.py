@@ -130,11 +130,11 @@ def wrap(command: Sequence[str], kind: Sandbox, places: Places, *, network: bool
 def confine(kind: Sandbox) -> Confine:
     """Make the function that puts a trial import into a sandbox: without network, the user's files and variables."""
 
-    def into_sandbox(command: Sequence[str], file: Path, report: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+    def into_sandbox(command: Sequence[str], file: Path) -> tuple[Sequence[str], Mapping[str, str]]:
         names = ("CONSILIENCE_CACHE", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH")
         variables = {name: os.environ[name] for name in names if name in os.environ}
         variables |= {"HOME": "/tmp", "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
-        return wrap(command, kind, Places((file.parent,), (report,))), variables
+        return wrap(command, kind, Places((file.parent,))), variables
 
     return into_sandbox
 

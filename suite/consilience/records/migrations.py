@@ -75,7 +75,7 @@ def parse_record(text: bytes, name: str) -> Record:
 def migrated(content: dict[str, Any]) -> dict[str, Any]:
     """Content of a record as the newest version writes it."""
     version = content.get("schema_version")
-    while version in RECORD_MIGRATIONS:
+    while type(version) is int and version in RECORD_MIGRATIONS:  # true and 1.0 are no versions
         content = RECORD_MIGRATIONS[version](content)
         version = content["schema_version"]
     return content

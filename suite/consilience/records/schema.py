@@ -48,7 +48,9 @@ def is_empty(value: Any) -> bool:
 
 def refuse_newer(version: Any, newest: int) -> None:
     """Raise `ValueError` where a schema version is one that only a later suite can read."""
-    if isinstance(version, int) and version > newest:
+    if version is not None and type(version) is not int:
+        raise ValueError(f"schema_version is {str(version)[:40]!r}, expected a whole number")
+    if version is not None and version > newest:
         raise ValueError(
             f"written by a newer consilience: its schema version is {version}, this one reads up to {newest}; update it"
         )

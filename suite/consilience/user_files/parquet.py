@@ -88,6 +88,7 @@ def read_table(path: Path) -> pa.Table:
             table = pa.Table.from_batches(batches, None if batches else file.schema_arrow)
         if table.num_rows != rows:
             raise MalformedDataError(path, f"it announces {rows:,} rows and holds {table.num_rows:,}")
+        table.validate(full=True)  # texts are UTF-8, for one
         return _with_texts(path, table, schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise MalformedDataError(path, f"not a whole parquet file: {error}") from error
