@@ -22,7 +22,7 @@ from consilience.header import Header
 from consilience.isolation.environments import python_of
 from consilience.isolation.guarded import Guarded
 from consilience.isolation.variables import worker_variables
-from consilience.registry import Target, get_target, list_datasets, list_targets
+from consilience.registry import Target, get_target, list_targets
 
 FILES = Path(__file__).with_name("hostile_files.py")
 _spec = importlib.util.spec_from_file_location("hostile_files", FILES)
@@ -64,14 +64,10 @@ def run(python: Path | str, *arguments: str, scratch: Path, log: Path) -> list[d
 @functools.cache
 def items_of(view: str, periodic: bool | None) -> Items:
     """Return two items that a target with this view reads."""
-    for name, entry in list_datasets().items():
-        if view in entry.card.views and periodic in (None, entry.card.matter == "crystal"):
-            try:
-                items = open_dataset(name).head(2)
-            except (OSError, ValueError, LookupError):
-                continue
-            if items.has_view(view):
-                return items
+    for name in ("qm9-1k", "mp-1k", "proteins-500"):  # small, and shipped
+        items = open_dataset(name).head(2)
+        if items.has_view(view) and periodic in (None, name == "mp-1k"):
+            return items
     raise AssertionError(view)
 
 
