@@ -114,8 +114,8 @@ def child(name: str, seed: int, first: int, count: int, folder: Path) -> None:
         print(json.dumps(line), file=report, flush=True)
 
 
-def batch(name: str, seed: int, first: int, count: int, log: Any) -> Counter[str]:
-    """Run mutants of one format in children until all are judged."""
+def batch(name: str, seed: int, first: int, count: int, log: Any, *, alone: bool = False) -> Counter[str]:
+    """Run mutants of one format in children until all are judged; one that ends its child is tried once more, alone."""
     verdicts: Counter[str] = Counter()
     after = first + count
     while first < after:
@@ -144,9 +144,14 @@ def batch(name: str, seed: int, first: int, count: int, log: Any) -> Counter[str
                 first, begun = line["number"] + 1, None
             if begun is not None:  # it ended in the middle of one
                 verdict = "hang" if done.returncode == -signal.SIGXCPU else "crash"
+                if (
+                    not alone
+                    and sum(batch(name, seed, begun["number"], 1, log, alone=True)[one] for one in FAULTS) == 0
+                ):
+                    verdict = f"{verdict} that is not repeated"
                 verdicts[verdict] += 1
-                print(json.dumps({"format": name, "seed": seed, **begun, "verdict": verdict, "code": done.returncode}),
-                      file=log, flush=True)  # fmt: skip
+                line = {"format": name, "seed": seed, **begun, "verdict": verdict, "code": done.returncode}
+                print(json.dumps(line), file=log, flush=True)
                 first = begun["number"] + 1
             elif first < after:
                 print(f"{name}: the child did not begin: {done.stderr[-2000:]}", file=sys.stderr)
