@@ -178,12 +178,13 @@ def main() -> int:
 
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     chosen = [one for one in FORMATS if not given.formats or one.name in given.formats.split(",")]
+    random.Random(seed).shuffle(chosen)  # a short time reaches other formats each time
     counts: dict[str, Counter[str]] = {one.name: Counter() for one in chosen}
     began, step = time.monotonic(), 0
     with Path(given.log or os.devnull).open("a") as log:
         while True:
             for one in chosen:
-                number = given.count or 60
+                number = given.count or 25
                 number = max(number // 10, 3) if one.slow else number
                 counts[one.name] += batch(one.name, seed, step * number, number, log)
                 if not given.count and time.monotonic() - began > 60 * given.minutes:
