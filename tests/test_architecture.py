@@ -25,3 +25,18 @@ def test_the_page_lists_the_layers_of_the_contract() -> None:
     table = page.split("<!-- layers -->")[1].split("<!-- /layers -->")[0]
     rows = [row.replace("\\|", "|") for row in re.findall(r"^\| `(.+?)` \|", table, flags=re.MULTILINE)]
     assert rows == layers
+
+
+def test_a_kind_of_callback_has_one_definition_and_one_name() -> None:
+    """`metrics` imports nothing of the package, and so has its own."""
+    package = REPOSITORY / "suite" / "consilience"
+    definitions = [
+        (match[1], match[2])
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] not in ("metrics", "targets")
+        for match in re.finditer(r"^(\w+) = (Callable\[.+\])$", path.read_text("utf-8"), flags=re.MULTILINE)
+    ]
+    assert len(definitions) > 5
+    names, kinds = zip(*definitions, strict=True)
+    assert sorted(names) == sorted(set(names))
+    assert sorted(kinds) == sorted(set(kinds))

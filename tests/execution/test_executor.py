@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from consilience.callbacks import Progress
 from consilience.execution import executor as module
-from consilience.execution.executor import Executor, Progress, Result, Task, call, get_executor, list_executors
+from consilience.execution.executor import Executor, Result, Task, call, get_executor, list_executors
 from consilience.records.schema import to_json
 from consilience.registry import get_target, load_target_file
 from consilience.scoring.scorer import Cell

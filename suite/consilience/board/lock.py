@@ -10,13 +10,14 @@ import errno
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
+from consilience.callbacks import Tell
 from consilience.files import sweep, write_atomically
 
 #: Folder of a board that holds the lock and the mark.
@@ -78,7 +79,7 @@ def publication(
     *,
     wait: float = LONGEST_WAIT,
     soft: bool = False,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Iterator[Publication]:
     """Wait until nobody else writes to a board, and keep all others waiting.
 
@@ -115,7 +116,7 @@ def publication(
         lock.release()
 
 
-def _acquired(place: Path, wait: float, soft: bool, tell: Callable[[str], None]) -> BaseFileLock:
+def _acquired(place: Path, wait: float, soft: bool, tell: Tell) -> BaseFileLock:
     try:
         if not soft:
             lock = FileLock(place / "lock", fallback_to_soft=False)
@@ -136,7 +137,7 @@ def _acquired(place: Path, wait: float, soft: bool, tell: Callable[[str], None])
     return lease
 
 
-def _acquire(lock: BaseFileLock, place: Path, wait: float, tell: Callable[[str], None]) -> None:
+def _acquire(lock: BaseFileLock, place: Path, wait: float, tell: Tell) -> None:
     try:
         lock.acquire(timeout=min(wait, PATIENCE))
     except Timeout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from consilience import __version__
+from consilience.callbacks import StepProgress
 from consilience.cards import Card
 from consilience.embedding.identity import Identity, identify, source_files
 from consilience.embedding.store import Embedding, write_embedding
@@ -36,9 +37,6 @@ _SAID_OF_CHECKPOINTS = (
     "remark",
     "ancestor",
 )
-
-#: Called before each cell with cells done, cells in all, and the name of the next.
-Progress = Callable[[int, int, str], None]
 
 
 def complete_card(target: Target, path: Path | None) -> Target:
@@ -76,7 +74,7 @@ def pack(
     *,
     datasets: Sequence[str] | None = None,
     board: Path | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> list[Check]:
     """Score a target on a board's data sets and pack a submission, if there is nothing to say against it.
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from consilience.callbacks import Tell
 from consilience.files import write_atomically
 from consilience.records.board import Board
 from consilience.records.migrations import as_version, read_record
@@ -33,7 +34,7 @@ def publish(
     *,
     expected: Iterable[str] = (),
     all_pairs: AllPairsOf | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Board:
     """Add records to a board's folder and rebuild ``leaderboard.json`` and ``leaderboard.md`` from all of them.
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from consilience.callbacks import Tell
 from consilience.cards import Card
 from consilience.datasets.items import Items
 from consilience.embedding.contract import TOLERANCE
@@ -149,7 +150,7 @@ def add_submission(
     runner: Scorer,
     *,
     rules: Rules | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Report:
     """Verify a submission and, if nothing was found, add it to a board's folder with the scores computed here.
 

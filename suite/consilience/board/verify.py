@@ -7,13 +7,14 @@ in the board's own folder) is checked against itself only, and named.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from consilience._moved import moved_names
+from consilience.callbacks import StepProgress, Tell
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Embedding, Store
@@ -49,16 +50,13 @@ from .publish import read_board
 from .remarks import FILE as REMARKS
 from .remarks import read_remarks
 
-#: Called with cells done, cells in all, and the name of the next.
-Progress = Callable[[int, int, str], None]
-
 
 def verify_board(
     folder: Path,
     *,
     store: Store | None = None,
-    progress: Progress | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    progress: StepProgress | None = None,
+    tell: Tell = lambda line: None,
 ) -> Report:
     """Verify a board's folder.
 

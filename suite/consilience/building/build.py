@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from consilience.callbacks import Progress, Tell
 from consilience.files import sealed, write_atomically
 from consilience.header import Header
 from consilience.isolation.environments import EnvironmentBuildError, ensure, packages_of
-from consilience.isolation.job import JobFailedError, Progress, run_job
+from consilience.isolation.job import JobFailedError, run_job
 from consilience.registry import DatasetEntry
 from consilience.weights import sha256_of
 
@@ -32,7 +32,7 @@ def build_dataset(
     fresh: bool = False,
     local: Path | None = None,
     progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> BuiltTable:
     """Build a data set with its recipe, unless it stands.
 
@@ -107,7 +107,7 @@ def _run_recipe(
     scratch: Path,
     local: Path | None,
     progress: Progress | None,
-    tell: Callable[[str], None] | None,
+    tell: Tell | None,
 ) -> dict[str, Any]:
     header = Header.of(entry.path)
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+
+from consilience.callbacks import Tell
 
 from .errors import SourceError
 
@@ -21,7 +23,7 @@ def fetch(
     revision: str,
     gated: bool,
     folder: Path,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> tuple[Path, str]:
     """Return the folder of a data set's files and their commit (see :meth:`Sources.hub`)."""
     from huggingface_hub import HfApi, get_token, snapshot_download

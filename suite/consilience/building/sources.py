@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from consilience.callbacks import Tell
+
 from .errors import SourceError as SourceError
 
 
@@ -56,9 +58,7 @@ class Sources:
         of a hub.
     """
 
-    def __init__(
-        self, folder: Path, tell: Callable[[str], None] = lambda line: None, local: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, tell: Tell = lambda line: None, local: Path | None = None) -> None:
         self.folder = folder
         self.tell = tell
         self.local = local

@@ -15,7 +15,7 @@ from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_targ
 from ._options import OutputPath, limit_option, request_options
 
 if TYPE_CHECKING:
-    from consilience.isolation.job import Progress
+    from consilience.callbacks import Progress
     from consilience.records.record import Record
     from consilience.scoring.scorer import Cell
 

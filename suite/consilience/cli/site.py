@@ -14,7 +14,7 @@ from ._common import say
 from ._options import OutputPath
 
 if TYPE_CHECKING:
-    from consilience.site.build import Progress
+    from consilience.site.build import StageProgress
 
 _BOARD = "Name of a published board (v1) or its folder; by default leaderboard/v1 below the current folder."
 
@@ -72,7 +72,7 @@ def _need_extra() -> None:
 
 
 @contextmanager
-def _progress(title: str, quiet: bool) -> Iterator[Progress]:
+def _progress(title: str, quiet: bool) -> Iterator[StageProgress]:
     """Progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from consilience.callbacks import Progress
 from consilience.escaping import masked
 from consilience.header import ForeignHeaderError, Header, refuse_foreign
 from consilience.isolation import environments
-from consilience.isolation.job import JobFailedError, Outcome, Progress, hardware, run_job
+from consilience.isolation.job import JobFailedError, Outcome, hardware, run_job
 from consilience.isolation.sandbox import Places, Sandbox
 from consilience.registry import PACKAGE
 from consilience.scratch import scratch_folder

@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from consilience.callbacks import Progress
 from consilience.circumstances import named
-
-#: Called with (items done, items in all).
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
-from .executor import Progress, Result, Task, call, executor
+from consilience.callbacks import Progress
+
+from .executor import Result, Task, call, executor
 
 
 @executor("local")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from consilience.callbacks import Progress, Tell
 from consilience.circumstances import cut
 from consilience.escaping import masked
 from consilience.scratch import scratch_folder
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).with_name("worker.py")
 #: Called with a message's event and its content.
 Listener = Callable[[str, Mapping[str, Any]], None]
-#: Called with (items done, items in all).
-Progress = Callable[[int, int], None]
 
 
 class JobFailedError(RuntimeError):
@@ -86,7 +85,7 @@ def run_job(
     *,
     time_limit: float | None = None,
     progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
     opens: Opens | None = None,
     listen: Listener | None = None,
     sandbox: Sandbox = "none",
@@ -123,7 +122,7 @@ def run_jobs(
     *,
     time_limit: float | None = None,
     progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
     opens: Opens | None = None,
     listen: Listener | None = None,
     sandbox: Sandbox = "none",
@@ -211,7 +210,7 @@ def _listen(
     stdout: IO[bytes],
     outcomes: Sequence[Outcome],
     progress: Progress | None,
-    tell: Callable[[str], None] | None,
+    tell: Tell | None,
     listen: Listener | None,
 ) -> None:
     """Take messages until every job has reported its end; a process that still holds the pipe delays nothing."""

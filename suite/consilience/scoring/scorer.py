@@ -20,6 +20,7 @@ import numpy as np
 from consilience import __version__
 from consilience.building.built import find_built
 from consilience.cache import cache_dir
+from consilience.callbacks import Progress
 from consilience.cards import UNTRAINED
 from consilience.circumstances import in_words, is_circumstance, named
 from consilience.embedding.embed import (
@@ -32,7 +33,6 @@ from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import SHIPPED, Embedding, Store
 from consilience.escaping import masked
 from consilience.files import sealed, unsealed, write_atomically
-from consilience.isolation.job import Progress
 from consilience.metrics import get_metric
 from consilience.records.migrations import parse_record
 from consilience.records.pairs import AllPairs
@@ -47,7 +47,6 @@ from .provenance import embedding_key, package_versions, repository_state, state
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
-    from consilience.execution.executor import Progress
 
     from .reference_set import ReferenceSet
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from consilience.execution.executor import Progress
+    from consilience.callbacks import Progress
     from consilience.records.record import Record
     from consilience.scoring.scorer import Cell
 

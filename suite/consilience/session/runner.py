@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consilience.callbacks import Progress
 from consilience.embedding.embed import (
     EmbeddingFailedError,
     EmbeddingInterruptedError,
@@ -14,7 +15,7 @@ from consilience.embedding.embed import (
     embed,
 )
 from consilience.embedding.store import SHIPPED, Store
-from consilience.execution.executor import Executor, Progress
+from consilience.execution.executor import Executor
 from consilience.scoring.scorer import Cell, Scorer
 
 from .tasks import embed_task

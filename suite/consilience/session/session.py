@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilience.callbacks import Tell
 from consilience.isolation.job import check_device
 from consilience.isolation.variables import OPTION_VARIABLE
 
@@ -73,9 +74,7 @@ class Session:
         Called with a line for people where a run has to wait.
     """
 
-    def __init__(
-        self, request: Request, *, folder: Path | None = None, tell: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, request: Request, *, folder: Path | None = None, tell: Tell = lambda line: None) -> None:
         self.request, self.tell = request, tell
         self.folder = folder or Path.cwd()
         self.records: list[Record] = []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilience.callbacks import Progress
 from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError, embed
 from consilience.embedding.store import Store
-from consilience.execution.executor import Progress, Task
+from consilience.execution.executor import Task
 from consilience.registry import PACKAGE, Target, get_dataset, get_target, load_target_file
 from consilience.user_files import register_file
 

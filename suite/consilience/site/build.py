@@ -39,7 +39,7 @@ STATIC = Path(__file__).parent / "static"
 #: Says that a folder was made by us, and may be replaced.
 MARKER = ".consilience-site.json"
 #: Told as a step begins: what it is, how many are done, how many there are.
-Progress = Callable[[str, int, int], None]
+StageProgress = Callable[[str, int, int], None]
 
 #: Name of the part that judges the paper's claims; no data set's, which begin with a letter or a digit.
 _CLAIMS = "#claims"
@@ -105,7 +105,7 @@ class _Part:
 
 
 def build_site(
-    board: Path, output: Path, *, jobs: int | None = None, progress: Progress = lambda what, done, total: None
+    board: Path, output: Path, *, jobs: int | None = None, progress: StageProgress = lambda what, done, total: None
 ) -> Built:
     """Write the site of a board.
 
@@ -186,7 +186,7 @@ def _swap(new: Path, output: Path, old: Path) -> None:
 # -- drawing, in several processes -----------------------------------------------------------------------------------
 
 
-def _draw_all(study: Study, board: Path, new: Path, jobs: int | None, progress: Progress) -> dict[str, _Part]:
+def _draw_all(study: Study, board: Path, new: Path, jobs: int | None, progress: StageProgress) -> dict[str, _Part]:
     names = ["", _CLAIMS, *study.datasets]
     jobs = min(os.cpu_count() or 1, 4, len(names)) if jobs is None else jobs
     done = 0
@@ -300,7 +300,7 @@ def _stratum(items: Items, column: str) -> tuple[str, int, str]:
 # -- pages -----------------------------------------------------------------------------------------------------------
 
 
-def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Progress) -> None:
+def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: StageProgress) -> None:
     jinja = pages.environment()
     figures = sorted((one for part in parts.values() for one in part.figures), key=lambda one: one.card.order)
     by_name: dict[str, list[Drawn]] = defaultdict(list)
