@@ -304,12 +304,12 @@ def load_target_file(path: str | Path, *, trial: bool = True, confine: Confine |
     if not path.is_file():
         raise FileNotFoundError(f"no target file at {path}")
     if trial and not path.is_relative_to(PACKAGE):
-        tried = Trial(path, confine)
+        attempt = Trial(path, confine)
         _scan("targets", plugins=True)  # meanwhile; a name that is taken is this file's fault
-        if (failure := tried.failure()) is not None:
+        if (failure := attempt.failure()) is not None:
             raise TargetFileError(failure if str(path) in failure else f"{path}: {failure}")
-        if tried.cards is not None:
-            return _register_cards(path, tried.cards)
+        if attempt.cards is not None:
+            return _register_cards(path, attempt.cards)
         if confine is not None:
             raise TargetFileError(f"{path}: it registers more than targets, which would run outside the sandbox")
     try:

@@ -19,20 +19,9 @@ from click.testing import CliRunner
 from consilience.cli import main
 from consilience.isolation.environments import EnvironmentBuildError, Header, ensure, environments_dir
 from consilience.isolation.foreign import FOLDER, uv_in_sandbox
-from consilience.isolation.sandbox import Sandbox, probe
+from consilience.isolation.sandbox import Sandbox
 
 SECRET, USER = "word-of-the-index", "reader"
-
-
-@pytest.fixture
-def kind() -> Sandbox:
-    kind = probe()
-    if kind != "bubblewrap":
-        message = "bubblewrap does not work here: apt-get install bubblewrap (as root, after apt-get update)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return kind
 
 
 def wheel() -> bytes:

@@ -15,21 +15,10 @@ from consilience.datasets.items import open_dataset
 from consilience.embedding.embed import EmbeddingFailedError, run_worker
 from consilience.embedding.shards import read_shards
 from consilience.isolation import sandbox
-from consilience.isolation.sandbox import SandboxError, probe, require
+from consilience.isolation.sandbox import SandboxError, require
 from consilience.registry import load_target_file
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
-
-
-@pytest.fixture
-def kind() -> sandbox.Sandbox:
-    kind = probe()
-    if kind != "bubblewrap":
-        message = "bubblewrap does not work here: apt-get install bubblewrap (as root, after apt-get update)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return kind
 
 
 @pytest.fixture

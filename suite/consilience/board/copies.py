@@ -61,7 +61,7 @@ class Likeness(NamedTuple):
 
 def likenesses(rows: NDArray[np.float32], known: Iterable[Known]) -> list[Likeness]:
     """Compare submitted rows (n, d) with those of known targets on the same items; NaN rows are left out."""
-    found = []
+    alike_targets = []
     embedded = np.isfinite(rows).all(axis=1)
     fits: dict[bytes, tuple[list[_Fold], list[NeighborKernel]]] = {}
     for name, other, trained in known:
@@ -79,8 +79,8 @@ def likenesses(rows: NDArray[np.float32], known: Iterable[Known]) -> list[Likene
         alike = [cknna(a, b, k=NEIGHBOURS) for a, b in zip(kernels, _kernels(other[common], theirs), strict=True)]
         components = _components(theirs)
         measured = trained and components.shape[1] >= LEAST_COMPONENTS
-        found.append(Likeness(name, max(alike), _predicted(folds, components) if measured else float("nan")))
-    return found
+        alike_targets.append(Likeness(name, max(alike), _predicted(folds, components) if measured else float("nan")))
+    return alike_targets
 
 
 def _kernels(rows: NDArray[np.float32], standardized: NDArray[np.float64]) -> list[NeighborKernel]:
@@ -142,5 +142,5 @@ def _predicted(folds: list[_Fold], known: NDArray[np.float64]) -> float:
 
 def copies(rows: NDArray[np.float32], known: Iterable[Known]) -> list[Likeness]:
     """Known targets whose rows the submitted ones repeat, the likest first."""
-    found = [one for one in likenesses(rows, known) if one.cknna >= MOST_CKNNA or one.predicted >= MOST_PREDICTED]
-    return sorted(found, key=lambda one: -one.cknna)
+    repeats = [one for one in likenesses(rows, known) if one.cknna >= MOST_CKNNA or one.predicted >= MOST_PREDICTED]
+    return sorted(repeats, key=lambda one: -one.cknna)

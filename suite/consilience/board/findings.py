@@ -88,11 +88,11 @@ class Report:
         yield f"{cells}, {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
 
 
-def compare_json(report: Report, name: str, found: str, wanted: str) -> None:
+def compare_json(report: Report, name: str, page: str, wanted: str) -> None:
     """Add what differs between a page as JSON and the same page built again."""
     before = len(report.findings)
     try:
-        content = json.loads(found)
+        content = json.loads(page)
         refuse_newer(content.get("schema_version"), BOARD_VERSION)
         report.compare(name, content, json.loads(wanted), 0)
     except (ValueError, AttributeError, RecursionError) as error:
@@ -101,9 +101,9 @@ def compare_json(report: Report, name: str, found: str, wanted: str) -> None:
         report.find(name, "", "another text", "the same figures")
 
 
-def compare_lines(report: Report, name: str, found: str, wanted: str) -> None:
+def compare_lines(report: Report, name: str, page: str, wanted: str) -> None:
     """Add the lines that differ between a page and the same page built again."""
-    for number, (old, new) in enumerate(zip_longest(found.splitlines(), wanted.splitlines(), fillvalue="(absent)"), 1):
+    for number, (old, new) in enumerate(zip_longest(page.splitlines(), wanted.splitlines(), fillvalue="(absent)"), 1):
         if old != new:
             report.find(name, f"line {number}", old, new)
 

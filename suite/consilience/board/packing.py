@@ -58,12 +58,12 @@ def complete_card(target: Target, path: Path | None) -> Target:
         if path is not None:
             raise ValueError(f"--card describes a checkpoint; the card of {target.name} stands in {target.path.name}")
         return target
-    told = tomllib.loads(path.read_text("utf-8")) if path else {}
-    strange = sorted(set(told) - set(_SAID_OF_CHECKPOINTS))
+    description = tomllib.loads(path.read_text("utf-8")) if path else {}
+    strange = sorted(set(description) - set(_SAID_OF_CHECKPOINTS))
     if strange:
         # Family, layer and pooling are the adapter's: another family would make siblings of the model its references.
         raise ValueError(f"{path}: {', '.join(strange)}: a checkpoint is told by {', '.join(_SAID_OF_CHECKPOINTS)}")
-    fields = target.card.model_dump() | told | {"weights_sha256": sha256_of(target.weights.path)}
+    fields = target.card.model_dump() | description | {"weights_sha256": sha256_of(target.weights.path)}
     return replace(target, card=Card.model_validate(fields))
 
 
@@ -113,10 +113,10 @@ def pack(
     for number, name in enumerate(names):
         if progress is not None:
             progress(number, len(names), name)
-        record, found = _score(runner, name, target)
+        record, embedding = _score(runner, name, target)
         records[name] = record
-        if found is not None:
-            embeddings[name] = found
+        if embedding is not None:
+            embeddings[name] = embedding
         unfit = record.state not in ("ok", "skipped") or (record.state == "ok" and record.reason is not None)
         checks.append(Check(f"scored on {name}", f"{record.state}: {record.reason}" if unfit else ""))
     scored = [record for record in records.values() if record.state == "ok"]

@@ -150,8 +150,8 @@ def lacking_pairs(folder: Path, unpaired: Mapping[str, Iterable[str]]) -> dict[s
         scored = {record.target for record in map(read_record, paths) if record.state == "ok"}
         # Of what is found, all that can be paired is paired with something; what is not has no pair at all.
         paired = {name for name in scored if partners[name] or name in names}
-        found = [name for name in names if paired - {name} - partners[name]]
-        lacking |= {dataset: found} if found else {}
+        without = [name for name in names if paired - {name} - partners[name]]
+        lacking |= {dataset: without} if without else {}
     return lacking
 
 

@@ -127,8 +127,8 @@ def verify_submission(
         report.find(path.name, "", error, "a submission")
         return report, []
     report.compare("manifest.json", manifest.board, runner.spec.board, at="board")
-    found = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != "manifest.json"}
-    report.compare("manifest.json", manifest.files, found, at="files")
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != "manifest.json"}
+    report.compare("manifest.json", manifest.files, digests, at="files")
     received = _Received(files, manifest, runner, board, rules or Rules())
     for name in manifest.datasets:
         if name not in known:
@@ -342,16 +342,16 @@ def _judge_copies(
     received: _Received, record: Record, embedding: Embedding, submission: Submission, report: Report
 ) -> Submission:
     """Refuse rows that repeat another target's, unless the card names that target as its ancestor."""
-    found = copies(embedding.features, _others(received, record))
-    if not found:
+    originals = copies(embedding.features, _others(received, record))
+    if not originals:
         return submission
     ancestor = record.card.ancestor
-    if ancestor in [one.target for one in found]:
+    if ancestor in [one.target for one in originals]:
         report.remarks.append(
             f"{record.dataset}: shown as {ancestor}, whose rows it repeats, without a rank of its own"
         )
         return submission.model_copy(update={"copy_of": ancestor})
-    for one in found:
+    for one in originals:
         figures = f"CKNNA {one.cknna:.3f}; components predicted: {one.predicted:.3f}"
         report.find(
             f"embeddings/{record.dataset}.safetensors", f"features ({figures})", f"those of {one.target}",

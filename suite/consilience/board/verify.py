@@ -296,11 +296,11 @@ def _verify_pages(folder: Path, report: Report) -> None:
         report.find(REMARKS, "", str(error).removeprefix(f"{folder / REMARKS}: "), "remarks on this board")
     for name, wanted in wanted_pages.items():
         path = folder / name
-        found = path.read_text("utf-8", errors="replace") if path.is_file() else None
-        if found is None:
+        page = path.read_text("utf-8", errors="replace") if path.is_file() else None
+        if page is None:
             report.find(name, "", "missing", "built from the records")
-        elif found != wanted:
-            (compare_json if path.suffix == ".json" else compare_lines)(report, name, found, wanted)
+        elif page != wanted:
+            (compare_json if path.suffix == ".json" else compare_lines)(report, name, page, wanted)
 
 
 def _json(model: Any) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 
-def copies(items: Sequence[Any]) -> list[Any]:
+def item_copies(items: Sequence[Any]) -> list[Any]:
     """Return a list of copies; text is shared, since nobody can change it."""
     return [_copy(item) for item in items]
 

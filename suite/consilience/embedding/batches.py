@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from consilience.circumstances import is_circumstance, is_out_of_memory, named, tells_of_circumstance
 from consilience.weights import Embedded
 
-from .batch_items import copies, reordered
+from .batch_items import item_copies, reordered
 from .returned import ContractError, energies_of, features_of, parts, reasons_of, truncated_of
 
 #: This many items failing one after another, with none embedded, end the run: the target itself is broken.
@@ -153,7 +153,7 @@ class _Run:
 
     def call(self, chunk: list[Any], start: int) -> Batch:
         """Rows of one call of `embed`, which receives items of its own: the next call's are as they were."""
-        own = copies(chunk)
+        own = item_copies(chunk)
         received = list(own)
         result = self.embed(received)
         if self.watch is not None:

@@ -17,7 +17,7 @@ from consilience.cards import Card
 from consilience.circumstances import cut
 from consilience.weights import Embedded, kind_of, real_numbers
 
-from .batch_items import copies, difference
+from .batch_items import difference, item_copies
 from .batches import run_batches
 from .leftovers import Leftovers, are_visible
 from .returned import ContractError, parts
@@ -210,10 +210,10 @@ def _returned(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], batc
     names = ("real numbers", "a result of its own for each batch")
     size = max(1, min(batch_size, len(items) // 2))
     try:
-        first = parts(embed(copies(items[:size])))
+        first = parts(embed(item_copies(items[:size])))
         before = {name: np.array(real_numbers(values, name, truth_values=True)) for name, values in first.items()}
         kinds = ", ".join(f"{name}: {kind_of(values)}" for name, values in first.items())
-        embed(copies(items[-size:]))
+        embed(item_copies(items[-size:]))
         after = {name: real_numbers(values, name, truth_values=True) for name, values in first.items()}
     except Exception as error:
         return [_check(name, False, None, None, f"{type(error).__name__}: {error}") for name in names]

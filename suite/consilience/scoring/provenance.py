@@ -49,10 +49,10 @@ def package_versions() -> dict[str, str]:
 
 def stated_identity(record: Record) -> Identity | None:
     """Identity of the embedding as a record states it; None where it states none, or another cell's."""
-    told = record.provenance.embedding.get("identity") if record.provenance else None
-    if not isinstance(told, dict) or set(told) != {one.name for one in fields(Identity)}:
+    content = record.provenance.embedding.get("identity") if record.provenance else None
+    if not isinstance(content, dict) or set(content) != {one.name for one in fields(Identity)}:
         return None
-    identity = Identity(**told)
+    identity = Identity(**content)
     return identity if (identity.target, identity.dataset) == (record.target, record.dataset) else None
 
 

@@ -110,7 +110,7 @@ def _content(folder: Path, paths: list[Path]) -> dict[Path, list[tuple[Any, ...]
     with np.load(folder / "structures.npz", allow_pickle=False) as arrays:
         offsets = arrays["offsets"]
         numbers, positions, cells, pbc = (arrays[name] for name in ("numbers", "positions", "cell", "pbc"))
-        for i, (number, told) in enumerate(stated):
+        for i, (number, values) in enumerate(stated):
             atoms = slice(offsets[i], offsets[i + 1])
-            content[paths[number]].append((numbers[atoms], positions[atoms], cells[i], pbc[i], told))
+            content[paths[number]].append((numbers[atoms], positions[atoms], cells[i], pbc[i], values))
     return content

@@ -19,7 +19,7 @@ def main(job: dict[str, Any]) -> None:
     _end_with_parent()
     _limit(job["bytes"], job["seconds"])
     parts: dict[str, list[Any]] = {"numbers": [], "positions": [], "cell": [], "pbc": []}
-    told: list[Any] = []
+    statements: list[Any] = []
     row = 1
     column = None
     try:
@@ -31,7 +31,7 @@ def main(job: dict[str, Any]) -> None:
                 results = atoms.calc.results if atoms.calc is not None else {}
                 if results.get("energy") is not None:
                     stated["energy"] = results["energy"]
-                told.append(
+                statements.append(
                     [number, {str(name): value for name, one in stated.items() if (value := _plain(one)) != ()}]
                 )
                 for name, array in (
@@ -53,14 +53,14 @@ def main(job: dict[str, Any]) -> None:
     lengths = [len(one) for one in parts["numbers"]]
     arrays = {
         "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "numbers": np.concatenate(parts["numbers"]) if told else np.zeros(0, int),
-        "positions": np.concatenate(parts["positions"]) if told else np.zeros((0, 3)),
+        "numbers": np.concatenate(parts["numbers"]) if statements else np.zeros(0, int),
+        "positions": np.concatenate(parts["positions"]) if statements else np.zeros((0, 3)),
         "cell": np.array(parts["cell"]).reshape(-1, 3, 3),
         "pbc": np.array(parts["pbc"]).reshape(-1, 3),
     }
     with (folder / "structures.npz").open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    (folder / "stated.json").write_text(json.dumps(told), "utf-8")
+    (folder / "stated.json").write_text(json.dumps(statements), "utf-8")
     return None
 
 
