@@ -20,7 +20,8 @@ from consilience.files import write_atomically
 from consilience.records.record import Record
 from consilience.records.schema import to_json
 from consilience.registry import PACKAGE, Target
-from consilience.scoring.scorer import Cell, Scorer
+from consilience.scoring.cell import Cell
+from consilience.scoring.scorer import Scorer
 from consilience.weights import sha256_of
 
 from .submission import Check, Manifest, bad_name, card_checks, taken
