@@ -38,7 +38,9 @@ def load(card, weights, device):
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    # Hypothesis's plug-in takes a second to import and has no part in these tests.
+    options = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
     # These tests may run under xdist themselves; the run under test must not take itself for one of its workers.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=variables)
@@ -77,6 +79,7 @@ def test_without_the_flag_nothing_is_collected(tmp_path: Path) -> None:
     assert run(folder).returncode == 5  # pytest's own code for "no tests"
 
 
+@pytest.mark.slow
 def test_a_failing_cell_fails_alone(write_target: Callable[..., Path], tmp_path: Path, own_cache: Path) -> None:
     write_target(GOOD, name="fine")
     write_target("raise RuntimeError('out of luck')\n", name="raises")
@@ -197,6 +200,7 @@ def test_pytest_benchmark_keeps_its_own_world(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_second_run_scores_nothing_twice(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
     assert run(folder, "--benchmark", "--align-datasets=qm9-1k", "--align-json=a.json").returncode == 0
@@ -211,6 +215,7 @@ def test_a_second_run_scores_nothing_twice(tmp_path: Path, own_cache: Path) -> N
     assert (folder / "a.json").read_text() == (folder / "b.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_of_one_suite_target_by_name(tmp_path: Path, own_cache: Path) -> None:
     done = run(tmp_path, "--benchmark", "--align-targets=size", "--align-datasets=qm9-*")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -309,6 +314,7 @@ def run_checkpoint(folder: Path, name: str, *more: str) -> subprocess.CompletedP
     return run(folder, "--benchmark", *options, *more)
 
 
+@pytest.mark.slow
 def test_a_regression_fails_once_its_report_is_written(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     done = run_checkpoint(folder, "good.txt", "--align-save=main", "--align-report=first.md")
@@ -355,6 +361,7 @@ def test_a_regression_fails_in_several_processes(tmp_path: Path, own_cache: Path
     assert "Alignment regressed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_comparison_that_cannot_be_made_stops_the_run(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0

@@ -57,7 +57,7 @@ def load(card, weights, device):
 
     return embed
 '''
-DATASET = "mp-1k"
+DATASET = "mof-500"
 
 
 def write(folder: Path, name: str, *, licence: str = "MIT", weights: str = "a" * 64, extra: str = "") -> Path:
@@ -186,7 +186,7 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
     assert report.recomputed == 8
     embedded = board / "embeddings" / DATASET / "distances.safetensors.gz"
     embedded.unlink()
-    assert "results/mp-1k/distances.json: target: distances" in told(verify_board(board))
+    assert "results/mof-500/distances.json: target: distances" in told(verify_board(board))
 
 
 @pytest.mark.slow
@@ -339,7 +339,7 @@ def test_the_checklist_says_why_not(tmp_path: Path, made_board: Path, own_cache:
 
     (target,) = load_target_file(write(tmp_path, "unlicensed", licence="unknown"))
     found = missing(target)
-    assert found.keys() == {"known licences", "scored on mp-1k"}
+    assert found.keys() == {"known licences", "scored on mof-500"}
     assert found["known licences"] == "licence_weights"
     bare = replace(target, card=target.card.model_copy(update={"trained_on": None, "licence_weights": "MIT"}))
     assert missing(bare)["a card with all that a board states"] == "trained_on"
@@ -350,7 +350,7 @@ def test_the_checklist_says_why_not(tmp_path: Path, made_board: Path, own_cache:
     assert "untrained twins are controls" in missing(get_target("chgnet-0.3.0@untrained"))["a name for a board"]
     assert missing(target, runner=Runner(runner.spec, limit=60))["whole data sets"] == "a sample of 60 items"
     (fails,) = load_target_file(write(tmp_path, "fails", extra="import sys\nassert 'worker' not in str(sys.argv)"))
-    assert missing(fails)["scored on mp-1k"].startswith("failed: ")
+    assert missing(fails)["scored on mof-500"].startswith("failed: ")
 
 
 def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
@@ -372,6 +372,7 @@ def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
         complete_card(get_target("size"), card)
 
 
+@pytest.mark.slow
 def test_a_rank_needs_rows_that_the_publisher_computed(
     packed: Path, board: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,7 +417,7 @@ def test_an_archive_is_no_larger_than_its_manifest_needs(packed: Path, tmp_path:
         files[f"embeddings/{DATASET}.safetensors"] += bytes(4_000_000)
 
     report, _ = verify_submission(spoil(packed, tmp_path, inflate), runner)
-    assert "1,000 items with 24 columns need at most" in told(report)
+    assert "500 items with 24 columns need at most" in told(report)
     extra = spoil(packed, tmp_path, lambda files: files.update({"embeddings/qm9-1k.safetensors": b""}))
     report, _ = verify_submission(extra, runner)
     assert "of a data set that its manifest does not name" in told(report)
