@@ -55,7 +55,7 @@ def folder_with_toy(tmp_path: Path) -> Path:
 
 def test_a_toy_gets_a_row_and_leaves_no_trace(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
-    datasets = ("qm9-1k", "qm9-isomers-1k", "mp-1k")
+    datasets = ("qm9-1k", "mp-1k")
     options = (f"--align-datasets={','.join(datasets)}", "--align-json=scores.json")
     done = run(folder, "--benchmark", "target_toy.py", *options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -145,6 +145,7 @@ def load(card, weights, device):
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gets_a_row_through_an_adapter(tmp_path: Path, own_cache: Path) -> None:
     (tmp_path / "target_powers.py").write_text(ADAPTER)
     (tmp_path / "mine.txt").write_text("1.5")
@@ -266,6 +267,7 @@ def test_own_data_are_scored_against_the_default_references(tmp_path: Path) -> N
     assert "2 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
     (folder / "mine.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n2\n\nH 0 0 0\nH nan 0 0.74\n")
@@ -283,6 +285,7 @@ def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Pa
     assert not own_cache.exists(), "something was cached"
 
 
+@pytest.mark.slow
 def test_own_data_are_not_published(tmp_path: Path) -> None:
     from consilience.records.spec import DEFAULT_SPEC
 

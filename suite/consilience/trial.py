@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .circumstances import cut
 
@@ -88,6 +88,7 @@ class Trial:
         self.path = path
         self.key = (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
         self._child: subprocess.Popen[bytes] | None = None
+        self._report: IO[bytes]
         if self.key in _passed:
             return
         if confine is None and (begun := _begun.pop(self.key, None)) is not None:

@@ -171,6 +171,7 @@ def test_what_a_worker_prints_is_kept_with_head_and_tail_while_it_runs(jobs: Pat
     assert "bytes left out" in text
 
 
+@pytest.mark.slow
 def test_a_reason_of_ten_megabytes_is_cut(jobs: Path) -> None:
     with pytest.raises(JobFailedError) as error:
         carry_out("raise ValueError('head ' + 'x' * 10**7 + ' tail')", jobs)

@@ -205,6 +205,7 @@ def test_another_family_is_another_score(write_target: Callable[..., Path], own_
     assert "chgnet-0.3.0" not in second.scores[RANKED].pairs
 
 
+@pytest.mark.slow
 def test_a_broken_reference_is_named_once_even_when_data_sets_alternate(
     write_target: Callable[..., Path], own_cache: Path
 ) -> None:

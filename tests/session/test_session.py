@@ -218,6 +218,7 @@ def test_a_dry_run_says_what_it_would_take(nested: Path, own_cache: Path, monkey
     assert "dry run: 4 cells, 1 stored, 2 to embed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_repository_s_file_fills_the_request_of_both_front_ends(
     nested: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,12 @@ SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
 
 
 def use_target(job: dict[str, Any], say: Say) -> None:
-    """Load a target and embed items to shards; the task ``"examine"`` also checks the contract."""
+    """Load a target and embed items to shards.
+
+    The task ``"examine"`` also checks the contract; ``"fetch"`` ends once the target is loaded.
+    """
+    if Trace.active is not None:
+        Trace.active.network = job["network"] or job["task"] == "fetch"
     targets = {target.card.name: target for target in load_target_file(job["target_file"], trial=False)}
     target = targets[job["target"]]
     options = dict(job["weights"])
@@ -52,6 +57,8 @@ def use_target(job: dict[str, Any], say: Say) -> None:
     verified = [] if weights.expected_sha256 is None else [str(path) for path in weights.used]
     seconds = time.perf_counter() - began
     say("loaded", seconds=seconds, weights_sha256=weights.sha256(), verified=verified)
+    if job["task"] == "fetch":
+        return
     _embed_to_shards(embed, items, job, say)
     if job["task"] == "examine":
         save = getattr(embed, "save", None)
