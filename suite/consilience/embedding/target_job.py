@@ -53,6 +53,9 @@ def use_target(job: dict[str, Any], say: Say) -> None:
             raise refusal from None  # whatever a package made of it
         if isinstance(error, ModuleNotFoundError):
             raise missing_module(error, target.path) from error
+        if isinstance(error, FileNotFoundError) and str(error.filename).startswith(str(Path.home())):
+            advice = f"a model's home is {Path.home()}: name your own files by their full path, or give --pass-env HOME"
+            raise FileNotFoundError(f"{error}; {advice}") from error
         raise
     verified = [] if weights.expected_sha256 is None else [str(path) for path in weights.used]
     seconds = time.perf_counter() - began

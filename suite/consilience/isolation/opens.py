@@ -117,6 +117,8 @@ class Opens:
         Status of each path when it was first opened for reading (`os.stat_result`), None where there was no such file.
     written
         Paths that were created, truncated or opened for writing alone.
+    shared
+        Paths of files that were opened for reading and writing.
     relative
         Paths that were named relative to the working folder.
     complete
@@ -130,6 +132,7 @@ class Opens:
         self.remote: set[str] = set()
         self.files: dict[str, os.stat_result | None] = {}
         self.written: set[str] = set()
+        self.shared: set[str] = set()
         self.relative: set[str] = set()
         self.complete = False
         self._own, self._theirs = socket.socketpair()
@@ -215,6 +218,8 @@ class Opens:
         if relative:
             self.relative.add(path)
         writes = flags & os.O_ACCMODE == os.O_WRONLY or bool(flags & os.O_TRUNC)
+        if flags & os.O_ACCMODE == os.O_RDWR:
+            self.shared.add(path)
         if path in self.files:
             if writes:
                 self.written.add(path)
