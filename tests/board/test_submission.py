@@ -47,7 +47,7 @@ Path(__file__).with_suffix(".ran").touch()
 @target(
     Card(
         name="{name}", family="{name}", modality="atoms", title="Distances", revision="1", parameters=24, layer="bins",
-        pooling="mean", trained_on=("MPtrj",), licence_code="MIT", licence_weights="{licence}", reference="none",
+        pooling="mean", trained_on=("ODAC23",), licence_code="MIT", licence_weights="{licence}", reference="none",
         source="this file", weights_sha256="{weights}"
     )
 )
@@ -252,7 +252,7 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
             of_embedding(lambda e: replace(e, features=e.features.astype("f8"))), True, "float64", id="type"
         ),
         pytest.param(
-            of_embedding(lambda e: replace(e, features=e.features[:-1])), True, "not float32 (1000, d)", id="shape"
+            of_embedding(lambda e: replace(e, features=e.features[:-1])), True, "not float32 (500, d)", id="shape"
         ),
         pytest.param(
             of_embedding(lambda e: replace(e, features=np.where(e.features > 0, e.features, np.float32(np.inf)))),
@@ -399,7 +399,7 @@ def test_a_rank_needs_rows_that_the_publisher_computed(
 def test_what_a_submitter_says_of_himself_is_no_evidence(packed: Path, tmp_path: Path, runner: Runner) -> None:
     """Statements of a publisher, an identity of other code, and no target file at all."""
     name = f"records/{DATASET}.json"
-    ranked = {"recomputed": 1000, "deviation": 0.0, "sandbox": None, "trusted": False, "copy_of": None}
+    ranked = {"recomputed": 500, "deviation": 0.0, "sandbox": None, "trusted": False, "copy_of": None}
     for change, finding in (
         (of_json(name, lambda c: c.update(schema_version=2, submission=ranked)), "stated by the publisher of a board"),
         (of_json(name, lambda c: c["provenance"]["embedding"].update(submission=ranked)), "embedding.submission"),
@@ -486,7 +486,7 @@ def test_a_copy_that_names_its_ancestor_is_shown_as_it(packed: Path, tmp_path: P
     source = get_target("sevennet-0")
     shipped = runner.store.get(identify(source, runner.items(DATASET)))
     assert shipped is not None
-    rows = np.hstack([shipped.features[:, ::-1] * 3, np.zeros((1000, 16), np.float32)])
+    rows = np.hstack([shipped.features[:, ::-1] * 3, np.zeros((500, 16), np.float32)])
 
     def with_ancestor(name: str) -> Report:
         path = spoil(packed, tmp_path, of_embedding(lambda e: replace(e, features=np.ascontiguousarray(rows))))
