@@ -51,6 +51,19 @@ def test_a_good_target_passes_every_check(write_target: Callable[..., Path]) -> 
             "",
             "a result of its own for each batch",
         ),
+        pytest.param(
+            "for a in items:\n    a.positions -= a.positions.mean(axis=0)\n" + GOOD,
+            "",
+            "items left as they were",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "import subprocess\nload.__dict__.setdefault('all', []).append(subprocess.Popen(['sleep', '86400']))\n"
+            + GOOD,
+            "",
+            "no process left behind",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_broken_rule_is_named(write_target: Callable[..., Path], body: str, card: str, rule: str) -> None:
@@ -98,7 +111,7 @@ def test_what_a_target_saves_it_has_to_load(write_target: Callable[..., Path], s
 def test_the_report_says_where_it_ran_and_how_fast(write_target: Callable[..., Path]) -> None:
     report = check_target(write_target(GOOD, name="check-facts"), dataset="qm9-1k", n=4)
     assert {"environment", "weights", "loaded in", "speed"} <= set(report.facts)
-    assert "all 11 rules hold" in str(report)
+    assert "all 13 rules hold" in str(report)
 
 
 def test_an_exception_of_known_size_stands_on_the_card(write_target: Callable[..., Path]) -> None:

@@ -125,7 +125,7 @@ class BenchmarkRun:
         call |= {"quiet": verbosity < 0 or None, "verbose": verbosity > 0 or None}
         with stopping():
             request = fill(call, front_end="pytest", folder=config.invocation_params.dir)
-            self.session = Session(request, folder=config.rootpath)
+            self.session = Session(request, folder=config.rootpath, tell=self.tell)
             self.session.check()
         self._adapter_is_known: bool | None = None
 
@@ -268,6 +268,13 @@ class BenchmarkRun:
             return
         with stopping():
             session.exitstatus = self.session.finish(int(session.exitstatus))
+
+    def tell(self, line: str) -> None:
+        """Print a line while the run waits."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(shown(line))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the tables of the run."""

@@ -192,7 +192,7 @@ def check_targets(
     sizes = [n] * len(chosen) if isinstance(n, int) else list(n)
     samples = [_sample(*one) for one in zip(chosen, [items] * len(chosen), datasets, sizes, strict=True)]
     began = time.perf_counter()
-    python = interpreter(chosen[0], stranger=sandbox != "none")
+    python = interpreter(chosen[0], stranger=sandbox != "none", sandbox=sandbox)
     built = time.perf_counter() - began
     name = "this interpreter" if python == Path(sys.executable) else Header.of(chosen[0].path).digest[:16]
     with scratch_folder() as scratch:

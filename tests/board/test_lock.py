@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from consilience.board.cells import pairs_of
 from consilience.board.groups import read_pairs
-from consilience.board.lock import FOLDER, Publication, is_unfinished, mark_path, publication
+from consilience.board.lock import FOLDER, NOTE, Publication, is_unfinished, mark_path, publication
 from consilience.board.publish import publish
 from consilience.board.verify import verify_board
 from consilience.records.migrations import read_record
@@ -89,6 +91,81 @@ def test_a_killed_writer_leaves_no_lock(tmp_path: Path, soft: bool) -> None:
         assert own.stale == {"mof-500": {"a"}}, "what it had begun is known"
         own.finish()
     assert not is_unfinished(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("soft", [False, True])
+def test_one_that_waits_says_once_for_whom(tmp_path: Path, soft: bool) -> None:
+    """After three seconds, in the publication that waits and on the terminal of the command."""
+    code = (
+        "import sys, time; from pathlib import Path; from consilience.board.lock import publication\n"
+        f"with publication(Path(sys.argv[1]), soft={soft}): print('in', flush=True); time.sleep(7)"
+    )
+    writer = start(code, str(tmp_path))
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "in\n"
+    lines: list[str] = []
+    with publication(tmp_path, wait=60, soft=soft, tell=lines.append):
+        own = json.loads((tmp_path / FOLDER / NOTE).read_text())
+        assert own["pid"] == os.getpid()
+    assert writer.wait(60) == 0
+    (line,) = lines
+    who = rf"\(process {writer.pid} on {re.escape(platform.node())}, since 20\d\d-\d\d-\d\dT[\d:]+\+00:00\)"
+    assert re.fullmatch(rf"{re.escape(str(tmp_path))}: waiting for another publication {who}", line), line
+    assert not (tmp_path / FOLDER / NOTE).exists()
+
+
+@pytest.mark.slow
+def test_one_that_gives_up_says_for_whom_it_waited(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with publication(tmp_path):
+        code = (
+            "import sys; from pathlib import Path; from consilience.board import lock\n"
+            "with lock.publication(Path(sys.argv[1]), wait=0.1, tell=print): pass"
+        )
+        other = start(code, str(tmp_path))
+        output, _ = other.communicate()
+    assert f"has been writing to this board for 0.1 s (process {os.getpid()} on " in output.splitlines()[-1]
+    assert "waiting" not in output, "it gave up before it had waited for long"
+    with publication(tmp_path, tell=lines.append):
+        pass
+    assert not lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["build", "run", "pytest"])
+def test_the_terminal_says_for_whom_a_command_waits(board: Path, tmp_path: Path, command: str) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from consilience.board.lock import publication\n"
+        "with publication(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    options = ["--targets=size", "--datasets=mp-1k"], ["--align-targets=size", "--align-datasets=mp-1k"]
+    commands = {
+        "build": ["consilience", "leaderboard", "build", str(board)],
+        "run": ["consilience", "run", *options[0], f"--publish={board}"],
+        "pytest": ["pytest", "--benchmark", *options[1], f"--align-publish={board}"],
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(board)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"in\n"
+        waiter = subprocess.Popen(
+            [sys.executable, "-m", *commands[command]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert waiter.stdout is not None
+        wanted = f"{board}: waiting for another publication (process {writer.pid} on "
+        line = next((line for line in waiter.stdout if "waiting for another" in line), "")
+        assert line.startswith(wanted), line
+        writer.stdin.close()
+        rest = waiter.stdout.read()
+        assert "waiting for another" not in rest
+        assert waiter.wait() == 0, rest
 
 
 def test_git_ignores_lock_and_mark(tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def child(name: str, seed: int, first: int, count: int, folder: Path) -> None:
         print(json.dumps(line), file=report, flush=True)
 
 
-def batch(name: str, seed: int, first: int, count: int, log: Any) -> Counter[str]:
-    """Run mutants of one format in children until all are judged."""
+def batch(name: str, seed: int, first: int, count: int, log: Any, *, alone: bool = False) -> Counter[str]:
+    """Run mutants of one format in children until all are judged; one that ends its child is tried once more, alone."""
     verdicts: Counter[str] = Counter()
     after = first + count
     while first < after:
@@ -144,9 +144,14 @@ def batch(name: str, seed: int, first: int, count: int, log: Any) -> Counter[str
                 first, begun = line["number"] + 1, None
             if begun is not None:  # it ended in the middle of one
                 verdict = "hang" if done.returncode == -signal.SIGXCPU else "crash"
+                if (
+                    not alone
+                    and sum(batch(name, seed, begun["number"], 1, log, alone=True)[one] for one in FAULTS) == 0
+                ):
+                    verdict = f"{verdict} that is not repeated"
                 verdicts[verdict] += 1
-                print(json.dumps({"format": name, "seed": seed, **begun, "verdict": verdict, "code": done.returncode}),
-                      file=log, flush=True)  # fmt: skip
+                line = {"format": name, "seed": seed, **begun, "verdict": verdict, "code": done.returncode}
+                print(json.dumps(line), file=log, flush=True)
                 first = begun["number"] + 1
             elif first < after:
                 print(f"{name}: the child did not begin: {done.stderr[-2000:]}", file=sys.stderr)
@@ -173,12 +178,13 @@ def main() -> int:
 
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     chosen = [one for one in FORMATS if not given.formats or one.name in given.formats.split(",")]
+    random.Random(seed).shuffle(chosen)  # a short time reaches other formats each time
     counts: dict[str, Counter[str]] = {one.name: Counter() for one in chosen}
     began, step = time.monotonic(), 0
     with Path(given.log or os.devnull).open("a") as log:
         while True:
             for one in chosen:
-                number = given.count or 60
+                number = given.count or 25
                 number = max(number // 10, 3) if one.slow else number
                 counts[one.name] += batch(one.name, seed, step * number, number, log)
                 if not given.count and time.monotonic() - began > 60 * given.minutes:

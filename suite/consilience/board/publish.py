@@ -33,6 +33,7 @@ def publish(
     *,
     expected: Iterable[str] = (),
     all_pairs: AllPairsOf | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Board:
     """Add records to a board's folder and rebuild ``leaderboard.json`` and ``leaderboard.md`` from all of them.
 
@@ -52,13 +53,15 @@ def publish(
     all_pairs
         Scores all pairs of a data set's targets, given by their records (`Runner.all_pairs`), for the data sets of the
         records. Without it the published pairs stay, but for those of another embedding than a record states.
+    tell
+        Called with a line for people where another publication has to be waited for.
 
     Returns
     -------
     Board
         What was written.
     """
-    with publication(folder) as own:
+    with publication(folder, tell=tell) as own:
         return publish_within(own, records, expected=expected, all_pairs=all_pairs)
 
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -143,17 +143,25 @@ def verify_submission(
     return report, cells
 
 
-def add_submission(path: Path, folder: Path, runner: Scorer, *, rules: Rules | None = None) -> Report:
+def add_submission(
+    path: Path,
+    folder: Path,
+    runner: Scorer,
+    *,
+    rules: Rules | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Report:
     """Verify a submission and, if nothing was found, add it to a board's folder with the scores computed here.
 
-    The embeddings go to ``embeddings/`` in that folder, so that the board can be verified by anybody.
+    The embeddings go to ``embeddings/`` in that folder, so that the board can be verified by anybody. `tell` is called
+    with a line for people where another publication has to be waited for.
     """
     report, cells = verify_submission(path, runner, board=folder, rules=rules)
     if not cells or report.findings or report.not_at_hand:
         return report
     submitted = {cell.record.dataset: {cell.record.target: cell.embedding} for cell in cells if cell.embedding}
 
-    with publication(folder) as own:
+    with publication(folder, tell=tell) as own:
         for cell in cells:  # another publication may have taken the name meanwhile
             target, _ = find_target(cell.record)
             if reason := taken(folder, target, [cell.record.dataset], cell.record.card):

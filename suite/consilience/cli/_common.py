@@ -157,6 +157,11 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     click.echo(shown(text), err=err, nl=nl)
 
 
+def say_aside(text: str) -> None:
+    """Print a text where no result is read from."""
+    say(text, err=True)
+
+
 def names_in(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text else None
 

@@ -20,6 +20,7 @@ from ._common import (
     names_in,
     rules_of,
     say,
+    say_aside,
     submission_options,
     table,
     tell_report,
@@ -110,7 +111,7 @@ def add(folder: Path, submission: Path, **options: Any) -> None:
     """
     from consilience.board.receiving import add_submission
 
-    report = add_submission(submission, folder, board_runner(folder), rules=rules_of(**options))
+    report = add_submission(submission, folder, board_runner(folder), rules=rules_of(**options), tell=say_aside)
     tell_report(report)
     refused = bool(report.findings or report.not_at_hand or not report.recomputed)
     say(f"{submission}: not added" if refused else f"{folder}: {report.recomputed} cells added")
@@ -127,6 +128,6 @@ def build(folder: Path) -> None:
     from consilience.board.cells import pairs_of
     from consilience.board.publish import publish
 
-    board = publish(folder, all_pairs=pairs_of(folder, board_runner(folder)))
+    board = publish(folder, all_pairs=pairs_of(folder, board_runner(folder)), tell=say_aside)
     scored = sum(row.state == "ok" for table in board.datasets for row in table.rows)
     say(f"{folder / 'leaderboard.md'}: {len(board.datasets)} data sets, {scored} scored cells")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target, say
+from ._common import COULD_NOT_RUN, checkpoint_options, device_option, find_target, say, say_aside
 from ._options import OutputPath, limit_option, request_options
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run(**given: Any) -> None:
     from consilience.session.session import Session
 
     request = fill({name: None if value is False else value for name, value in given.items()}, front_end="run")
-    session = Session(request)
+    session = Session(request, tell=say_aside)
     with progress_of("run", quiet=request.quiet) as show:
 
         def progress(cell: Cell) -> Progress:

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from consilience.circumstances import is_circumstance, is_out_of_memory, named, tells_of_circumstance
 from consilience.weights import Embedded
 
+from .batch_items import copies, reordered
 from .returned import ContractError, energies_of, features_of, parts, reasons_of, truncated_of
 
 #: This many items failing one after another, with none embedded, end the run: the target itself is broken.
 MAX_LEADING_FAILURES = 16
 #: After a batch was halved, so many batches in a row without a failure double the size again.
 CALM_BATCHES = 4
+
+#: Called with the place of a batch's first item, its items, and the list and the items that `embed` received.
+Watch = Callable[[int, Sequence[Any], Sequence[Any], Sequence[Any]], None]
 
 __all__ = ["MAX_LEADING_FAILURES", "Batch", "CircumstanceError", "ContractError", "joined", "run_batches"]
 
@@ -64,6 +68,7 @@ def run_batches(
     *,
     batch_size: int,
     dimension: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Batch]:
     """Yield the rows of `items` in order, batch by batch.
 
@@ -76,20 +81,23 @@ def run_batches(
     embed
         What the target's `load` returned.
     items
-        What `embed` receives, in order.
+        What `embed` receives copies of, in order.
     batch_size
         Items per call, the most there are.
     dimension
         Declared number of columns; the first batch fixes it otherwise.
+    watch
+        Called after each call of `embed` that returned.
 
     Raises
     ------
     ContractError
-        Wrong number of rows or columns, NaN or inf without a reason, or nothing could be embedded at all.
+        Wrong number of rows or columns, NaN or inf without a reason, the list of items in another order, or nothing
+        could be embedded at all.
     CircumstanceError
         Nothing could be embedded at all, for want of memory or the like.
     """
-    run = _Run(embed, batch_size, dimension)
+    run = _Run(embed, batch_size, dimension, watch)
     start = 0
     while start < len(items):
         chunk = list(items[start : start + run.size])
@@ -104,8 +112,14 @@ def run_batches(
 class _Run:
     """State of one run over items: size of the batches, number of columns, failures so far."""
 
-    def __init__(self, embed: Callable[[list[Any]], Embedded], batch_size: int, dimension: int | None) -> None:
-        self.embed, self.dimension = embed, dimension
+    def __init__(
+        self,
+        embed: Callable[[list[Any]], Embedded],
+        batch_size: int,
+        dimension: int | None,
+        watch: Watch | None,
+    ) -> None:
+        self.embed, self.dimension, self.watch = embed, dimension, watch
         self.size = self.largest = max(1, batch_size)
         self.calm, self.patience, self.grown = 0, CALM_BATCHES, False
         self.embedded = 0
@@ -118,7 +132,7 @@ class _Run:
         """Rows of a chunk; None where it has to be repeated with a smaller size."""
         batch, memory_ended = None, False
         try:
-            batch = _checked(self.embed(chunk), len(chunk), self.dimension, start)
+            batch = self.call(chunk, start)
         except Exception as error:  # a model may fail in any way it likes
             if isinstance(error, ContractError) and not is_circumstance(error):
                 raise
@@ -136,6 +150,17 @@ class _Run:
             return self._one_by_one(chunk, start)
         self.grow()
         return batch
+
+    def call(self, chunk: list[Any], start: int) -> Batch:
+        """Rows of one call of `embed`, which receives items of its own: the next call's are as they were."""
+        own = copies(chunk)
+        received = list(own)
+        result = self.embed(received)
+        if self.watch is not None:
+            self.watch(start, chunk, received, own)
+        if reordered(own, received):
+            raise ContractError("embed changed the order of the list that it received: sort a copy, as sorted() does")
+        return _checked(result, len(chunk), self.dimension, start)
 
     def shrink(self, length: int) -> None:
         """Halve the size; where it had grown back in vain, the next attempt takes twice as long."""
@@ -189,7 +214,7 @@ class _Run:
         rows: list[Batch] = []
         for offset, item in enumerate(chunk):
             try:
-                row = _checked(self.embed([item]), 1, self.dimension, start + offset)
+                row = self.call([item], start + offset)
             except Exception as error:
                 if isinstance(error, ContractError) and not is_circumstance(error):
                     raise

@@ -17,7 +17,9 @@ from consilience.cards import Card
 from consilience.circumstances import cut
 from consilience.weights import Embedded, kind_of, real_numbers
 
+from .batch_items import copies, difference
 from .batches import run_batches
+from .leftovers import Leftovers, are_visible
 from .returned import ContractError, parts
 
 #: Largest relative change that passes for "the same row" in float32.
@@ -36,18 +38,41 @@ Rows = NDArray[np.float64]
 
 
 def examine(
-    embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card, *, batch_size: int
+    embed: Callable[[list[Any]], Embedded],
+    items: Sequence[Any],
+    card: Card,
+    *,
+    batch_size: int,
+    ids: Sequence[str] | None = None,
+    leftovers: Leftovers | None = None,
 ) -> list[dict[str, Any]]:
     """Run every check that one process can run.
+
+    Parameters
+    ----------
+    embed
+        What the target's `load` returned.
+    items
+        What it is tried on.
+    card
+        The target's card.
+    batch_size
+        Items per call, the most there are.
+    ids
+        What messages call the items; else their place.
+    leftovers
+        Made before the first call of `embed`, where there have been calls.
 
     Returns
     -------
     list of dict
         ``name``, ``passed``, ``value`` (the measured figure or None), ``limit``, ``detail``, one per check.
     """
+    watch = _Watch(embed, ids or [str(i) for i in range(len(items))], leftovers or Leftovers())
 
-    def rows(sample: Sequence[Any], size: int = batch_size) -> Rows:
-        batches = list(run_batches(embed, sample, batch_size=size, dimension=card.dimension))
+    def rows(sample: Sequence[Any], size: int = batch_size, places: Sequence[int] | None = None) -> Rows:
+        watch.places = range(len(items)) if places is None else places
+        batches = list(run_batches(watch.embed, sample, batch_size=size, dimension=card.dimension, watch=watch.compare))
         reasons = [reason for batch in batches for reason in batch.reasons if reason]
         if reasons:
             raise ContractError(f"{len(reasons)} of {len(sample)} items could not be embedded: {reasons[0]}")
@@ -67,14 +92,16 @@ def examine(
 
     base = rows(items)
     checks.append(_check("finite rows, one per item", True, None, None, f"{base.shape[0]} rows"))
-    checks += _returned(embed, items, batch_size)
+    checks += _returned(watch.embed, items, batch_size)
     declared_dimension = card.dimension
     text = f"{base.shape[1]} columns" + (" (not declared)" if declared_dimension is None else "")
     checks.append(_check("declared dimension", declared_dimension in (None, base.shape[1]), None, None, text))
     padded = card.input_view in ("smiles", "selfies", "sequence", "backbone")
     limit = PADDING_TOLERANCE if padded else TOLERANCE
     compare("independent of batch size", lambda: rows(items, 1), detail="one by one against batches", limit=limit)
-    compare("independent of order", lambda: rows(items[::-1])[::-1], detail="reversed order")
+    compare(
+        "independent of order", lambda: rows(items[::-1], places=range(len(items))[::-1])[::-1], detail="reversed order"
+    )
     compare("repeatable", lambda: rows(items), detail="the same call again")
     nearest = nearest_distance(base)
     passed = nearest > DISTINCT or not card.distinct
@@ -99,7 +126,7 @@ def examine(
                 declared = card.supercell_deviation
                 compare(
                     "supercell",
-                    lambda: rows(doubled),
+                    lambda: rows(doubled, places=small),
                     of=base[small],
                     detail=f"doubled and sheared cell, {len(small)} crystals",
                     limit=TOLERANCE if declared is None else declared * 1.5,
@@ -109,8 +136,70 @@ def examine(
         rng = np.random.default_rng(0)
         turned = [item._replace(coordinates=_turned(item.coordinates, rng)) for item in items]
         compare("rotation, translation", lambda: rows(turned), detail="random, both at once", limit=limit)
-    checks.append(_bad_item(embed, items, card))
-    return checks
+    checks.append(_bad_item(watch.embed, items, card))
+    return [*checks, *watch.checks()]
+
+
+class _Watch:
+    """What calls of `embed` do beside returning rows.
+
+    Parameters
+    ----------
+    embed
+        Called by :meth:`embed`.
+    ids
+        What messages call the items.
+    leftovers
+        Knows what ran before.
+
+    Attributes
+    ----------
+    places
+        Place of each item of the current sample among all.
+    """
+
+    def __init__(self, embed: Callable[[list[Any]], Embedded], ids: Sequence[str], leftovers: Leftovers) -> None:
+        self.places: Sequence[int] = ()
+        self._embed, self._ids, self._leftovers = embed, ids, leftovers
+        self._items: dict[int, str] = {}
+        self._list = ""
+
+    def embed(self, items: list[Any]) -> Embedded:
+        result = self._embed(items)
+        self._leftovers.look()
+        return result
+
+    def compare(self, start: int, before: Sequence[Any], received: Sequence[Any], after: Sequence[Any]) -> None:
+        """Note which items a call has changed; `received` is the list that held them."""
+        for i, (one, other) in enumerate(zip(before, after, strict=True)):
+            if (what := difference(one, other)) is not None:
+                self._items.setdefault(self.places[start + i], what)
+        if len(received) != len(after):
+            self._list = f"the list of {len(after)} items that it receives has {len(received)} afterwards"
+        elif any(one is not other for one, other in zip(received, after, strict=True)):
+            self._list = "the list of items that it receives holds others afterwards"
+
+    def checks(self) -> list[dict[str, Any]]:
+        """Rules on what a call leaves."""
+        name = "items left as they were"
+        if self._items:
+            place, what = min(self._items.items())
+            more = f" (and {len(self._items) - 1} more items)" if len(self._items) > 1 else ""
+            detail = f"embed changes {what} of item {self._ids[place]}{more}: work on a copy"
+        elif self._list:
+            detail = f"{self._list}: work on a copy"
+        else:
+            detail = "before and after each call"
+        items = _check(name, not self._items and not self._list, None, None, detail)
+        names = self._leftovers.names()
+        detail = "; ".join(names[:3]) + (f"; {len(names) - 3} more" if len(names) > 3 else "")
+        if names:
+            detail = f"embed leaves behind {detail}: end it before embed returns, or start it once, in load"
+        elif are_visible():
+            detail = "after the last call"
+        else:
+            detail = "threads and pools; this system does not show other processes"
+        return [items, _check("no process left behind", not names, None, None, detail)]
 
 
 def _returned(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], batch_size: int) -> list[dict[str, Any]]:
@@ -121,10 +210,10 @@ def _returned(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], batc
     names = ("real numbers", "a result of its own for each batch")
     size = max(1, min(batch_size, len(items) // 2))
     try:
-        first = parts(embed(list(items[:size])))
+        first = parts(embed(copies(items[:size])))
         before = {name: np.array(real_numbers(values, name, truth_values=True)) for name, values in first.items()}
         kinds = ", ".join(f"{name}: {kind_of(values)}" for name, values in first.items())
-        embed(list(items[-size:]))
+        embed(copies(items[-size:]))
         after = {name: real_numbers(values, name, truth_values=True) for name, values in first.items()}
     except Exception as error:
         return [_check(name, False, None, None, f"{type(error).__name__}: {error}") for name in names]

@@ -205,7 +205,7 @@ def run_worker(
     """
     if progress is not None:
         progress(0, len(items))  # building the environment may take a while: show that something goes on
-    python = interpreter(target, stranger=sandbox != "none" if stranger is None else stranger)
+    python = interpreter(target, sandbox=sandbox, stranger=sandbox != "none" if stranger is None else stranger)
     with scratch_folder() as scratch:
         items_file = scratch / "items.npz"
         items.save(items_file, view=target.card.input_view)
@@ -240,10 +240,10 @@ def run_worker(
             raise kind(str(error)) from error
 
 
-def interpreter(target: Target, *, stranger: bool = False) -> Path:
+def interpreter(target: Target, *, stranger: bool = False, sandbox: Sandbox = "none") -> Path:
     """Interpreter of the target's environment, which is built if it does not exist.
 
-    Of a `stranger`, whose code is not to run here, wheels of the configured index are installed only.
+    Of a `stranger`, whose code is not to run here, wheels of the configured index are installed only, in the sandbox.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def interpreter(target: Target, *, stranger: bool = False) -> Path:
         except ForeignHeaderError as error:
             raise EmbeddingFailedError(str(error)) from error
     try:
-        return environments.ensure(header, wheels_only=stranger)
+        return environments.ensure(header, wheels_only=stranger, sandbox=sandbox)
     except environments.EnvironmentBuildError as error:
         kind = EmbeddingInterruptedError if error.circumstance else EmbeddingFailedError
         raise kind(f"environment: {error}") from error

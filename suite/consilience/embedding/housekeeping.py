@@ -27,6 +27,7 @@ KINDS = {
     "datasets": "Arrow copies of tables",
     "built": "tables built by consilience dataset build",
     "sources": "downloads of recipes",
+    "strangers": "packages downloaded for strangers' headers",
 }
 
 

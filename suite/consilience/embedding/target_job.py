@@ -12,7 +12,7 @@ from typing import Any
 
 from consilience.checkpoints import HOW_TO_TRUST
 from consilience.circumstances import chain
-from consilience.datasets.layout import load_items
+from consilience.datasets.layout import load_ids, load_items
 from consilience.isolation.gate import UntrustedError, close
 from consilience.isolation.trace import Trace
 from consilience.registry import load_target_file, missing_module
@@ -20,6 +20,7 @@ from consilience.weights import Weights
 
 from .batches import run_batches
 from .contract import examine
+from .leftovers import Leftovers
 from .shards import embed_again, finished_items, remember_batch_size, remembered_batch_size, write_shard
 
 #: Sends a message to the parent: an event, and what belongs to it.
@@ -62,13 +63,16 @@ def use_target(job: dict[str, Any], say: Say) -> None:
     say("loaded", seconds=seconds, weights_sha256=weights.sha256(), verified=verified)
     if job["task"] == "fetch":
         return
+    examined = job["task"] == "examine"
+    leftovers = Leftovers() if examined else None  # a helper that `load` started may stay
     _embed_to_shards(embed, items, job, say)
-    if job["task"] == "examine":
+    if examined:
         save = getattr(embed, "save", None)
         if job["save_to"] and save is not None:
             written = save(Path(job["save_to"]))
             say("saved", path=str(written) if isinstance(written, str | Path) else job["save_to"])
-        say("examined", checks=examine(embed, items, target.card, batch_size=job["batch_size"]))
+        ids, size = load_ids(Path(job["items_file"])), job["batch_size"]
+        say("examined", checks=examine(embed, items, target.card, batch_size=size, ids=ids, leftovers=leftovers))
 
 
 def _embed_to_shards(embed: Any, items: list[Any], job: dict[str, Any], say: Say) -> None:

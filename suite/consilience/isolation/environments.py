@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 from packaging.specifiers import SpecifierSet
@@ -25,9 +25,13 @@ from packaging.utils import canonicalize_name
 
 from consilience.cache import cache_dir
 from consilience.circumstances import cut, tells_of_circumstance
+from consilience.escaping import one_line
+from consilience.files import write_atomically
 from consilience.header import WORKER_REQUIREMENTS, Header
 
 from . import guarded
+from .foreign import uv_in_sandbox
+from .sandbox import Sandbox
 
 
 class EnvironmentBuildError(RuntimeError):
@@ -69,7 +73,7 @@ def site_folders(header: Header) -> list[str] | None:
     return [str(path) for path in (*root.glob("lib/python*/site-packages"), *root.glob("Lib/site-packages"))]
 
 
-def ensure(header: Header, *, wheels_only: bool = False) -> Path:
+def ensure(header: Header, *, wheels_only: bool = False, sandbox: Sandbox = "none") -> Path:
     """Build a header's environment unless it stands, and return its interpreter.
 
     Safe to call from several processes at once: one builds, the others wait. A build that was killed leaves no
@@ -82,6 +86,8 @@ def ensure(header: Header, *, wheels_only: bool = False) -> Path:
     wheels_only
         Whether to install wheels of the configured index only, so that no code of a package runs here: for the header
         of a stranger, which :func:`consilience.header.refuse_foreign` has to have let through.
+    sandbox
+        Which sandbox uv runs in, for the header of a stranger.
 
     Raises
     ------
@@ -103,7 +109,7 @@ def ensure(header: Header, *, wheels_only: bool = False) -> Path:
             shutil.rmtree(leftover, ignore_errors=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
         try:
-            _build(header, beside / root.name, wheels_only=wheels_only)
+            _build(header, beside / root.name, _Stranger(sandbox, beside) if wheels_only else None)
             shutil.rmtree(root, ignore_errors=True)
             (beside / root.name).rename(root)
         finally:
@@ -111,10 +117,18 @@ def ensure(header: Header, *, wheels_only: bool = False) -> Path:
     return _interpreter(root)
 
 
-def _build(header: Header, root: Path, *, wheels_only: bool) -> None:
+class _Stranger(NamedTuple):
+    """How uv runs for the header of a stranger."""
+
+    sandbox: Sandbox
+    folder: Path
+    """Holds the new environment."""
+
+
+def _build(header: Header, root: Path, stranger: _Stranger | None) -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     python = sys.executable if SpecifierSet(header.requires_python).contains(f"{here}.0") else header.requires_python
-    _uv("venv", "--relocatable", "--python", str(python), str(root), header=header)
+    _uv("venv", "--relocatable", "--python", str(python), str(root), header=header, stranger=stranger)
     settings: dict[str, Any] = json.loads(header.tool_uv)
     requirements = root / "requirements.txt"
     requirements.write_text("\n".join([*header.dependencies, *WORKER_REQUIREMENTS]) + "\n", "utf-8")
@@ -125,17 +139,17 @@ def _build(header: Header, root: Path, *, wheels_only: bool) -> None:
         command += ["--override", str(root / "overrides.txt")]
     for package in settings.pop("no-build-isolation-package", []):
         command += ["--no-build-isolation-package", package]
-    if wheels_only:
+    if stranger is not None:
         command += ["--only-binary", ":all:", "--no-sources"]
     if settings:
         raise EnvironmentBuildError(f"the header's [tool.uv] has settings that are not understood: {sorted(settings)}")
-    _uv(*command, header=header)
-    if wheels_only:  # uv asks the interpreter, which would run what packages put into its start
+    _uv(*command, header=header, stranger=stranger)
+    if stranger is not None:  # uv asks the interpreter, which would run what packages put into its start
         packages = _installed(root)
     else:
         packages = _uv("pip", "freeze", "--python", str(_interpreter(root)), header=header).splitlines()
     content = {"dependencies": header.dependencies, "packages": packages}
-    (root / "ready.json").write_text(json.dumps(content, indent=1), "utf-8")
+    write_atomically(root / "ready.json", json.dumps(content, indent=1))  # whatever a wheel put there
 
 
 def _installed(root: Path) -> list[str]:
@@ -154,20 +168,24 @@ def _interpreter(root: Path) -> Path:
     return root / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _uv(*arguments: str, header: Header) -> str:
+def _uv(*arguments: str, header: Header, stranger: _Stranger | None = None) -> str:
     command = (
         [_uv_binary(), *arguments, "--quiet", "--no-config"]
         if arguments[0] == "venv"
         else [_uv_binary(), *arguments, "--no-config"]
     )
-    done = guarded.run(command, uv_variables())
+    variables = uv_variables()
+    if stranger is not None:
+        command, variables = uv_in_sandbox(command, variables, *stranger)
+    done = guarded.run(command, variables)
     if done.returncode != 0:
         tail = "\n".join(cut(line, 1000) for line in done.stderr.strip().splitlines()[-15:])
         text = tail or f"uv was ended by signal {-done.returncode}"
         circumstance = done.returncode < 0 or tells_of_circumstance(tail)
-        raise EnvironmentBuildError(
-            f"uv could not provide {list(header.dependencies)}:\n{text}", circumstance=circumstance
-        )
+        what = f"uv could not provide {list(header.dependencies)}"
+        if stranger is not None:
+            what, text = f"{what} as wheels of the configured index", one_line(" ".join(text.split()))
+        raise EnvironmentBuildError(f"{what}:{' ' if stranger else chr(10)}{text}", circumstance=circumstance)
     return done.stdout
 
 

@@ -29,6 +29,8 @@ WORDS: dict[Sandbox, str] = {
 }
 #: Folders of the system, read-only.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
+#: What names of hosts and certificates are looked up in.
+_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates")
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -113,13 +115,14 @@ def wrap(command: Sequence[str], kind: Sandbox, places: Places, *, network: bool
     if network:
         arguments.append("--share-net")
     arguments += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"]  # noqa: S108
-    system = [*_SYSTEM, *(("/etc/resolv.conf", "/etc/hosts", "/etc/ssl", "/etc/ca-certificates") if network else ())]
-    for name in system:
+    for name in _SYSTEM:
         path = Path(name)
         if path.is_symlink() and not path.readlink().is_absolute():
             arguments += ["--symlink", str(path.readlink()), name]
         elif path.exists():
             arguments += ["--ro-bind", name, name]
+    for name in _NETWORK if network else ():  # resolv.conf is a link into a folder that is not there
+        arguments += ["--ro-bind-try", str(Path(name).resolve()), name]
     for path in [*_interpreters(), _PACKAGE, *places.readable]:
         arguments += ["--ro-bind-try", str(path), str(path)]
     for path in places.writable:
@@ -144,6 +147,13 @@ def _interpreters() -> Iterable[Path]:
     names = {sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"]}
     yield from (Path(name) for name in sorted(names) if not name.startswith("/usr"))
     yield cache_dir() / "environments"
-    uv = Path.home() / ".local" / "share" / "uv" / "python"  # interpreters that uv fetched
-    if uv.is_dir():
-        yield uv
+    if (own := uv_pythons()).is_dir():
+        yield own
+
+
+def uv_pythons() -> Path:
+    """Folder of the interpreters that uv downloaded."""
+    if chosen := os.environ.get("UV_PYTHON_INSTALL_DIR"):
+        return Path(chosen).absolute()
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "uv" / "python"

@@ -69,10 +69,14 @@ class Session:
         What to do.
     folder
         Holds ``.consilience`` with the saved runs; the current folder by default.
+    tell
+        Called with a line for people where a run has to wait.
     """
 
-    def __init__(self, request: Request, *, folder: Path | None = None) -> None:
-        self.request = request
+    def __init__(
+        self, request: Request, *, folder: Path | None = None, tell: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.request, self.tell = request, tell
         self.folder = folder or Path.cwd()
         self.records: list[Record] = []
         self.interrupted: set[str] = set()
@@ -355,7 +359,8 @@ class Session:
         if self.publish_to is not None:
             # A cell that failed for want of memory or time says nothing of its target.
             records = [record for record in self.records if cell_id(record) not in self.interrupted]
-            self.board = publish(self.publish_to, records, all_pairs=pairs_of(self.publish_to, self.runner))
+            all_pairs = pairs_of(self.publish_to, self.runner)
+            self.board = publish(self.publish_to, records, all_pairs=all_pairs, tell=self.tell)
             self.without_pairs = lacking_pairs(self.publish_to, self.runner.unpaired)
             scored = {(record.dataset, record.target) for record in records if record.state == "ok"}
             if any((name, one) in scored for name, targets in self.without_pairs.items() for one in targets):
