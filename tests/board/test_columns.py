@@ -6,6 +6,7 @@ import doctest
 import importlib.util
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> Column:
 
 
 def tables(page: str) -> Iterator[list[dict[str, str]]]:
-    """Tables of a Markdown page: each a list of lines by head."""
+    """Tables of a Markdown page as a reader sees them: each a list of lines by head."""
     for block in re.findall(r"(?m)(?:^\|.*\|$\n?)+", page):
         head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
-        yield [dict(zip(head, line, strict=True)) for line in lines]
+        yield [dict(zip(map(unescape, head), line, strict=True)) for line in lines]
 
 
 def widths(records: list[Record], dataset: str) -> dict[str, str]:
