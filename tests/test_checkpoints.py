@@ -183,6 +183,27 @@ def test_weights_outside_their_folder_are_refused(tmp_path: Path) -> None:
         recognise(tmp_path)
 
 
+def test_a_configuration_announces_what_its_weights_can_hold(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + bytes(10_000))
+    config = tmp_path / "config.json"
+    for announced, says in (
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1,000,000, more than weights of 10,010 bytes"),
+        ({"n_layer": 300}, "n_layer is 300"),
+        ({"text_config": {"num_decoder_layers": 10**6}}, "num_decoder_layers is 1,000,000"),
+        ({"hidden_size": 10**9}, "hidden_size is 1,000,000,000"),
+        ({"vocab_size": 10**9}, "vocab_size"),
+    ):
+        config.write_text(json.dumps(announced))
+        with pytest.raises(CheckpointError, match=f"config.json: {says}"):
+            recognise(tmp_path)
+    for fine in (
+        {"num_hidden_layers": 200, "hidden_size": 8, "use_layer": True, "max_position_embeddings": 10**6},
+        [1],
+    ):
+        config.write_text(json.dumps(fine))
+        assert recognise(tmp_path).kind == "Hugging Face folder"
+
+
 def test_globals_of_a_pickle_are_listed_whatever_its_protocol() -> None:
     names = (print, collections.OrderedDict, subprocess.Popen)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
