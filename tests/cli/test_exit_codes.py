@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,25 @@ def test_a_cache_that_cannot_be_written_is_named(write_target: Callable[..., Pat
         ("embed", path, "qm9-1k", "--output", tmp_path / "x.safetensors"),
     ):
         refused(command(*arguments, CONSILIENCE_CACHE=where), where, "CONSILIENCE_CACHE names another")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+def test_the_lock_of_another_user_is_one_line(write_target: Callable[..., Path], tmp_path: Path) -> None:
+    """Nobody but its owner can open it; root can, unless that power is taken away."""
+    powerless = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    if powerless and shutil.which("setpriv") is None:
+        pytest.skip("this is root, and setpriv (util-linux) is not here")
+    variables = os.environ | {"CONSILIENCE_CACHE": str(tmp_path / "cache")}
+    arguments = ["run", "--quiet", "--targets", write_target(GOOD), "--datasets", "qm9-1k", "--limit", "60"]
+    whole = [sys.executable, "-c", CODE, *map(str, arguments)]
+    subprocess.run(whole, capture_output=True, env=variables, check=True)
+    (lock,) = (tmp_path / "cache" / "embeddings").glob("*/*/lock")
+    for made in (*lock.parent.glob("embedding*"), *(tmp_path / "cache" / "records").rglob("*.json")):
+        made.unlink()
+    lock.chmod(0)
+    done = subprocess.run([*powerless, *whole], capture_output=True, text=True, env=variables, check=False)
+    refused(done, str(lock), "Permission denied")
 
 
 def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
