@@ -132,6 +132,19 @@ def test_a_missing_file_says_what_is_there(tmp_path: Path, monkeypatch: pytest.M
         recognise(tmp_path / "cut.pt")
 
 
+def test_a_member_without_a_name_is_no_fault_of_ours(tmp_path: Path) -> None:
+    """A damaged directory of an archive may name a member nothing at all."""
+    content = torch_zip(PLAIN)
+    name = b"model/version" if b"model/version" in content else b"version"
+    place = content.rindex(name)
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(content[:place] + bytes(len(name)) + content[place + len(name) :])
+    try:
+        assert recognise(path).kind in ("state dict", "unknown")
+    except CheckpointError as error:
+        assert "damaged.pt" in str(error)
+
+
 def test_a_wrong_kind_names_what_the_adapter_reads(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes((2).to_bytes(8, "little") + b"{}")

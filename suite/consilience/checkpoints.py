@@ -352,7 +352,7 @@ def _archive(path: Path, file: IO[bytes]) -> Checkpoint:
         foreign: dict[str, None] = {}
         arrays = pickles = lightning = False
         for member in archive.infolist():  # of two members of one name, both
-            if _TENSOR.search(member.filename) or member.is_dir():
+            if _TENSOR.search(member.filename) or member.filename.endswith("/"):
                 continue
             with archive.open(member) as content:
                 head = content.read(MAX_LINE if member.filename.endswith(".npy") else 512)
