@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from consilience.records.spec import DEFAULT_SPEC
+
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
 CODE = "from consilience.cli import main; main()"
 #: A shell lets what runs in the background ignore Ctrl-C.
@@ -174,13 +176,45 @@ def test_a_cache_that_cannot_be_written_is_named(write_target: Callable[..., Pat
         refused(command(*arguments, CONSILIENCE_CACHE=where), where, "CONSILIENCE_CACHE names another")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="modes of files")
-def test_the_lock_of_another_user_is_one_line(write_target: Callable[..., Path], tmp_path: Path) -> None:
-    """Nobody but its owner can open it; root can, unless that power is taken away."""
-    powerless = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-    if powerless and shutil.which("setpriv") is None:
+@pytest.fixture
+def powerless() -> list[str]:
+    """What a command begins with, so that modes of files hold for it: root may all, unless that is taken away."""
+    if os.name != "posix":
+        pytest.skip("modes of files")
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
         pytest.skip("this is root, and setpriv (util-linux) is not here")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.slow
+def test_a_board_that_cannot_be_written_is_refused_first(
+    write_target: Callable[..., Path], tmp_path: Path, powerless: list[str]
+) -> None:
+    board = tmp_path / "board"
+    board.mkdir()
+    shutil.copy(DEFAULT_SPEC, board / "spec.toml")
+    board.chmod(0o555)
+    path = write_target("open(items, 'never reached')\n")
+    for arguments in (
+        ["-c", CODE, "run", "--targets", str(path), "--publish", str(board)],
+        ["-m", "pytest", "-p", "no:cacheprovider", "--benchmark", str(path), f"--align-publish={board}"],
+    ):
+        done = subprocess.run(
+            [*powerless, sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode in ((2,) if arguments[0] == "-c" else (2, 4)), said
+        assert "Traceback" not in said
+        assert f"{board}: Permission denied" in said
+        assert "never reached" not in said
+
+
+@pytest.mark.slow
+def test_the_lock_of_another_user_is_one_line(
+    write_target: Callable[..., Path], tmp_path: Path, powerless: list[str]
+) -> None:
     variables = os.environ | {"CONSILIENCE_CACHE": str(tmp_path / "cache")}
     arguments = ["run", "--quiet", "--targets", write_target(GOOD), "--datasets", "qm9-1k", "--limit", "60"]
     whole = [sys.executable, "-c", CODE, *map(str, arguments)]

@@ -96,7 +96,8 @@ def _usual(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
         return defined
     wide = rows.astype(np.float64)
     length = ((wide - np.median(wide[defined], axis=0)) ** 2).sum(axis=1)
-    return np.asarray(defined & ~(length > DOMINANCE * np.median(length[defined])))
+    typical = np.median(length[defined])
+    return np.asarray(defined & ~(length > DOMINANCE * typical)) if typical > 0 else defined
 
 
 def _kernels(rows: NDArray[np.float32], standardized: NDArray[np.float64]) -> list[NeighborKernel]:
