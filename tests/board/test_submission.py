@@ -366,7 +366,14 @@ def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
     assert complete.card.family == "sevennet"
     assert complete.name == "sevennet-0@mine-2"
     card.write_text('family = "another"\n')
-    with pytest.raises(ValueError, match="family: a checkpoint is told by title"):
+    with pytest.raises(ValueError, match=r"card.toml: 'family': a checkpoint is told by title"):
+        complete_card(target, card)
+    for text in ("x =", "revision = 3", 'trained_on = "MPtrj"', "a = " + "[" * 10_000, "parameters = 1979-05-27"):
+        card.write_text(text)
+        with pytest.raises(ValueError, match=r"card\.toml: "):
+            complete_card(target, card)
+    card.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"card\.toml: "):
         complete_card(target, card)
     with pytest.raises(ValueError, match="--card describes a checkpoint"):
         complete_card(get_target("size"), card)

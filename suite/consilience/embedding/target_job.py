@@ -51,7 +51,7 @@ def use_target(job: dict[str, Any], say: Say) -> None:
         embed = target.load(target.card, weights, job["device"])
     except Exception as error:
         if (refusal := next((one for one in chain(error) if isinstance(one, UntrustedError)), None)) is not None:
-            raise refusal from None  # whatever a package made of it
+            raise UntrustedError(str(refusal)) from None  # whatever a package made of it
         if isinstance(error, ModuleNotFoundError):
             raise missing_module(error, target.path) from error
         if isinstance(error, FileNotFoundError) and str(error.filename).startswith(str(Path.home())):
