@@ -91,7 +91,7 @@ def likenesses(rows: NDArray[np.float32], known: Iterable[Known]) -> list[Likene
 
 def _usual(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether a row is defined, and not so long that it alone decides what the columns say of all others."""
-    defined = np.isfinite(rows).all(axis=1)
+    defined: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
     if not defined.any():
         return defined
     wide = rows.astype(np.float64)
