@@ -132,6 +132,17 @@ def test_a_missing_file_says_what_is_there(tmp_path: Path, monkeypatch: pytest.M
         recognise(tmp_path / "cut.pt")
 
 
+def test_a_member_without_a_name_is_no_fault_of_ours(tmp_path: Path) -> None:
+    """As the directory of a damaged archive may have it."""
+    content = torch_zip(PLAIN)
+    name = b"model/version" if b"model/version" in content else b"version"
+    place = content.rindex(name)
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(content[:place] + bytes(len(name)) + content[place + len(name) :])
+    with pytest.raises(CheckpointError, match="damaged"):
+        recognise(path)
+
+
 def test_a_wrong_kind_names_what_the_adapter_reads(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes((2).to_bytes(8, "little") + b"{}")
@@ -181,6 +192,27 @@ def test_weights_outside_their_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match="not an index of weight files"):
         recognise(tmp_path)
+
+
+def test_a_configuration_announces_what_its_weights_can_hold(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + bytes(10_000))
+    config = tmp_path / "config.json"
+    for announced, says in (
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1,000,000, more than weights of 10,010 bytes"),
+        ({"n_layer": 300}, "n_layer is 300"),
+        ({"text_config": {"num_decoder_layers": 10**6}}, "num_decoder_layers is 1,000,000"),
+        ({"hidden_size": 10**9}, "hidden_size is 1,000,000,000"),
+        ({"vocab_size": 10**9}, "vocab_size"),
+    ):
+        config.write_text(json.dumps(announced))
+        with pytest.raises(CheckpointError, match=f"config.json: {says}"):
+            recognise(tmp_path)
+    for fine in (
+        {"num_hidden_layers": 200, "hidden_size": 8, "use_layer": True, "max_position_embeddings": 10**6},
+        [1],
+    ):
+        config.write_text(json.dumps(fine))
+        assert recognise(tmp_path).kind == "Hugging Face folder"
 
 
 def test_globals_of_a_pickle_are_listed_whatever_its_protocol() -> None:

@@ -45,6 +45,7 @@ def run(repository: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PATH": bin_folder})
 
 
+@pytest.mark.slow
 def test_the_steps_of_the_action_score_compare_and_report(tmp_path: Path) -> None:
     (tmp_path / "target_toy.py").write_text(TARGET.format(noise=0.0))
     first = run(tmp_path)

@@ -38,7 +38,9 @@ def load(card, weights, device):
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    # Hypothesis's plug-in takes a second to import and has no part in these tests.
+    options = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
     # These tests may run under xdist themselves; the run under test must not take itself for one of its workers.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=variables)
@@ -53,7 +55,7 @@ def folder_with_toy(tmp_path: Path) -> Path:
 
 def test_a_toy_gets_a_row_and_leaves_no_trace(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
-    datasets = ("qm9-1k", "qm9-isomers-1k", "mp-1k")
+    datasets = ("qm9-1k", "mp-1k")
     options = (f"--align-datasets={','.join(datasets)}", "--align-json=scores.json")
     done = run(folder, "--benchmark", "target_toy.py", *options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -77,6 +79,7 @@ def test_without_the_flag_nothing_is_collected(tmp_path: Path) -> None:
     assert run(folder).returncode == 5  # pytest's own code for "no tests"
 
 
+@pytest.mark.slow
 def test_a_failing_cell_fails_alone(write_target: Callable[..., Path], tmp_path: Path, own_cache: Path) -> None:
     write_target(GOOD, name="fine")
     write_target("raise RuntimeError('out of luck')\n", name="raises")
@@ -142,6 +145,7 @@ def load(card, weights, device):
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gets_a_row_through_an_adapter(tmp_path: Path, own_cache: Path) -> None:
     (tmp_path / "target_powers.py").write_text(ADAPTER)
     (tmp_path / "mine.txt").write_text("1.5")
@@ -197,6 +201,7 @@ def test_pytest_benchmark_keeps_its_own_world(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_second_run_scores_nothing_twice(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
     assert run(folder, "--benchmark", "--align-datasets=qm9-1k", "--align-json=a.json").returncode == 0
@@ -211,6 +216,7 @@ def test_a_second_run_scores_nothing_twice(tmp_path: Path, own_cache: Path) -> N
     assert (folder / "a.json").read_text() == (folder / "b.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_of_one_suite_target_by_name(tmp_path: Path, own_cache: Path) -> None:
     done = run(tmp_path, "--benchmark", "--align-targets=size", "--align-datasets=qm9-*")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -261,6 +267,7 @@ def test_own_data_are_scored_against_the_default_references(tmp_path: Path) -> N
     assert "2 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_toy(tmp_path)
     (folder / "mine.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n2\n\nH 0 0 0\nH nan 0 0.74\n")
@@ -278,6 +285,7 @@ def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Pa
     assert not own_cache.exists(), "something was cached"
 
 
+@pytest.mark.slow
 def test_own_data_are_not_published(tmp_path: Path) -> None:
     from consilience.records.spec import DEFAULT_SPEC
 
@@ -309,6 +317,7 @@ def run_checkpoint(folder: Path, name: str, *more: str) -> subprocess.CompletedP
     return run(folder, "--benchmark", *options, *more)
 
 
+@pytest.mark.slow
 def test_a_regression_fails_once_its_report_is_written(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     done = run_checkpoint(folder, "good.txt", "--align-save=main", "--align-report=first.md")
@@ -355,6 +364,7 @@ def test_a_regression_fails_in_several_processes(tmp_path: Path, own_cache: Path
     assert "Alignment regressed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_comparison_that_cannot_be_made_stops_the_run(tmp_path: Path, own_cache: Path) -> None:
     folder = folder_with_checkpoints(tmp_path)
     assert run_checkpoint(folder, "good.txt", "--align-save=main").returncode == 0

@@ -89,6 +89,11 @@ NOT_FOLLOWED = "a pickle that can't be followed to its end"
 AN_OBJECT_ARRAY = "an array of Python objects"
 #: What transformers' Trainer leaves beside a model; no adapter reads it, and the worker's gate would refuse it.
 _OF_TRAINERS = frozenset({"optimizer.pt", "rng_state.pth", "scaler.pt", "scheduler.pt", "training_args.bin"})
+#: Fields of a Hugging Face configuration that count layers, or columns of a matrix.
+_COUNT_OF_LAYERS = re.compile(r"(^|_)layers?$")
+_WIDTH = re.compile(r"^(d_model|d_ff|d_kv|n_embd|n_inner)$|^(vocab|hidden|intermediate|embedding)_(size|dim)$")
+#: So many layers may be of the same weights; any other takes so many bytes in its file, the tensor's name among them.
+SHARED_LAYERS, LEAST_BYTES_OF_LAYER = 200, 40
 #: Members of a torch file that hold a tensor's bytes.
 _TENSOR = re.compile(r"(^|/)data/\d+$")
 _MARK = object()
@@ -196,6 +201,8 @@ def _folder(path: Path) -> Checkpoint:
             _check_index(path, file)
         if kind == "Hugging Face folder" and file.name in _OF_TRAINERS:
             continue
+        if kind == "Hugging Face folder" and file == path / "config.json":
+            _check_counts(path, file)
         if file.is_file() and file.stat().st_size:
             with file.open("rb") as content:
                 one = _file(file, content)
@@ -231,6 +238,29 @@ def _check_index(folder: Path, index: Path) -> None:
     for name in names:
         if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
             raise CheckpointError(f"{index}: weight_map names {name!r}, which lies outside {folder}")
+
+
+def _check_counts(folder: Path, config: Path) -> None:
+    """Refuse a configuration that announces more layers or columns than the folder's weights can hold."""
+    weights = [one for one in folder.iterdir() if one.is_file() and one.suffix in (".safetensors", ".bin")]
+    size = sum(one.stat().st_size for one in weights)
+    try:
+        content = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # the adapter says what is wrong with it
+    parts = [content] if isinstance(content, dict) else []
+    for part in parts:
+        parts += [one for one in part.values() if isinstance(one, dict) and len(parts) < 100]
+        for name, value in part.items():
+            if not isinstance(value, int) or isinstance(value, bool):
+                continue
+            # A layer has a tensor at least, which names and describes itself; a matrix a byte per column. Layers may
+            # share their weights.
+            most = max(SHARED_LAYERS, size // LEAST_BYTES_OF_LAYER) if _COUNT_OF_LAYERS.search(name) else size
+            if (_COUNT_OF_LAYERS.search(name) or _WIDTH.search(name)) and value > most:
+                raise CheckpointError(
+                    f"{config}: {name} is {value:,}, more than weights of {size:,} bytes in {folder.name} can hold"
+                )
 
 
 def _file(path: Path, file: IO[bytes]) -> Checkpoint:
@@ -322,7 +352,7 @@ def _archive(path: Path, file: IO[bytes]) -> Checkpoint:
         foreign: dict[str, None] = {}
         arrays = pickles = lightning = False
         for member in archive.infolist():  # of two members of one name, both
-            if _TENSOR.search(member.filename) or member.is_dir():
+            if _TENSOR.search(member.filename) or member.filename.endswith("/"):
                 continue
             with archive.open(member) as content:
                 head = content.read(MAX_LINE if member.filename.endswith(".npy") else 512)

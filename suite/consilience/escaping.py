@@ -63,6 +63,18 @@ def masked(text: str) -> str:
 
 
 def _secrets() -> list[str]:
+    # Read again only where the environment has changed: a table asks once per cell. `_data` spares the decoding.
+    environment: dict[Any, Any] = dict(getattr(os.environ, "_data", os.environ))
+    if environment != _seen.get("environment"):
+        _seen.update(environment=environment, secrets=_read_secrets())
+    secrets: list[str] = _seen["secrets"]
+    return secrets
+
+
+_seen: dict[str, Any] = {}
+
+
+def _read_secrets() -> list[str]:
     secrets: set[str] = set()
     for name, value in os.environ.items():
         if _SECRET.search(name.upper()):

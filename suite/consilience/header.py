@@ -39,6 +39,9 @@ class Header:
     inputs, paths
         Of the ``[tool.consilience]`` table: globs of files that the target reads, and folders that its modules are
         imported from, both relative to the file. They are no part of the digest.
+    network
+        Of the same table: whether the target uses the network while it embeds, as one that calls a service does. What
+        it gets there can't be traced, and the record says so.
     """
 
     dependencies: tuple[str, ...] = ()
@@ -46,6 +49,7 @@ class Header:
     tool_uv: str = "{}"
     inputs: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    network: bool = False
 
     @classmethod
     def of(cls, path: Path) -> Header:
@@ -72,8 +76,8 @@ class Header:
             raise ValueError(f"{path}: the PEP 723 header is not TOML: {error}") from error
         tools = table.get("tool", {})
         tool_uv = json.dumps(tools.get("uv", {}), sort_keys=True)
-        inputs, paths = _own_table(path, tools.get("consilience", {}))
-        return cls(tuple(table.get("dependencies", ())), table.get("requires-python", ">=3.11"), tool_uv, inputs, paths)
+        own = _own_table(path, tools.get("consilience", {}))
+        return cls(tuple(table.get("dependencies", ())), table.get("requires-python", ">=3.11"), tool_uv, **own)
 
     @property
     def digest(self) -> str:
@@ -109,7 +113,7 @@ def refuse_foreign(header: Header, name: str) -> None:
     ------
     ForeignHeaderError
         A requirement is an address, a path or an option; ``[tool.uv]`` sets sources, an index or how packages are
-        built; ``requires-python`` is no version; or a path leads out of the file's folder.
+        built; ``requires-python`` is no version; it asks for the network; or a path leads out of the file's folder.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -135,19 +139,28 @@ def refuse_foreign(header: Header, name: str) -> None:
         SpecifierSet(header.requires_python)
     except (InvalidSpecifier, TypeError, AttributeError):
         raise ForeignHeaderError(f"{name}: requires-python is {header.requires_python!r}, not a version") from None
+    if header.network:
+        raise ForeignHeaderError(f"{name}: a stranger's header asks for the network: such rows can't be computed again")
     for path in (*header.inputs, *header.paths):
         if Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts:
             raise ForeignHeaderError(f"{name}: {path!r} in a stranger's header leads out of the file's folder")
 
 
-def _own_table(path: Path, table: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """``inputs`` and ``paths`` of a header's ``[tool.consilience]``."""
-    if not isinstance(table, dict) or set(table) - {"inputs", "paths"}:
-        raise ValueError(f"{path}: the PEP 723 header's [tool.consilience] takes the keys inputs and paths")
+def _own_table(path: Path, table: Any) -> dict[str, Any]:
+    """``inputs``, ``paths`` and ``network`` of a header's ``[tool.consilience]``."""
+    if not isinstance(table, dict) or set(table) - {"inputs", "paths", "network"}:
+        raise ValueError(f"{path}: the PEP 723 header's [tool.consilience] takes the keys inputs, paths and network")
+    own: dict[str, Any] = {}
     for key, value in table.items():
-        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        if key == "network":
+            if not isinstance(value, bool):
+                raise ValueError(f"{path}: network of the PEP 723 header has to be true or false")
+            own[key] = value
+        elif not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
             raise ValueError(f'{path}: {key} of the PEP 723 header has to be a list of texts, as in {key} = ["..."]')
-    return tuple(table.get("inputs", ())), tuple(table.get("paths", ()))
+        else:
+            own[key] = tuple(value)
+    return own
 
 
 def _installed(requirement: str) -> bool:

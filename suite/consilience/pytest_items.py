@@ -14,7 +14,7 @@ from .escaping import one_line
 if TYPE_CHECKING:
     from consilience.pytest_plugin import BenchmarkRun
     from consilience.records.record import Record
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
 #: Where the configuration holds the run.
 run_key: pytest.StashKey[BenchmarkRun] = pytest.StashKey()

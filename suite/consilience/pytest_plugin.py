@@ -22,10 +22,11 @@ from .escaping import shown
 from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key, stopping
 from .session.request import options
 from .signals import end_on
+from .trial import begin
 
 if TYPE_CHECKING:
     from consilience.registry import Target
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
 _FLAG: dict[str, Any] = {"action": "store_true", "dest": "align", "default": False}
 _FLAG_HELP = "score targets: those of target_*.py files given or found, else every target of the suite"
@@ -110,6 +111,10 @@ class BenchmarkRun:
     """One ``pytest --benchmark``: its session, and the hooks that take part in it."""
 
     def __init__(self, config: pytest.Config) -> None:
+        for name in config.args:  # the files are read in processes of their own while this one imports the suite
+            path = config.invocation_params.dir / name.partition("::")[0]
+            if path.name.startswith("target_") and path.suffix == ".py":
+                begin(path)
         from .session.request import fill
         from .session.session import Session
 

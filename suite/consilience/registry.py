@@ -305,7 +305,6 @@ def load_target_file(path: str | Path, *, trial: bool = True, confine: Confine |
         raise FileNotFoundError(f"no target file at {path}")
     if trial and not path.is_relative_to(PACKAGE):
         attempt = Trial(path, confine)
-        _scan("targets", plugins=True)  # meanwhile; a name that is taken is this file's fault
         if (failure := attempt.failure()) is not None:
             raise TargetFileError(failure if str(path) in failure else f"{path}: {failure}")
         if attempt.cards is not None:

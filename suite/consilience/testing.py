@@ -30,10 +30,11 @@ from .embedding.embed import (
     interpreter,
     target_job,
 )
+from .embedding.fetch import run_target_jobs
 from .embedding.shards import read_shards
 from .escaping import one_line
 from .header import Header
-from .isolation.job import Outcome, run_jobs
+from .isolation.job import Outcome
 from .isolation.sandbox import WORDS, Places, Sandbox
 from .records.spec import DEFAULT_SPEC, read_spec
 from .registry import Target, get_dataset, get_target, load_target_file
@@ -271,7 +272,10 @@ def _run(
     readable |= {Path(path) for job in jobs if (path := job["weights"]["path"]) is not None}
     places = Places(tuple(sorted(readable)), (scratch,))
     log = scratch / "worker.log"
-    outcomes = run_jobs(python, jobs, log, time_limit=time_limit, sandbox=sandbox, places=places)
+    network = sandbox == "none" and any(job["network"] for job in jobs)
+    outcomes = run_target_jobs(
+        python, jobs, log, network=network, time_limit=time_limit, sandbox=sandbox, places=places
+    )
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.failure is not None:
             where = f"{job['target']}: " if len(jobs) > 3 else ""

@@ -6,6 +6,7 @@ when it is imported stays there.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .circumstances import cut
 
@@ -39,9 +40,10 @@ try:
 except (ImportError, AttributeError, ValueError, OSError):
     pass
 from pathlib import Path
-from consilience.registry import import_file, registered_by
+from consilience.registry import import_file, list_targets, registered_by
 from consilience.circumstances import in_words, named
 try:
+    list_targets()  # a name that is taken is this file's fault
     module = import_file(Path(path))
 except SystemExit as error:
     say(error=f"it calls sys.exit({error.code!r:.80}) when it is imported")
@@ -54,6 +56,21 @@ os._exit(0)
 #: See :class:`Trial`.
 Confine = Callable[[Sequence[str], Path], tuple[Sequence[str], Mapping[str, str]]]
 _passed: dict[tuple[str, str], dict[str, Any]] = {}
+_begun: dict[tuple[str, str], Trial] = {}
+
+
+def begin(path: Path) -> None:
+    """Begin the trial of a file that will be imported later, while this process does something else."""
+    with contextlib.suppress(OSError):  # whoever needs the file says so
+        trial = Trial(path.resolve())
+        if not _begun:
+            atexit.register(_end_all)
+        _begun[trial.key] = trial
+
+
+def _end_all() -> None:
+    for trial in _begun.values():
+        trial.end()
 
 
 class Trial:
@@ -69,9 +86,13 @@ class Trial:
 
     def __init__(self, path: Path, confine: Confine | None = None) -> None:
         self.path = path
-        self._key = (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+        self.key = (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
         self._child: subprocess.Popen[bytes] | None = None
-        if self._key in _passed:
+        self._report: IO[bytes]
+        if self.key in _passed:
+            return
+        if confine is None and (begun := _begun.pop(self.key, None)) is not None:
+            self._child, self._report = begun._child, begun._report
             return
         self._report = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: a killed process leaves nothing)
         argument = json.dumps([str(path), sys.path, CPU_SECONDS, SECONDS + 5])
@@ -100,7 +121,7 @@ class Trial:
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            self._end()
+            self.end()
         try:
             self._report.seek(0)
             verdict = json.loads(self._report.read().decode("utf-8"))
@@ -110,18 +131,19 @@ class Trial:
         finally:
             self._report.close()
         if failure is None:
-            _passed[self._key] = verdict
+            _passed[self.key] = verdict
         return None if failure is None else cut(failure, 1000)
 
     @property
     def cards(self) -> list[dict[str, Any]] | None:
         """Cards of the targets that the file registers; None where it registers more than targets."""
-        verdict = _passed[self._key]
+        verdict = _passed[self.key]
         return verdict["cards"] if not verdict["more"] else None
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """End the child and its group."""
-        assert self._child is not None
+        if self._child is None:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
                 os.killpg(self._child.pid, signal.SIGKILL)

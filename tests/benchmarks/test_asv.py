@@ -12,6 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_asv_accepts_the_suite(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("asv")), "check", "--python=same"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ permutations = 20
 subsamples = 10
 
 [[datasets]]
-name = "mp-1k"
+name = "mof-500"
 revision = "{revision}"
 references = ["diep-fold1", "chgnet-0.3.0"]
 """
@@ -31,15 +31,15 @@ references = ["diep-fold1", "chgnet-0.3.0"]
 
 @pytest.fixture(scope="session")
 def made_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A board of mp-1k: two references, a further target, controls; published as `consilience run --board` does."""
+    """A board of mof-500: two references, a further target, controls; published as `consilience run --board` does."""
     folder = tmp_path_factory.mktemp("board")
-    revision = read_spec(DEFAULT_SPEC).dataset("mp-1k").revision
+    revision = read_spec(DEFAULT_SPEC).dataset("mof-500").revision
     (folder / "spec.toml").write_text(SMALL.format(revision=revision))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONSILIENCE_CACHE", str(tmp_path_factory.mktemp("cache")))
         runner = Runner(read_spec(folder / "spec.toml"))
         names = [*runner.spec.datasets[0].references, "sevennet-0", *runner.spec.controls]
-        records = [runner.run(Cell("mp-1k", get_target(name))) for name in names]
+        records = [runner.run(Cell("mof-500", get_target(name))) for name in names]
         assert {record.state for record in records} == {"ok"}
         publish(folder, records, all_pairs=runner.all_pairs)
     return folder

@@ -169,6 +169,7 @@ def test_a_column_more_is_in_the_report_of_a_run(board: Board, records: list[Rec
     assert [lines[0][wide.title] for lines in shown] == [str(one.dimension) for one in own]
 
 
+@pytest.mark.slow
 def test_a_column_more_is_on_the_site(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study: Study, wide: Column
 ) -> None:

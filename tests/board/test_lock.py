@@ -75,7 +75,7 @@ def test_a_killed_writer_leaves_no_lock(tmp_path: Path, soft: bool) -> None:
     code = (
         "import sys, time; from pathlib import Path; from consilience.board.lock import publication\n"
         f"with publication(Path(sys.argv[1]), soft={soft}) as own:\n"
-        "    own.mark({'mp-1k': ['a']}); print('in', flush=True); time.sleep(600)"
+        "    own.mark({'mof-500': ['a']}); print('in', flush=True); time.sleep(600)"
     )
     writer = start(code, str(tmp_path))
     assert writer.stdout is not None
@@ -88,7 +88,7 @@ def test_a_killed_writer_leaves_no_lock(tmp_path: Path, soft: bool) -> None:
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     with publication(tmp_path, wait=60, soft=soft) as own:
-        assert own.stale == {"mp-1k": {"a"}}, "what it had begun is known"
+        assert own.stale == {"mof-500": {"a"}}, "what it had begun is known"
         own.finish()
     assert not is_unfinished(tmp_path)
 
@@ -171,7 +171,7 @@ def test_the_terminal_says_for_whom_a_command_waits(board: Path, tmp_path: Path,
 def test_git_ignores_lock_and_mark(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     with publication(tmp_path) as own:
-        own.mark({"mp-1k": ["a"]})
+        own.mark({"mof-500": ["a"]})
         status = subprocess.run(
             ["git", "-C", str(tmp_path), "status", "--porcelain"], check=True, capture_output=True, text=True
         )
@@ -180,11 +180,11 @@ def test_git_ignores_lock_and_mark(tmp_path: Path) -> None:
 
 def test_a_mark_that_cannot_be_read_makes_all_pairs_anew(tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
-    (tmp_path / "pairs" / "mp-1k.json").write_text("{}")
+    (tmp_path / "pairs" / "mof-500.json").write_text("{}")
     (tmp_path / FOLDER).mkdir()
     mark_path(tmp_path).write_text('{"stale": ')
     with publication(tmp_path) as own:
-        assert own.stale == {"mp-1k": {"*"}}
+        assert own.stale == {"mof-500": {"*"}}
 
 
 PUBLISHER = """
@@ -199,7 +199,7 @@ from consilience.scoring.scorer import Cell, Scorer
 folder = Path(sys.argv[1])
 scorer = Scorer(read_spec(folder / "spec.toml"))
 for name in sys.argv[2:]:
-    publish(folder, [scorer.score(Cell("mp-1k", get_target(name)))], all_pairs=pairs_of(folder, scorer))
+    publish(folder, [scorer.score(Cell("mof-500", get_target(name)))], all_pairs=pairs_of(folder, scorer))
 """
 NAMES = ["diep-fold1", "chgnet-0.3.0", "sevennet-0", "composition", "size", "random-gaussian", "chgnet-0.3.0@untrained"]
 
@@ -220,13 +220,13 @@ def test_publishers_at_the_same_time_publish_what_one_does(made_board: Path, tmp
 
 
 def pairs(board: Path) -> object:
-    found = read_pairs(board, "mp-1k")
+    found = read_pairs(board, "mof-500")
     assert found is not None
     return found
 
 
 def figures(board: Path) -> dict[str, object]:
-    records = [read_record(path) for path in (board / "results" / "mp-1k").glob("*.json")]
+    records = [read_record(path) for path in (board / "results" / "mof-500").glob("*.json")]
     return {record.target: (record.state, record.scores, record.twin) for record in records}
 
 
@@ -236,7 +236,7 @@ def test_a_publication_that_was_killed_is_made_whole_by_the_next_command(
 ) -> None:
     """Killed once the record of another embedding is written: its pairs are the old embedding's, and go."""
     scorer = Scorer(read_spec(board / "spec.toml"))
-    path = board / "results" / "mp-1k" / "sevennet-0.json"
+    path = board / "results" / "mof-500" / "sevennet-0.json"
     record = read_record(path)
     assert record.provenance is not None
     identity = {**record.provenance.embedding["identity"], "layer": "another"}
@@ -255,7 +255,7 @@ def test_a_publication_that_was_killed_is_made_whole_by_the_next_command(
     (finding,) = [one for one in verify_board(board).findings if one.file == FOLDER]
     assert "is under way, or was stopped" in finding.published
     publish(board)  # as `consilience leaderboard build` without the embedding
-    found = read_pairs(board, "mp-1k")
+    found = read_pairs(board, "mof-500")
     assert found is not None
     assert not any("sevennet-0" in (pair.first, pair.second) for pair in found.pairs), "a pair of an older embedding"
     assert len(found.pairs) == 6 * 5 / 2
@@ -279,28 +279,28 @@ def test_pairs_of_schema_2_carry_the_keys_of_their_embeddings(tmp_path: Path, ow
     from consilience.scoring.scorer import Cell
 
     spec = read_spec(DEFAULT_SPEC)
-    entry = spec.dataset("mp-1k").model_copy(update={"references": ("diep-fold1", "chgnet-0.3.0")})
+    entry = spec.dataset("mof-500").model_copy(update={"references": ("diep-fold1", "chgnet-0.3.0")})
     settings = spec.settings.model_copy(update={"permutations": 5, "subsamples": 2})
     update = {"schema_version": 2, "measurement": MEASUREMENT_1, "datasets": (entry,), "settings": settings}
     spec = spec.model_copy(update={**update, "controls": ()})
     (tmp_path / "spec.toml").write_text(_toml(spec.model_dump(mode="json")))
     scorer = Scorer(read_spec(tmp_path / "spec.toml"))
-    records = [scorer.score(Cell("mp-1k", get_target(name))) for name in ("diep-fold1", "chgnet-0.3.0", "size")]
+    records = [scorer.score(Cell("mof-500", get_target(name))) for name in ("diep-fold1", "chgnet-0.3.0", "size")]
     publish(tmp_path, records, all_pairs=pairs_of(tmp_path, scorer))
-    found = read_pairs(tmp_path, "mp-1k")
+    found = read_pairs(tmp_path, "mof-500")
     assert found is not None
-    keys = {record.target: scorer.identity("mp-1k", get_target(record.target)).key for record in records}
+    keys = {record.target: scorer.identity("mof-500", get_target(record.target)).key for record in records}
     assert [pair.keys for pair in found.pairs] == [(keys[pair.first], keys[pair.second]) for pair in found.pairs]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     publish(tmp_path, records, all_pairs=pairs_of(tmp_path, scorer))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
-    path = tmp_path / "results" / "mp-1k" / "size.json"
+    path = tmp_path / "results" / "mof-500" / "size.json"
     content = json.loads(path.read_text())
     content["provenance"]["embedding"]["identity"]["weights"] = "sha256:of another"
     path.write_text(json.dumps(content))
     publish(tmp_path)
-    found = read_pairs(tmp_path, "mp-1k")
+    found = read_pairs(tmp_path, "mof-500")
     assert found is not None
     assert [(pair.first, pair.second) for pair in found.pairs] == [("chgnet-0.3.0", "diep-fold1")]
     assert json.loads((tmp_path / "leaderboard.json").read_text())["records_sha256"]

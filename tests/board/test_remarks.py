@@ -20,7 +20,7 @@ SPEC = read_spec(DEFAULT_SPEC)
 REMARKS = """\
 The board has **limits**.
 
-## mp-1k
+## mof-500
 
 One item
 is odd.
@@ -77,7 +77,7 @@ def test_publish_build_and_verify_show_the_same_remarks(board: Path) -> None:
     publish(board)
     page = (board / "leaderboard.md").read_text("utf-8")
     assert "The board has **limits**." in sections(page)["Remarks"]
-    assert "One item\nis odd.\n\n### Why\n\nIt is.\n\nIntervals are too narrow.\n" in sections(page)["mp-1k"]
+    assert "One item\nis odd.\n\n### Why\n\nIt is.\n\nIntervals are too narrow.\n" in sections(page)["mof-500"]
     assert (board / "leaderboard.json").read_bytes() == figures
     assert CliRunner().invoke(main, ["leaderboard", "build", str(board)]).exit_code == 0
     assert (board / "leaderboard.md").read_text("utf-8") == page
@@ -90,8 +90,8 @@ def test_publish_build_and_verify_show_the_same_remarks(board: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"## qm8\n\nText.\n", "section 'qm8' is no data set of board v1 (every table, mp-1k)"),
-        (b"## mp-1k\n\nOne.\n\n## mp-1k\n\nTwo.\n", "section 'mp-1k' stands twice"),
+        (b"## qm8\n\nText.\n", "section 'qm8' is no data set of board v1 (every table, mof-500)"),
+        (b"## mof-500\n\nOne.\n\n## mof-500\n\nTwo.\n", "section 'mof-500' stands twice"),
         (b"caf\xe9", "can't decode byte 0xe9"),
     ],
 )

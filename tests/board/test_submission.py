@@ -47,7 +47,7 @@ Path(__file__).with_suffix(".ran").touch()
 @target(
     Card(
         name="{name}", family="{name}", modality="atoms", title="Distances", revision="1", parameters=24, layer="bins",
-        pooling="mean", trained_on=("MPtrj",), licence_code="MIT", licence_weights="{licence}", reference="none",
+        pooling="mean", trained_on=("ODAC23",), licence_code="MIT", licence_weights="{licence}", reference="none",
         source="this file", weights_sha256="{weights}"
     )
 )
@@ -57,7 +57,7 @@ def load(card, weights, device):
 
     return embed
 '''
-DATASET = "mp-1k"
+DATASET = "mof-500"
 
 
 def write(folder: Path, name: str, *, licence: str = "MIT", weights: str = "a" * 64, extra: str = "") -> Path:
@@ -186,7 +186,7 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
     assert report.recomputed == 8
     embedded = board / "embeddings" / DATASET / "distances.safetensors.gz"
     embedded.unlink()
-    assert "results/mp-1k/distances.json: target: distances" in told(verify_board(board))
+    assert "results/mof-500/distances.json: target: distances" in told(verify_board(board))
 
 
 @pytest.mark.slow
@@ -252,7 +252,7 @@ def test_it_is_verified_and_added_with_the_receivers_scores(packed: Path, board:
             of_embedding(lambda e: replace(e, features=e.features.astype("f8"))), True, "float64", id="type"
         ),
         pytest.param(
-            of_embedding(lambda e: replace(e, features=e.features[:-1])), True, "not float32 (1000, d)", id="shape"
+            of_embedding(lambda e: replace(e, features=e.features[:-1])), True, "not float32 (500, d)", id="shape"
         ),
         pytest.param(
             of_embedding(lambda e: replace(e, features=np.where(e.features > 0, e.features, np.float32(np.inf)))),
@@ -339,7 +339,7 @@ def test_the_checklist_says_why_not(tmp_path: Path, made_board: Path, own_cache:
 
     (target,) = load_target_file(write(tmp_path, "unlicensed", licence="unknown"))
     found = missing(target)
-    assert found.keys() == {"known licences", "scored on mp-1k"}
+    assert found.keys() == {"known licences", "scored on mof-500"}
     assert found["known licences"] == "licence_weights"
     bare = replace(target, card=target.card.model_copy(update={"trained_on": None, "licence_weights": "MIT"}))
     assert missing(bare)["a card with all that a board states"] == "trained_on"
@@ -350,7 +350,7 @@ def test_the_checklist_says_why_not(tmp_path: Path, made_board: Path, own_cache:
     assert "untrained twins are controls" in missing(get_target("chgnet-0.3.0@untrained"))["a name for a board"]
     assert missing(target, runner=Runner(runner.spec, limit=60))["whole data sets"] == "a sample of 60 items"
     (fails,) = load_target_file(write(tmp_path, "fails", extra="import sys\nassert 'worker' not in str(sys.argv)"))
-    assert missing(fails)["scored on mp-1k"].startswith("failed: ")
+    assert missing(fails)["scored on mof-500"].startswith("failed: ")
 
 
 def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
@@ -366,12 +366,20 @@ def test_a_checkpoint_is_told_by_a_card_of_its_own(tmp_path: Path) -> None:
     assert complete.card.family == "sevennet"
     assert complete.name == "sevennet-0@mine-2"
     card.write_text('family = "another"\n')
-    with pytest.raises(ValueError, match="family: a checkpoint is told by title"):
+    with pytest.raises(ValueError, match=r"card.toml: 'family': a checkpoint is told by title"):
+        complete_card(target, card)
+    for text in ("x =", "revision = 3", 'trained_on = "MPtrj"', "a = " + "[" * 10_000, "parameters = 1979-05-27"):
+        card.write_text(text)
+        with pytest.raises(ValueError, match=r"card\.toml: "):
+            complete_card(target, card)
+    card.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"card\.toml: "):
         complete_card(target, card)
     with pytest.raises(ValueError, match="--card describes a checkpoint"):
         complete_card(get_target("size"), card)
 
 
+@pytest.mark.slow
 def test_a_rank_needs_rows_that_the_publisher_computed(
     packed: Path, board: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,7 +406,7 @@ def test_a_rank_needs_rows_that_the_publisher_computed(
 def test_what_a_submitter_says_of_himself_is_no_evidence(packed: Path, tmp_path: Path, runner: Runner) -> None:
     """Statements of a publisher, an identity of other code, and no target file at all."""
     name = f"records/{DATASET}.json"
-    ranked = {"recomputed": 1000, "deviation": 0.0, "sandbox": None, "trusted": False, "copy_of": None}
+    ranked = {"recomputed": 500, "deviation": 0.0, "sandbox": None, "trusted": False, "copy_of": None}
     for change, finding in (
         (of_json(name, lambda c: c.update(schema_version=2, submission=ranked)), "stated by the publisher of a board"),
         (of_json(name, lambda c: c["provenance"]["embedding"].update(submission=ranked)), "embedding.submission"),
@@ -416,7 +424,7 @@ def test_an_archive_is_no_larger_than_its_manifest_needs(packed: Path, tmp_path:
         files[f"embeddings/{DATASET}.safetensors"] += bytes(4_000_000)
 
     report, _ = verify_submission(spoil(packed, tmp_path, inflate), runner)
-    assert "1,000 items with 24 columns need at most" in told(report)
+    assert "500 items with 24 columns need at most" in told(report)
     extra = spoil(packed, tmp_path, lambda files: files.update({"embeddings/qm9-1k.safetensors": b""}))
     report, _ = verify_submission(extra, runner)
     assert "of a data set that its manifest does not name" in told(report)
@@ -485,7 +493,7 @@ def test_a_copy_that_names_its_ancestor_is_shown_as_it(packed: Path, tmp_path: P
     source = get_target("sevennet-0")
     shipped = runner.store.get(identify(source, runner.items(DATASET)))
     assert shipped is not None
-    rows = np.hstack([shipped.features[:, ::-1] * 3, np.zeros((1000, 16), np.float32)])
+    rows = np.hstack([shipped.features[:, ::-1] * 3, np.zeros((500, 16), np.float32)])
 
     def with_ancestor(name: str) -> Report:
         path = spoil(packed, tmp_path, of_embedding(lambda e: replace(e, features=np.ascontiguousarray(rows))))

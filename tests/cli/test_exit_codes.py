@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from consilience.records.spec import DEFAULT_SPEC
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
 CODE = "from consilience.cli import main; main()"
@@ -171,6 +174,57 @@ def test_a_cache_that_cannot_be_written_is_named(write_target: Callable[..., Pat
         ("embed", path, "qm9-1k", "--output", tmp_path / "x.safetensors"),
     ):
         refused(command(*arguments, CONSILIENCE_CACHE=where), where, "CONSILIENCE_CACHE names another")
+
+
+@pytest.fixture
+def powerless() -> list[str]:
+    """What a command begins with, so that modes of files hold for it: root may all, unless that is taken away."""
+    if os.name != "posix":
+        pytest.skip("modes of files")
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("this is root, and setpriv (util-linux) is not here")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.slow
+def test_a_board_that_cannot_be_written_is_refused_first(
+    write_target: Callable[..., Path], tmp_path: Path, powerless: list[str]
+) -> None:
+    board = tmp_path / "board"
+    board.mkdir()
+    shutil.copy(DEFAULT_SPEC, board / "spec.toml")
+    board.chmod(0o555)
+    path = write_target("open(items, 'never reached')\n")
+    for arguments in (
+        ["-c", CODE, "run", "--targets", str(path), "--publish", str(board)],
+        ["-m", "pytest", "-p", "no:cacheprovider", "--benchmark", str(path), f"--align-publish={board}"],
+    ):
+        done = subprocess.run(
+            [*powerless, sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode in ((2,) if arguments[0] == "-c" else (2, 4)), said
+        assert "Traceback" not in said
+        assert f"{board}: Permission denied" in said
+        assert "never reached" not in said
+
+
+@pytest.mark.slow
+def test_the_lock_of_another_user_is_one_line(
+    write_target: Callable[..., Path], tmp_path: Path, powerless: list[str]
+) -> None:
+    variables = os.environ | {"CONSILIENCE_CACHE": str(tmp_path / "cache")}
+    arguments = ["run", "--quiet", "--targets", write_target(GOOD), "--datasets", "qm9-1k", "--limit", "60"]
+    whole = [sys.executable, "-c", CODE, *map(str, arguments)]
+    subprocess.run(whole, capture_output=True, env=variables, check=True)
+    (lock,) = (tmp_path / "cache" / "embeddings").glob("*/*/lock")
+    for made in (*lock.parent.glob("embedding*"), *(tmp_path / "cache" / "records").rglob("*.json")):
+        made.unlink()
+    lock.chmod(0)
+    done = subprocess.run([*powerless, *whole], capture_output=True, text=True, env=variables, check=False)
+    refused(done, str(lock), "Permission denied")
 
 
 def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:

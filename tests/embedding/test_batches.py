@@ -183,6 +183,7 @@ def test_a_first_item_that_fails_alone_costs_its_row_only() -> None:
     assert found.features.shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_nothing_embedded_for_want_of_memory_is_not_the_targets_fault() -> None:
     def embed(items: list[float]) -> Embedded:
         raise MemoryError

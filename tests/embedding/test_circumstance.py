@@ -205,6 +205,7 @@ def test_a_cell_ended_by_memory_is_not_published_and_the_last_line_says_why(
     assert "39 of 40 rows missing: MemoryError" in last
 
 
+@pytest.mark.slow
 def test_a_cell_ended_by_time_is_not_published(
     write_target: Callable[..., Path], own_cache: Path, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_printing_does_not_disturb_the_protocol(write_target: Callable[..., Path
     assert embed(one(write_target(body, name="noisy")), items, store).embedded.all()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_behind_its_last_shard(
     write_target: Callable[..., Path], items: Items, store: Store, tmp_path: Path
 ) -> None:

@@ -522,6 +522,7 @@ def test_many_threads_read_digests(case: Case) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_digests_are_equal_on_all_pythons() -> None:
     """An embedding made with one version of Python is found by another."""
     root = Path(__file__).parents[2] / "suite" / "consilience"

@@ -69,7 +69,7 @@ class Elsewhere:
         assert not self.waiting
 
 
-@pytest.mark.parametrize(("name", "jobs"), [("local", 2), ("elsewhere", 1)])
+@pytest.mark.parametrize(("name", "jobs"), [pytest.param("local", 2, marks=pytest.mark.slow), ("elsewhere", 1)])
 def test_any_back_end_gives_the_records_of_a_serial_run(
     name: str, jobs: int, write_target: Callable[..., Path], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

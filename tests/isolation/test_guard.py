@@ -70,7 +70,10 @@ open({file!r}, "w").write(str(pid))
 
 @LINUX
 @pytest.mark.parametrize("escape", ["pass", "os.setsid()", "os.setsid()\n    if os.fork(): os._exit(0)"])
-@pytest.mark.parametrize("then", ["", "raise ValueError('stop')", "os._exit(3)", "time.sleep(600)"])
+@pytest.mark.parametrize(
+    "then",
+    ["", "raise ValueError('stop')", "os._exit(3)", pytest.param("time.sleep(600)", marks=pytest.mark.slow)],
+)
 def test_no_child_of_a_worker_outlives_it_or_delays_its_end(jobs: Path, escape: str, then: str) -> None:
     file = str(jobs / "pid")
     began = time.monotonic()
@@ -168,6 +171,7 @@ def test_what_a_worker_prints_is_kept_with_head_and_tail_while_it_runs(jobs: Pat
     assert "bytes left out" in text
 
 
+@pytest.mark.slow
 def test_a_reason_of_ten_megabytes_is_cut(jobs: Path) -> None:
     with pytest.raises(JobFailedError) as error:
         carry_out("raise ValueError('head ' + 'x' * 10**7 + ' tail')", jobs)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consilience.datasets.items import open_dataset
-from consilience.embedding.embed import embed
+from consilience.embedding.embed import EmbeddingFailedError, embed
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.isolation.job import check_device
@@ -91,3 +91,21 @@ def test_a_device_that_is_missing_is_refused() -> None:
     else:
         with pytest.raises(ValueError, match="this machine has no GPU driver"):
             check_device("cuda:1")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_not_in_a_workers_home_is_named_with_advice(
+    write_target: Callable[..., Path], own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "users"
+    folder.mkdir()
+    (folder / "w.txt").write_text("2")
+    monkeypatch.setenv("HOME", str(folder))
+    preamble = "import pathlib\nscale = float((pathlib.Path.home() / 'w.txt').read_text())\n"
+    path = write_target("return Embedded([[scale * len(a)] for a in items])\n", name="homely", preamble=preamble)
+    (target,) = load_target_file(path)
+    items, store = open_dataset("qm9-1k").head(4), Store(tmp_path / "store")
+    with pytest.raises(EmbeddingFailedError, match=r"a model's home is .*home: .* --pass-env HOME"):
+        embed(target, items, store)
+    monkeypatch.setenv(OPTION_VARIABLE, "HOME")
+    assert embed(target, items, store).features[0, 0] == 2 * len(items.view("atoms")[0])

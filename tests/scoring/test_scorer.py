@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consilience.embedding.store import SHIPPED, Store
 from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import get_target, load_target_file
 from consilience.scoring.presets import RANKED
@@ -16,7 +17,15 @@ from consilience.session.runner import Runner
 from consilience.session.session import run_all
 
 SPEC = read_spec(DEFAULT_SPEC)
+#: Few draws, where no test looks at how sharp a figure is.
+QUICK = SPEC.model_copy(update={"settings": SPEC.settings.model_copy(update={"permutations": 20, "subsamples": 10})})
 GOOD = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] for a in items])\n"
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """It prepares its references once for all tests."""
+    return Runner(QUICK, store=Store(tmp_path_factory.mktemp("store"), shipped=SHIPPED))
 
 
 def test_the_plan_goes_data_set_by_data_set_references_first_controls_last() -> None:
@@ -74,7 +83,7 @@ def test_another_data_revision_is_refused() -> None:
 
 
 def test_a_target_that_covers_too_little_gets_no_rank_but_a_score(
-    write_target: Callable[..., Path], own_cache: Path
+    write_target: Callable[..., Path], own_cache: Path, runner: Runner
 ) -> None:
     from consilience.board.board import build_board
 
@@ -82,7 +91,7 @@ def test_a_target_that_covers_too_little_gets_no_rank_but_a_score(
     body = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] * (np.nan if 7 in a.numbers else 1.) "
     body += "for a in items], None, ['nitrogen' if 7 in a.numbers else None for a in items])\n"
     (target,) = load_target_file(write_target(body, name="partial", card=card))
-    record = Runner(SPEC).run(Cell("qm9-1k", target))
+    record = runner.run(Cell("qm9-1k", target))
     assert record.state == "ok"
     assert 0.1 < record.coverage < 0.95
     assert record.uncovered["nitrogen"] > 100
@@ -91,7 +100,7 @@ def test_a_target_that_covers_too_little_gets_no_rank_but_a_score(
     value = record.scores[RANKED].alignment.value
     assert value is not None
     assert 0 < value < 1
-    (row,) = [row for row in build_board(SPEC, [record]).datasets[0].rows if row.target == "partial"]
+    (row,) = [row for row in build_board(QUICK, [record]).datasets[0].rows if row.target == "partial"]
     assert row.rank is None
     assert row.coverage == record.coverage
 
@@ -105,7 +114,7 @@ def test_a_reference_that_fails_is_left_out_and_said(
     (broken,) = load_target_file(write_target("raise RuntimeError('no luck')\n", name="broken-reference"))
     (toy,) = load_target_file(write_target(GOOD, name="beside"))
     entry = SPEC.datasets[0].model_copy(update={"references": ("so3lr", "broken-reference")})
-    runner = Runner(SPEC.model_copy(update={"datasets": (entry,)}))
+    runner = Runner(QUICK.model_copy(update={"datasets": (entry,)}))
     assert module.get_target("broken-reference") == broken
     records = run_all(runner, [Cell("qm9-1k", broken), Cell("qm9-1k", toy)])
     assert [record.state for record in records] == ["failed", "ok"]
@@ -115,12 +124,12 @@ def test_a_reference_that_fails_is_left_out_and_said(
 
 
 def test_a_damaged_cached_record_is_scored_again(own_cache: Path) -> None:
-    cell = Cell("mp-1k", get_target("size"))
-    first = Runner(SPEC).run(cell)
+    cell = Cell("mof-500", get_target("size"))
+    first = Runner(QUICK).run(cell)
     (cached,) = (own_cache / "records").glob("*/*.json")
     whole = cached.read_text()
     cached.write_text(whole[:100])
-    second = Runner(SPEC).run(cell)
+    second = Runner(QUICK).run(cell)
     assert second.scores == first.scores
     assert json.loads(cached.read_text())["record"]["scores"] == json.loads(whole)["record"]["scores"]
 
@@ -133,19 +142,19 @@ def test_fresh_embeds_what_is_scored_and_reads_the_references(
     body = f"open({str(calls)!r}, 'a').write('x')\nreturn Embedded([[len(a), a.positions.std()] for a in items])\n"
     (target,) = load_target_file(write_target(body, name="counted"))
     for expected, fresh in ((4, False), (4, False), (8, True)):
-        runner = Runner(SPEC, fresh=fresh, limit=100)
+        runner = Runner(QUICK, fresh=fresh, limit=100)
         for cell in (Cell("mp-1k", target), Cell("mp-1k", target)):
             assert runner.run(cell).state == "ok"
         assert len(calls.read_text()) == expected
     assert [path.parent.parent.parent.name for path in own_cache.glob("embeddings/*/*/*.safetensors")] == ["embeddings"]
-    references = Runner(SPEC, fresh_references=True, limit=100)
+    references = Runner(QUICK, fresh_references=True, limit=100)
     assert references.store.shipped is None
-    assert Runner(SPEC, fresh=True).store.shipped is not None
+    assert Runner(QUICK, fresh=True).store.shipped is not None
 
 
 def test_a_twin_of_another_seed_is_another_cell() -> None:
     target = get_target("so3lr@untrained")
-    items = Runner(SPEC).items("qm9-1k").head(5)
+    items = Runner(QUICK).items("qm9-1k").head(5)
     from consilience.embedding.identity import identify
 
     other = replace(target, weights=replace(target.weights, seed=7))
@@ -166,7 +175,7 @@ def test_an_embedding_that_cannot_be_scored_fails_its_own_cell(
         return real(self, target, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ReferenceSet, "score", score)
-    records = run_all(Runner(SPEC), [Cell("mp-1k", toy), Cell("mp-1k", get_target("size"))])
+    records = run_all(Runner(QUICK), [Cell("mof-500", toy), Cell("mof-500", get_target("size"))])
     assert [record.state for record in records] == ["failed", "ok"]
     assert records[0].reason == "scoring failed: FloatingPointError: a metric gave up"
 
@@ -174,11 +183,13 @@ def test_an_embedding_that_cannot_be_scored_fails_its_own_cell(
 @pytest.mark.parametrize(
     "row", ["[len(a) % 2]", "[1e30 * len(a), 1e-30]", "[float(len(a) > 17)] * 3", "np.eye(40)[len(a)]"]
 )
-def test_odd_embeddings_are_scored(write_target: Callable[..., Path], own_cache: Path, row: str) -> None:
+def test_odd_embeddings_are_scored(
+    write_target: Callable[..., Path], own_cache: Path, runner: Runner, row: str
+) -> None:
     """One binary column, huge beside tiny values, duplicates everywhere: figures or nulls, never a crash."""
     body = f"return Embedded([{row} for a in items])\n"
     (target,) = load_target_file(write_target(body, name=f"odd-{abs(hash(row)) % 10**6}"))
-    record = Runner(SPEC).run(Cell("qm9-1k", target))
+    record = runner.run(Cell("qm9-1k", target))
     assert record.state == "ok", record.reason
     value = record.scores[RANKED].alignment.value
     assert value is None or 0 <= value < 0.3
@@ -188,12 +199,13 @@ def test_another_family_is_another_score(write_target: Callable[..., Path], own_
     """The family decides which references are left out: a cached record must not outlive a corrected card."""
     (toy,) = load_target_file(write_target(GOOD, name="renamed-family"))
     moved = replace(toy, card=toy.card.model_copy(update={"family": "chgnet"}))
-    first = Runner(SPEC).run(Cell("mp-1k", toy))
-    second = Runner(SPEC).run(Cell("mp-1k", moved))
+    first = Runner(QUICK).run(Cell("mof-500", toy))
+    second = Runner(QUICK).run(Cell("mof-500", moved))
     assert "chgnet-0.3.0" in first.scores[RANKED].pairs
     assert "chgnet-0.3.0" not in second.scores[RANKED].pairs
 
 
+@pytest.mark.slow
 def test_a_broken_reference_is_named_once_even_when_data_sets_alternate(
     write_target: Callable[..., Path], own_cache: Path
 ) -> None:
@@ -201,7 +213,7 @@ def test_a_broken_reference_is_named_once_even_when_data_sets_alternate(
     entries = tuple(
         entry.model_copy(update={"references": ("chgnet-0.3.0", "broken-twice")}) for entry in SPEC.datasets[::2]
     )
-    runner = Runner(SPEC.model_copy(update={"datasets": entries}))
+    runner = Runner(QUICK.model_copy(update={"datasets": entries}))
     size = get_target("size")
     records = run_all(runner, [Cell(name, size) for name in ("qm9-1k", "mp-1k", "qm9-1k")])
     assert {record.reason for record in records} == {"scored without references that failed: broken-twice"}

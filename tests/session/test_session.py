@@ -29,6 +29,8 @@ def run_pytest(folder: Path, *arguments: str, cache: bool = False) -> subprocess
         sys.executable,
         "-m",
         "pytest",
+        "-p",
+        "no:hypothesispytest",  # it takes a second to import
         *(() if cache else ("-p", "no:cacheprovider")),
         "--benchmark",
         *arguments,
@@ -105,6 +107,7 @@ def test_the_same_words_select_the_same_cells_in_each_front_end(
     assert [one.id for one in forecast if not one.reference] == of_pytest
 
 
+@pytest.mark.slow
 def test_only_what_is_named_runs_and_nothing_else_is_imported(nested: Path, own_cache: Path) -> None:
     options = ("--align-datasets=qm9-1k", "--align-limit=120")
     done = run_pytest(nested, "--align-targets=composition", *options)
@@ -136,6 +139,7 @@ def test_a_named_file_and_a_named_target_both_run(nested: Path, write_target: Ca
     assert ids_of_pytest(nested, "my_model.py", "--align-datasets=qm9-1k") == ["my_model.py::qm9-1k::session-plain"]
 
 
+@pytest.mark.slow
 def test_ids_work_as_typed_back(nested: Path, write_target: Callable[..., Path], own_cache: Path) -> None:
     write_target(BODY, name="session-x").rename(nested / "target_x.py")
     listed = ids_of_pytest(nested, "target_x.py")
@@ -214,6 +218,7 @@ def test_a_dry_run_says_what_it_would_take(nested: Path, own_cache: Path, monkey
     assert "dry run: 4 cells, 1 stored, 2 to embed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_repository_s_file_fills_the_request_of_both_front_ends(
     nested: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,12 +150,14 @@ def test_no_hostile_file_runs_code(tmp_path: Path, files: list[dict[str, str]], 
     assert not ran(own)
     outcomes = attack(target, own, tmp_path)
     reached, gated = sum(o["reached"] for o in outcomes), sum(o["gate"] for o in outcomes)
+    tried = sum("left_out" not in o for o in outcomes)
     print(f"{name}: {len(own)} files, {len(refusals)} refused at the first look;", end=" ")
-    print(f"past it {reached} read, {gated} refused by the gate, {sum(o['loaded'] for o in outcomes)} loaded")
+    print(f"past it {tried} tried, {reached} read, {gated} refused by the gate")
     if os.environ.get("CONSILIENCE_HOSTILE_REPORT"):
         for one, how in zip(own, outcomes, strict=True):
             print(f"  {one['name']}: {how}")
     assert not ran(own)
+    assert tried > len(own) // hostile_files.EVERY
     for one, how in zip(own, outcomes, strict=True):
         assert how["loaded"] or how["reason"], one["name"]
         assert "\n" not in (how["reason"] or ""), one["name"]

@@ -429,7 +429,7 @@ class Harness:
             code = None
             while code is None and time.monotonic() < until:
                 code = reap(child)
-                time.sleep(0.002)
+                time.sleep(0.005)
             how = self.rng.choice(["kill", "kill", "all", "term"])
             if code is not None:  # it came to its end first: what follows would find all done
                 case.wipe(self.place)
@@ -445,7 +445,7 @@ class Harness:
             limit = time.monotonic() + ENDING
             while (alive := descendants()) and time.monotonic() < limit:
                 reap(None)
-                time.sleep(0.005)
+                time.sleep(0.02)
             reap(None)
             if alive:
                 self.fault("process left", case, [_words(pid) for pid in alive])
@@ -520,6 +520,8 @@ def main() -> int:
 
     assert all((ase.io, datasets, pyarrow.parquet, rdkit.Chem, scipy.stats, sklearn.linear_model, consilience.cli))
     chosen = [case for case in CASES if not given.cases or case.name in given.cases.split(",")]
+    # A short run reaches a few cases only; another seed begins with others.
+    chosen = chosen[seed % len(chosen) :] + chosen[: seed % len(chosen)]
     began = time.monotonic()
     counts: Counter[str] = Counter()
     with (
@@ -537,7 +539,9 @@ def main() -> int:
                     if case.name not in harness.wanted or case.before:
                         harness.first(case)
                     if case.name in harness.wanted:
-                        harness.round(case, harness.rng.randint(4, 12))
+                        harness.round(case, harness.rng.randint(*((10, 25) if given.kills else (4, 12))))
+                        done, faults = harness.counts["kills"], sum(harness.counts[kind] for kind in FAULTS)
+                        print(f"seed {seed}: {done} kills up to {case.name}, {faults} faults", flush=True)
                     if 0 < given.kills <= harness.counts["kills"]:
                         break
                     if not given.kills and time.monotonic() - began > 60 * given.minutes:

@@ -116,6 +116,7 @@ def test_parquet_with_texts_that_are_none_is_one_line(tmp_path: Path) -> None:
         open_file(path)
 
 
+@pytest.mark.slow
 def test_bounds_hold_with_little_memory(tmp_path: Path) -> None:
     """All of the above with 500 MiB above the level at start; a process that takes more ends with MemoryError."""
     for name, content, _ in TEXTS:

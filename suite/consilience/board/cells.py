@@ -15,9 +15,10 @@ from consilience.records.pairs import AllPairs
 from consilience.records.record import Record
 from consilience.records.spec import Spec, SpecDataset
 from consilience.registry import Target, UnknownNameError, get_target
+from consilience.scoring.cell import Cell
 from consilience.scoring.lineage import SEEN
 from consilience.scoring.provenance import stated_identity
-from consilience.scoring.scorer import Cell, Scorer
+from consilience.scoring.scorer import Scorer
 from consilience.weights import Weights
 
 from .findings import Report

@@ -21,6 +21,12 @@ FOLDS = 5
 PENALTIES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2)
 #: Singular values below this share of the largest one are the rounding of float32.
 _ROUNDING = 3e-7
+#: A component more needs so many items more: of rows with more columns than items, most components of a copy, too,
+#: can't be predicted out of fold.
+ITEMS_PER_COMPONENT = 10
+#: A row whose squared distance from the median row is so many times the median one is left out: one item that is blown
+#: up would decide every column.
+DOMINANCE = 100.0
 NEIGHBOURS = 25
 #: Components count whose variance is at least this share of a column's: below, noise of 10 % hides them. Rows with
 #: fewer than so many are easily predicted, and compared by their neighbours alone.
@@ -62,10 +68,10 @@ class Likeness(NamedTuple):
 def likenesses(rows: NDArray[np.float32], known: Iterable[Known]) -> list[Likeness]:
     """Compare submitted rows (n, d) with those of known targets on the same items; NaN rows are left out."""
     alike_targets = []
-    embedded = np.isfinite(rows).all(axis=1)
+    embedded = _usual(rows)
     fits: dict[bytes, tuple[list[_Fold], list[NeighborKernel]]] = {}
     for name, other, trained in known:
-        common = embedded & np.isfinite(other).all(axis=1)
+        common = embedded & _usual(other)
         theirs = _standardized(other[common])
         if common.sum() < LEAST_ITEMS or theirs.shape[1] == 0:
             continue
@@ -81,6 +87,17 @@ def likenesses(rows: NDArray[np.float32], known: Iterable[Known]) -> list[Likene
         measured = trained and components.shape[1] >= LEAST_COMPONENTS
         alike_targets.append(Likeness(name, max(alike), _predicted(folds, components) if measured else float("nan")))
     return alike_targets
+
+
+def _usual(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether a row is defined, and not so long that it alone decides what the columns say of all others."""
+    defined: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
+    if not defined.any():
+        return defined
+    wide = rows.astype(np.float64)
+    length = ((wide - np.median(wide[defined], axis=0)) ** 2).sum(axis=1)
+    typical = np.median(length[defined])
+    return np.asarray(defined & ~(length > DOMINANCE * typical)) if typical > 0 else defined
 
 
 def _kernels(rows: NDArray[np.float32], standardized: NDArray[np.float64]) -> list[NeighborKernel]:
@@ -123,6 +140,7 @@ def _components(standardized: NDArray[np.float64]) -> NDArray[np.float64]:
     """Principal components of rows with standardized columns that hold more than noise; each with variance 1."""
     basis, values, _ = np.linalg.svd(standardized, full_matrices=False)
     count = int((values**2 / len(standardized) >= LEAST_VARIANCE).sum())
+    count = min(count, len(standardized) // ITEMS_PER_COMPONENT)
     return np.asarray(basis[:, :count] * np.sqrt(len(standardized)))
 
 

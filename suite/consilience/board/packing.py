@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,15 +12,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from consilience import __version__
+from consilience.bounds import parse_toml, read_text
 from consilience.callbacks import StepProgress
 from consilience.cards import Card
 from consilience.embedding.identity import Identity, identify, source_files
 from consilience.embedding.store import Embedding, write_embedding
 from consilience.files import write_atomically
 from consilience.records.record import Record
-from consilience.records.schema import to_json
+from consilience.records.schema import to_json, validated
 from consilience.registry import PACKAGE, Target
-from consilience.scoring.scorer import Cell, Scorer
+from consilience.scoring.cell import Cell
+from consilience.scoring.scorer import Scorer
 from consilience.weights import sha256_of
 
 from .submission import Check, Manifest, bad_name, card_checks, taken
@@ -58,13 +59,21 @@ def complete_card(target: Target, path: Path | None) -> Target:
         if path is not None:
             raise ValueError(f"--card describes a checkpoint; the card of {target.name} stands in {target.path.name}")
         return target
-    description = tomllib.loads(path.read_text("utf-8")) if path else {}
-    strange = sorted(set(description) - set(_SAID_OF_CHECKPOINTS))
-    if strange:
-        # Family, layer and pooling are the adapter's: another family would make siblings of the model its references.
-        raise ValueError(f"{path}: {', '.join(strange)}: a checkpoint is told by {', '.join(_SAID_OF_CHECKPOINTS)}")
-    fields = target.card.model_dump() | description | {"weights_sha256": sha256_of(target.weights.path)}
-    return replace(target, card=Card.model_validate(fields))
+    digest = {"weights_sha256": sha256_of(target.weights.path)}
+    if path is None:
+        return replace(target, card=target.card.model_copy(update=digest))
+    try:
+        description = parse_toml(read_text(path))
+        strange = sorted(set(description) - set(_SAID_OF_CHECKPOINTS))
+        if strange:
+            # Family, layer and pooling are the adapter's: another family would make siblings of the model its
+            # references.
+            odd = ", ".join(repr(name[:80]) for name in strange[:10])
+            raise ValueError(f"{odd}: a checkpoint is told by {', '.join(_SAID_OF_CHECKPOINTS)}")
+        card = validated(Card, target.card.model_dump(mode="json") | description | digest)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return replace(target, card=card)
 
 
 def pack(

@@ -8,7 +8,8 @@ and unpacks nothing.
 
 from __future__ import annotations
 
-import json
+import errno
+import lzma
 import re
 import zipfile
 import zlib
@@ -20,10 +21,11 @@ import numpy as np
 from pydantic import Field
 
 from consilience._moved import moved_names
+from consilience.bounds import parse_json
 from consilience.cards import UNTRAINED, Card, FrozenModel, Name, Sha256
 from consilience.embedding.store import Embedding
 from consilience.records.migrations import read_record
-from consilience.records.schema import refuse_newer
+from consilience.records.schema import refuse_newer, validated
 from consilience.registry import Target
 
 SUBMISSION_VERSION: Literal[1] = 1
@@ -118,8 +120,12 @@ def read_archive(path: Path, items: Callable[[str], int | None] | None = None) -
             _refuse_odd(entries)
             _refuse_large(archive, entries, items)
             return {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"not a whole zip file: {error}") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # the disk's fault
+            raise
+        raise ValueError(f"not a whole zip file: {error}") from error  # it names places that there are not
 
 
 def _refuse_odd(entries: Sequence[zipfile.ZipInfo]) -> None:
@@ -174,9 +180,9 @@ def _refuse_large(
 def read_manifest(files: dict[str, bytes]) -> Manifest:
     """Read the manifest of an archive's files; raises `ValueError` where there is none."""
     try:
-        content = json.loads(files["manifest.json"])
+        content = parse_json(files["manifest.json"])
         refuse_newer(content.get("schema_version"), SUBMISSION_VERSION)
-        return Manifest.model_validate(content)
+        return validated(Manifest, content)
     except KeyError:
         raise ValueError("holds no manifest.json") from None
     except (AttributeError, RecursionError) as error:

@@ -17,7 +17,7 @@ from ._options import OutputPath, limit_option, request_options
 if TYPE_CHECKING:
     from consilience.callbacks import Progress
     from consilience.records.record import Record
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
 
 #: So many reasons for missing rows are printed.

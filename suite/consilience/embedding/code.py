@@ -103,13 +103,22 @@ def source_files(path: Path) -> list[Path]:
     """List a target file and the ``_*.py`` beside it, or a folder up, that it imports, directly or through others."""
     paths = [path]
     for module in paths:
-        for node in ast.walk(_parse(module.read_bytes())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            for name in names:
-                own = f"{name.rpartition('.')[2]}.py"
-                folders = [TARGETS.joinpath(*name.split(".")[2:-1])] if name.startswith("consilience.targets") else []
-                helper = next((f / own for f in (*folders, path.parent) if (f / own).is_file()), None)
-                if own.startswith("_") and helper is not None and helper not in paths:
-                    paths.append(helper)
+        for name in _imported(module.read_bytes()):
+            own = f"{name.rpartition('.')[2]}.py"
+            if not own.startswith("_"):
+                continue
+            folders = [TARGETS.joinpath(*name.split(".")[2:-1])] if name.startswith("consilience.targets") else []
+            helper = next((f / own for f in (*folders, path.parent) if (f / own).is_file()), None)
+            if helper is not None and helper not in paths:
+                paths.append(helper)
     return paths
+
+
+@lru_cache(maxsize=512)
+def _imported(source: bytes) -> tuple[str, ...]:
+    """Names that a module imports, and those of the modules that it imports from."""
+    found: list[str] = []
+    for node in ast.walk(_parse(source)):
+        found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+    return tuple(found)

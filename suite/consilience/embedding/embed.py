@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,13 @@ from consilience.callbacks import Progress
 from consilience.escaping import masked
 from consilience.header import ForeignHeaderError, Header, refuse_foreign
 from consilience.isolation import environments
-from consilience.isolation.job import JobFailedError, Outcome, hardware, run_job
+from consilience.isolation.job import JobFailedError, Outcome, hardware
 from consilience.isolation.sandbox import Places, Sandbox
 from consilience.registry import PACKAGE
 from consilience.scratch import scratch_folder
 
 from .code import code_digest
+from .fetch import run_target_jobs
 from .identity import identify
 from .inputs import InputsError
 from .reads import Reads
@@ -211,21 +213,23 @@ def run_worker(
         job = target_job(target, items_file, task, folder=folder, device=device, save_to=save_to)
         checkpoint = [] if target.weights.path is None else [target.weights.path]
         places = Places((Path(scratch), target.path.parent, *checkpoint), (folder,))
-        opens = None if reads is None else reads.observe(Path(scratch))
-        listen = None if reads is None else reads.listen
         log = folder / "worker.log"
         try:
-            return run_job(
+            (outcome,) = run_target_jobs(
                 python,
-                job,
+                [job],
                 log,
+                network=job["network"] and sandbox == "none",
+                observe=None if reads is None else partial(reads.observe, Path(scratch)),
                 time_limit=time_limit,
                 progress=progress,
-                opens=opens,
-                listen=listen,
+                listen=None if reads is None else reads.listen,
                 sandbox=sandbox,
                 places=places,
             )
+            if outcome.failure is not None:
+                raise JobFailedError(outcome)
+            return outcome
         except InputsError as error:
             raise EmbeddingFailedError(str(error)) from error
         except JobFailedError as error:
@@ -289,4 +293,5 @@ def target_job(
         "batch_size": target.card.resources.batch_size,
         "dimension": target.card.dimension,
         "save_to": str(save_to) if save_to else None,
+        "network": Header.of(target.path).network,
     }

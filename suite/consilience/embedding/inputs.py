@@ -54,6 +54,9 @@ IGNORED_NAMES = (
     ".DS_Store",
     "*.part",
     "*.lock",
+    "lock.mdb",  # locks of LMDB, and the index that SQLite rebuilds: each reader writes them
+    "*-lock",
+    "*-shm",
 )
 #: Files of the system: they describe the machine, not the model.
 _SYSTEM = (
@@ -264,7 +267,9 @@ def collect(
             if status is not None and now is not None and _stamp(status) != _stamp(now):
                 if name in written or name in report["written"]:
                     continue  # the target's own output
-                raise InputsError(f"{name} changed while {target.name} read it; run it again")
+                # A database that its reader tidies up, say: what it has become counts.
+                if opens is None or name not in opens.shared:
+                    raise InputsError(f"{name} changed while {target.name} read it; run it again")
             if name in written:
                 continue
             files[origin.spell(name)] = content_of(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.files import sealed, unsealed, write_atomically
+from consilience.header import Header
 from consilience.isolation.opens import Opens
 
 from .inputs import Inputs, Origin, changes, collect
@@ -40,6 +41,7 @@ class Reads:
         self._opens: Opens | None = None
         self._outputs: list[Path] = []
         self._verified: list[str] = []
+        self._network = Header.of(target.path).network
         items = 0
         if not fresh:
             items, former = _read(folder / FILE)
@@ -77,6 +79,7 @@ class Reads:
             "folders": len(self.inputs.folders),
             "packages": len(self.inputs.packages),
             "observed": self.complete,
+            **({"network": True} if self._network else {}),
         }
 
 

@@ -30,7 +30,12 @@ SHARD_ITEMS, SHARD_SECONDS = 256, 15.0
 
 
 def use_target(job: dict[str, Any], say: Say) -> None:
-    """Load a target and embed items to shards; the task ``"examine"`` also checks the contract."""
+    """Load a target and embed items to shards.
+
+    The task ``"examine"`` also checks the contract; ``"fetch"`` ends once the target is loaded.
+    """
+    if Trace.active is not None:
+        Trace.active.network = job["network"] or job["task"] == "fetch"
     targets = {target.card.name: target for target in load_target_file(job["target_file"], trial=False)}
     target = targets[job["target"]]
     options = dict(job["weights"])
@@ -46,13 +51,18 @@ def use_target(job: dict[str, Any], say: Say) -> None:
         embed = target.load(target.card, weights, job["device"])
     except Exception as error:
         if (refusal := next((one for one in chain(error) if isinstance(one, UntrustedError)), None)) is not None:
-            raise refusal from None  # whatever a package made of it
+            raise UntrustedError(str(refusal)) from None  # whatever a package made of it
         if isinstance(error, ModuleNotFoundError):
             raise missing_module(error, target.path) from error
+        if isinstance(error, FileNotFoundError) and str(error.filename).startswith(str(Path.home())):
+            advice = f"a model's home is {Path.home()}: name your own files by their full path, or give --pass-env HOME"
+            raise FileNotFoundError(f"{error}; {advice}") from error
         raise
     verified = [] if weights.expected_sha256 is None else [str(path) for path in weights.used]
     seconds = time.perf_counter() - began
     say("loaded", seconds=seconds, weights_sha256=weights.sha256(), verified=verified)
+    if job["task"] == "fetch":
+        return
     examined = job["task"] == "examine"
     leftovers = Leftovers() if examined else None  # a helper that `load` started may stay
     _embed_to_shards(embed, items, job, say)

@@ -90,6 +90,7 @@ def run_job(
     listen: Listener | None = None,
     sandbox: Sandbox = "none",
     places: Places | None = None,
+    network: bool = False,
 ) -> Outcome:
     """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
 
@@ -109,6 +110,7 @@ def run_job(
         listen=listen,
         sandbox=sandbox,
         places=places,
+        network=network,
     )
     if outcome.failure is not None:
         raise JobFailedError(outcome)
@@ -127,6 +129,7 @@ def run_jobs(
     listen: Listener | None = None,
     sandbox: Sandbox = "none",
     places: Places | None = None,
+    network: bool = False,
 ) -> list[Outcome]:
     """Run one worker on several jobs, one after another in one process, and wait for it.
 
@@ -149,7 +152,11 @@ def run_jobs(
     listen
         Called with each message's event and content; an exception ends the worker and is raised.
     sandbox, places
-        Which sandbox the worker runs in, and what it sees of the file system there.
+        Which sandbox the worker runs in, and what it sees of the file system there. Its home is a folder in the first
+        place that it may write to.
+    network
+        Whether the worker may use the network. Without it, a sandbox has none; elsewhere `opens` denies it, and the
+        worker gets no proxies and no token.
 
     Returns
     -------
@@ -160,13 +167,15 @@ def run_jobs(
         file = scratch / "jobs.json"
         file.write_text(json.dumps(list(jobs)), "utf-8")
         outcomes = [Outcome() for _ in jobs]
-        variables, own = worker_variables(scratch), places or Places()
-        if sandbox != "none":
-            variables["HOME"] = variables["TMPDIR"]  # a stranger leaves nothing behind
+        own = places or Places()
+        if sandbox == "none":
+            variables = worker_variables(scratch, network=network)
+        else:  # a stranger leaves nothing behind
             own = Places(own.readable, (*own.writable, scratch))
+            variables = worker_variables(scratch, network=network, stranger_home=own.writable[0] / "home")
         command = [str(python), "-I", str(WORKER), str(file), *([] if opens is None else [str(opens.channel)])]
         pipe, descriptors = subprocess.PIPE, () if opens is None else (opens.channel,)
-        command = wrap(command, sandbox, own)
+        command = wrap(command, sandbox, own, network=network)
         with Guarded(command, stdout=pipe, stderr=pipe, env=variables, pass_fds=descriptors) as guarded:
             process = guarded.process
             assert process.stdout is not None

@@ -2,8 +2,9 @@
 
 The traced process installs a seccomp filter that reports its `open` calls to another process, which notes the path and
 lets the call continue (``SECCOMP_RET_USER_NOTIF``, Linux 5.5; see seccomp(2) and seccomp_unotify(2)). Every reader is
-observed, whatever it is written in: Python's audit events miss those in C++ and Rust, and child processes. The filter
-denies nothing; it observes.
+observed, whatever it is written in: Python's audit events miss those in C++ and Rust, and child processes. No `open` is
+denied. A `connect` to another machine is, unless the job may use the network. This keeps what can't be traced out of an
+embedding; it is no sandbox, which :mod:`.sandbox` is.
 
 Needs the standard library alone: the first half runs in the worker's environment.
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
+import ipaddress
 import os
 import platform
 import select
@@ -21,10 +24,10 @@ import struct
 import sys
 import threading
 
-#: System calls by machine: open (None where there is none), openat, openat2, seccomp; the audit architecture.
-_MACHINES: dict[str, tuple[int | None, int, int, int, int]] = {
-    "x86_64": (2, 257, 437, 317, 0xC000003E),
-    "aarch64": (None, 56, 437, 277, 0xC00000B7),
+#: System calls by machine: open (None where there is none), openat, openat2, connect, seccomp; the audit architecture.
+_MACHINES: dict[str, tuple[int | None, int, int, int, int, int]] = {
+    "x86_64": (2, 257, 437, 42, 317, 0xC000003E),
+    "aarch64": (None, 56, 437, 203, 277, 0xC00000B7),
 }
 _PR_SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
@@ -78,8 +81,8 @@ def _listener() -> int | None:
     machine = _MACHINES.get(platform.machine()) if sys.platform == "linux" else None
     if machine is None or struct.calcsize("P") != 8:
         return None
-    legacy, openat, openat2, seccomp, architecture = machine
-    calls = [number for number in (legacy, openat, openat2) if number is not None]
+    legacy, openat, openat2, connect, seccomp, architecture = machine
+    calls = [number for number in (legacy, openat, openat2, connect) if number is not None]
     program = [
         _Instruction(_LOAD_WORD, 0, 0, 4),  # seccomp_data.arch
         _Instruction(_JUMP_IF_EQUAL, 0, len(calls) + 1, architecture),
@@ -103,21 +106,33 @@ def _listener() -> int | None:
 class Opens:
     """What a traced process opened, noted in a thread of this process until the traced one and its children end.
 
+    Parameters
+    ----------
+    network
+        Whether connections to other machines are allowed.
+
     Attributes
     ----------
     files
         Status of each path when it was first opened for reading (`os.stat_result`), None where there was no such file.
     written
         Paths that were created, truncated or opened for writing alone.
+    shared
+        Paths of files that were opened for reading and writing.
     relative
         Paths that were named relative to the working folder.
     complete
         Whether every call was observed: the traced process could install the filter.
+    remote
+        Addresses of other machines that it connected to, or would have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, network: bool = False) -> None:
+        self.network = network
+        self.remote: set[str] = set()
         self.files: dict[str, os.stat_result | None] = {}
         self.written: set[str] = set()
+        self.shared: set[str] = set()
         self.relative: set[str] = set()
         self.complete = False
         self._own, self._theirs = socket.socketpair()
@@ -163,17 +178,30 @@ class Opens:
                 except OSError:  # the caller was interrupted or killed meanwhile
                     continue
                 identifier, pid, _, call, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+                denied = False
                 try:
-                    self._note(pid, call, arguments)
+                    if call == _MACHINES[platform.machine()][3]:
+                        denied = self._note_connection(pid, arguments)
+                    else:
+                        self._note(pid, call, arguments)
                 except Exception:  # whatever it is, the caller must go on; what was not noted is not complete
                     self.complete = False
+                answer = (-errno.ENETUNREACH, 0) if denied else (0, _CONTINUE)
                 with contextlib.suppress(OSError):
-                    fcntl.ioctl(listener, _SEND, _RESPONSE.pack(identifier, 0, 0, _CONTINUE))
+                    fcntl.ioctl(listener, _SEND, _RESPONSE.pack(identifier, 0, *answer))
         finally:
             os.close(listener)
 
+    def _note_connection(self, pid: int, arguments: list[int]) -> bool:
+        """Note the address of a connection to another machine; whether to deny it."""
+        remote = _remote_address(_memory_at(pid, arguments[1], min(arguments[2], 128)))
+        if remote is None:
+            return False
+        self.remote.add(remote)
+        return not self.network
+
     def _note(self, pid: int, call: int, arguments: list[int]) -> None:
-        legacy, openat, _, _, _ = _MACHINES[platform.machine()]
+        legacy, openat, *_ = _MACHINES[platform.machine()]
         if call == legacy:
             folder, address, flags = _AT_FDCWD, arguments[0], arguments[1]
         else:
@@ -190,6 +218,8 @@ class Opens:
         if relative:
             self.relative.add(path)
         writes = flags & os.O_ACCMODE == os.O_WRONLY or bool(flags & os.O_TRUNC)
+        if flags & os.O_ACCMODE == os.O_RDWR:
+            self.shared.add(path)
         if path in self.files:
             if writes:
                 self.written.add(path)
@@ -212,15 +242,48 @@ def plain_path(name: str) -> str:
     return os.path.normpath(name)
 
 
+def _remote_address(content: bytes) -> str | None:
+    """Address and port in a ``sockaddr``; None where it is this machine's, or no address of the internet."""
+    if len(content) < 8:
+        return None
+    (family,) = struct.unpack_from("=H", content)
+    if family == socket.AF_INET:
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(content[4:8])
+    elif family == socket.AF_INET6 and len(content) >= 24:
+        address = ipaddress.IPv6Address(content[8:24])
+        address = address.ipv4_mapped or address
+    else:
+        return None
+    if address.is_loopback or address.is_unspecified or _is_own(str(address), family):
+        return None
+    (port,) = struct.unpack_from("!H", content, 2)
+    return f"{f'[{address}]' if address.version == 6 else address}:{port}"
+
+
+def _is_own(address: str, family: int) -> bool:
+    """Whether this machine has the address: processes of one job may talk to each other."""
+    try:
+        with socket.socket(family if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 def _text_at(pid: int, address: int) -> bytes:
     """Text that ends with a zero byte, from the memory of another process."""
-    local = ctypes.create_string_buffer(_PAGE)
-    first = _PAGE - address % _PAGE
-    remote = (_Span * 2)(_Span(address, first), _Span(address + first, _PAGE - first))
-    own = _Span(ctypes.addressof(local), _PAGE)
+    return _memory_at(pid, address, _PAGE).split(b"\0", 1)[0]
+
+
+def _memory_at(pid: int, address: int, length: int) -> bytes:
+    """Up to so many bytes from the memory of another process; they may end with the page."""
+    local = ctypes.create_string_buffer(length)
+    first = min(_PAGE - address % _PAGE, length)
+    remote = (_Span * 2)(_Span(address, first), _Span(address + first, length - first))
+    own = _Span(ctypes.addressof(local), length)
     count = ctypes.CDLL(None, use_errno=True).process_vm_readv(
-        pid, ctypes.byref(own), 1, ctypes.byref(remote), 2 if first < _PAGE else 1, 0
+        pid, ctypes.byref(own), 1, ctypes.byref(remote), 2 if first < length else 1, 0
     )
     if count <= 0:
-        raise OSError(ctypes.get_errno(), "the path can't be read")
-    return local.raw[:count].split(b"\0", 1)[0]
+        raise OSError(ctypes.get_errno(), "memory of the traced process can't be read")
+    return local.raw[:count]

@@ -7,6 +7,7 @@ mapped files and the imported modules are listed at the end.
 
 from __future__ import annotations
 
+import errno
 import os
 import site
 import sys
@@ -30,6 +31,8 @@ class Trace:
 
     def __init__(self, *, complete: bool) -> None:
         self.complete = complete
+        self.network = False
+        """Whether the job may use the network; where the system observes its calls, it denies them itself."""
         self._versions: dict[str, str] = {}
         self._named: set[str] = set()
         self._files: dict[str, None] = {}
@@ -51,6 +54,10 @@ class Trace:
             code = sys._getframe(1).f_code.co_filename
             importing = any(part in code for part in _IMPORTERS) and (path in sys.path or "frozen" in code)
             (self._searched if importing else self._folders)[path] = None
+        elif event == "socket.connect" and not (self.complete or self.network):
+            address = arguments[1]
+            if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1", "localhost")):
+                raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         elif event == "sqlite3.connect" and isinstance(arguments[0], str | bytes | os.PathLike):
             name = os.fsdecode(arguments[0])
             if name != ":memory:" and not name.startswith("file:"):

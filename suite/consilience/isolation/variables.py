@@ -1,8 +1,8 @@
 """Environment variables of workers: an allow-list, so that code from elsewhere sees no secret.
 
-Handed on are the variables of libraries (threads, devices, caches, certificates), never tokens, keys or passwords.
-HOME is a folder in the suite's cache and TMPDIR the job's own. ``--pass-env NAME`` hands more on; its value is then an
-input of the embedding.
+Handed on are the variables of libraries (threads, devices, caches, certificates), never tokens, keys or passwords; but
+the job that fetches weights gets the token of the Hugging Face hub. HOME is a folder in the suite's cache and TMPDIR
+the job's own. ``--pass-env NAME`` hands more on; its value is then an input of the embedding.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ _PREFIXES = (
     "VECLIB_",
     "XLA_",
 )
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 
 def passed_names() -> list[str]:
@@ -110,13 +111,37 @@ def home() -> Path:
     return cache_dir() / "home"
 
 
-def worker_variables(scratch: Path) -> dict[str, str]:
+def hub_token() -> str | None:
+    """Token of the Hugging Face hub: of the environment, else of the file that ``hf auth login`` writes."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if os.environ.get(name, "").strip():
+            return os.environ[name].strip()
+    path = os.environ.get("HF_TOKEN_PATH") or str(_hub_home() / "token")
+    try:
+        return Path(path).read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _hub_home() -> Path:
+    return Path(os.environ["HF_HOME"]) if os.environ.get("HF_HOME") else _users_cache() / "huggingface"
+
+
+def _users_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def worker_variables(scratch: Path, *, network: bool = False, stranger_home: Path | None = None) -> dict[str, str]:
     """Environment of a worker.
 
     Parameters
     ----------
     scratch
         The job's own folder for temporary files.
+    network
+        Whether the job may use the network: proxies are handed on, and the token of the Hugging Face hub by its name.
+    stranger_home
+        Home of a job in the sandbox, which gets no token and sees no cache of the user's.
 
     Returns
     -------
@@ -128,15 +153,23 @@ def worker_variables(scratch: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if (name.upper() in _NAMES or name.startswith(_PREFIXES)) and not looks_secret(name, value)
     }
+    if not network:
+        variables = {name: value for name, value in variables.items() if name.upper() not in _PROXIES}
     variables.setdefault("TOKENIZERS_PARALLELISM", "false")
     variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     own = home()
     own.mkdir(parents=True, exist_ok=True)
-    # Downloads of the hub and of torch are large, and hold no secret; the hub's token lies elsewhere.
-    users_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    hub = Path(os.environ["HF_HOME"]) if os.environ.get("HF_HOME") else users_cache / "huggingface"
-    variables.setdefault("HF_HUB_CACHE", str(hub / "hub"))
-    variables.setdefault("TORCH_HOME", str(users_cache / "torch"))
+    if stranger_home is not None:
+        own = stranger_home
+        own.mkdir(exist_ok=True)
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "TORCH_HOME"):
+            variables.pop(name, None)  # they follow its home
+    else:
+        # Downloads of the hub and of torch are large, and hold no secret; the hub's token lies elsewhere.
+        variables.setdefault("HF_HUB_CACHE", str(_hub_home() / "hub"))
+        variables.setdefault("TORCH_HOME", str(_users_cache() / "torch"))
+        if network and (token := hub_token()) is not None:
+            variables["HF_TOKEN"] = token
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
     variables |= {"HOME": str(own), "TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}

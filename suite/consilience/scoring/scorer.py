@@ -10,7 +10,6 @@ import json
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +40,7 @@ from consilience.records.schema import to_json
 from consilience.records.spec import DEFAULT_SPEC, MetricChoice, Spec, read_spec
 from consilience.registry import PACKAGE, Target, get_target
 
+from .cell import Cell
 from .lineage import distribution
 from .protocol import Protocol
 from .provenance import embedding_key, package_versions, repository_state, stated_identity
@@ -53,19 +53,6 @@ if TYPE_CHECKING:
 
 class ScoringInterruptedError(RuntimeError):
     """Memory, a disk or the like ended the scoring: the run fails, not the target. The message is one line."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A target on a data set."""
-
-    dataset: str
-    target: Target
-
-    @property
-    def id(self) -> str:
-        """``<dataset>::<target>``, as pytest shows it."""
-        return f"{self.dataset}::{self.target.name}"
 
 
 class Scorer:

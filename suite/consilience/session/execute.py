@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from consilience.callbacks import Progress
     from consilience.records.record import Record
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
     from .runner import Runner
 

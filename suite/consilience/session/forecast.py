@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from consilience.registry import Target
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
     from .session import Session
 
@@ -37,7 +37,7 @@ class CellForecast:
 def forecast(session: Session, cells: Iterable[Cell]) -> list[CellForecast]:
     """Forecast of each cell, and of the references that would have to be embedded for them."""
     from consilience.registry import get_target
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
     cells = list(cells)
     rates = _rates(session)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consilience.records.spec import DEFAULT_REFERENCES, Spec, SpecDataset
 from consilience.registry import PACKAGE, Target, get_target, list_targets
-from consilience.scoring.scorer import Cell
+from consilience.scoring.cell import Cell
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items

@@ -16,7 +16,8 @@ from consilience.embedding.embed import (
 )
 from consilience.embedding.store import SHIPPED, Store
 from consilience.execution.executor import Executor
-from consilience.scoring.scorer import Cell, Scorer
+from consilience.scoring.cell import Cell
+from consilience.scoring.scorer import Scorer
 
 from .tasks import embed_task
 

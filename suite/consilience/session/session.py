@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from consilience.records.run import Comparison, SavedRun
     from consilience.records.spec import Spec
     from consilience.registry import Target
-    from consilience.scoring.scorer import Cell
+    from consilience.scoring.cell import Cell
 
     from .forecast import CellForecast
     from .runner import Runner
@@ -253,7 +253,7 @@ class Session:
         SessionError
             A name selects nothing, or data can't be used.
         """
-        from consilience.scoring.scorer import Cell
+        from consilience.scoring.cell import Cell
 
         from .plan import plan
 

@@ -1,0 +1,74 @@
+"""Fetching and embedding are two jobs: only the one that fetches weights has the network and the hub's token.
+
+A target's `load` reads weights that are here. If it asks for the network, another job loads it once with the network,
+so that its package stores what it downloads, and the first job begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from consilience.isolation.job import Outcome, run_jobs
+from consilience.isolation.opens import Opens
+
+_ADVICE = (
+    "a target that needs it for each item says network = true under [tool.consilience] in its header; weights are "
+    "downloaded in load to a folder that stays"
+)
+
+
+def run_target_jobs(
+    python: Path,
+    jobs: Sequence[dict[str, Any]],
+    log: Path,
+    *,
+    network: bool = False,
+    observe: Callable[[], Opens] | None = None,
+    **options: Any,
+) -> list[Outcome]:
+    """Carry jobs of targets out; where loading one asks for the network, fetch first.
+
+    Parameters
+    ----------
+    python, jobs, log, options
+        See :func:`consilience.isolation.job.run_jobs`.
+    network
+        Whether the target embeds with the network.
+    observe
+        Makes the observer of what a worker opens.
+
+    Returns
+    -------
+    list of Outcome
+        One per job.
+    """
+    observe = observe or Opens
+
+    def run(chosen: Sequence[dict[str, Any]]) -> tuple[list[Outcome], Opens]:
+        opens = observe()
+        opens.network = network
+        return run_jobs(python, chosen, log, opens=opens, network=network, **options), opens
+
+    outcomes, opens = run(jobs)
+    places = [] if network else [i for i, one in enumerate(outcomes) if _lacks_weights(one, opens)]
+    if places:
+        chosen = [jobs[place] for place in places]
+        fetched = run_jobs(python, [job | {"task": "fetch"} for job in chosen], log, network=True, **options)
+        if all(one.failure is None for one in fetched):
+            fetched, opens = run(chosen)
+        for place, one in zip(places, fetched, strict=True):
+            outcomes[place] = one
+    for one in outcomes:
+        if one.failure is not None and opens.remote and not network and one.signal is None:
+            one.failure += f"; it asked for the network ({sorted(opens.remote)[0]}), which it has not: {_ADVICE}"
+            one.circumstance = False
+    return outcomes
+
+
+def _lacks_weights(outcome: Outcome, opens: Opens) -> bool:
+    """Whether a job failed while loading, for want of the network as far as the system tells."""
+    if outcome.failure is None or outcome.of("loaded"):
+        return False
+    return bool(opens.remote) or (not opens.complete and outcome.circumstance)
