@@ -139,7 +139,7 @@ def test_the_terminal_says_for_whom_a_command_waits(board: Path, tmp_path: Path,
         "import sys, time; from pathlib import Path; from consilience.board.lock import publication\n"
         "with publication(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     )
-    options = ["--targets=size", "--datasets=mp-1k"], ["--align-targets=size", "--align-datasets=mp-1k"]
+    options = ["--targets=size", "--datasets=mof-500"], ["--align-targets=size", "--align-datasets=mof-500"]
     commands = {
         "build": ["consilience", "leaderboard", "build", str(board)],
         "run": ["consilience", "run", *options[0], f"--publish={board}"],
