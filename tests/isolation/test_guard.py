@@ -99,6 +99,7 @@ def test_a_worker_in_c_code_ends_with_its_parent(jobs: Path, number: int) -> Non
     parent_code = f"""
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
 from pathlib import Path
 from consilience.isolation import job
 job.WORKER = Path({str(job.WORKER)!r})
