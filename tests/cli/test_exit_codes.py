@@ -17,8 +17,11 @@ from consilience.records.spec import DEFAULT_SPEC
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
 CODE = "from consilience.cli import main; main()"
-#: A shell lets what runs in the background ignore Ctrl-C.
-INTERRUPTIBLE = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {CODE}"
+#: A shell lets what runs in the background ignore Ctrl-C, and nohup the end of a terminal.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    f"signal.signal(signal.SIGHUP, signal.SIG_DFL); {CODE}"
+)
 
 
 def command(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
