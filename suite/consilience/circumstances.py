@@ -23,10 +23,14 @@ _CIRCUMSTANCE = re.compile(
     r"no space left on device|disk quota exceeded|too many open files|can't start new thread|read-only file system"
     r"|resource temporarily unavailable|input/output error|stale file handle|no file descriptors available"
     r"|no cuda-capable device|cuda driver initialization failed|cuda error:|hip error:"
-    r"|timed out|time limit of|timeouterror|connection(?:error|reset| reset| refused| aborted)|max retries exceeded"
+    r"|timed out|time limit of|timeouterror|brokenprocesspool|killed by signal|was ended by sig",
+    re.IGNORECASE,
+)
+#: The network among it.
+_NETWORK = re.compile(
+    r"connect(?:error|ion(?:error|reset| reset| refused| aborted))|max retries exceeded|urlerror|urlopen"
     r"|temporary failure in name resolution|name or service not known|network is unreachable|dns error"
-    r"|error sending request|failed to (?:fetch|download)|could not be fetched|brokenprocesspool"
-    r"|killed by signal|was ended by sig",
+    r"|error sending request|failed to (?:fetch|download)|could not be fetched|localentrynotfound",
     re.IGNORECASE,
 )
 _ERRNO_NAMES = """
@@ -58,13 +62,19 @@ def is_circumstance(error: BaseException) -> bool:
         (isinstance(one, OSError) and one.errno in _ERRNOS)
         or any(kind.__name__ in _KINDS for kind in type(one).__mro__)
         or _CIRCUMSTANCE.search(_text(one)) is not None
+        or tells_of_network(_text(one))
         for one in chain(error)
     )
 
 
 def tells_of_circumstance(text: str) -> bool:
     """Whether a reason, stated in words, is one of circumstance: targets catch exceptions themselves."""
-    return _OUT_OF_MEMORY.search(text) is not None or _CIRCUMSTANCE.search(text) is not None
+    return any(one.search(text) is not None for one in (_OUT_OF_MEMORY, _CIRCUMSTANCE, _NETWORK))
+
+
+def tells_of_network(text: str) -> bool:
+    """Whether a reason says that another machine could not be reached."""
+    return _NETWORK.search(text) is not None
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -22,7 +22,6 @@ from .escaping import shown
 from .pytest_items import AlignmentItem, DatasetCells, NoTests, TargetFile, run_key, stopping
 from .session.request import options
 from .signals import end_on
-from .trial import begin
 
 if TYPE_CHECKING:
     from consilience.registry import Target
@@ -111,6 +110,8 @@ class BenchmarkRun:
     """One ``pytest --benchmark``: its session, and the hooks that take part in it."""
 
     def __init__(self, config: pytest.Config) -> None:
+        from .trial import begin
+
         for name in config.args:  # the files are read in processes of their own while this one imports the suite
             path = config.invocation_params.dir / name.partition("::")[0]
             if path.name.startswith("target_") and path.suffix == ".py":

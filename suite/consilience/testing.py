@@ -272,10 +272,7 @@ def _run(
     readable |= {Path(path) for job in jobs if (path := job["weights"]["path"]) is not None}
     places = Places(tuple(sorted(readable)), (scratch,))
     log = scratch / "worker.log"
-    network = sandbox == "none" and any(job["network"] for job in jobs)
-    outcomes = run_target_jobs(
-        python, jobs, log, network=network, time_limit=time_limit, sandbox=sandbox, places=places
-    )
+    outcomes = run_target_jobs(python, jobs, log, time_limit=time_limit, sandbox=sandbox, places=places)
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.failure is not None:
             where = f"{job['target']}: " if len(jobs) > 3 else ""

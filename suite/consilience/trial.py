@@ -56,20 +56,20 @@ os._exit(0)
 #: See :class:`Trial`.
 Confine = Callable[[Sequence[str], Path], tuple[Sequence[str], Mapping[str, str]]]
 _passed: dict[tuple[str, str], dict[str, Any]] = {}
-_begun: dict[tuple[str, str], Trial] = {}
+_running: dict[tuple[str, str], Trial] = {}
 
 
 def begin(path: Path) -> None:
     """Begin the trial of a file that will be imported later, while this process does something else."""
     with contextlib.suppress(OSError):  # whoever needs the file says so
         trial = Trial(path.resolve())
-        if not _begun:
+        if not _running:
             atexit.register(_end_all)
-        _begun[trial.key] = trial
+        _running[trial.key] = trial
 
 
 def _end_all() -> None:
-    for trial in _begun.values():
+    for trial in _running.values():
         trial.end()
 
 
@@ -91,8 +91,8 @@ class Trial:
         self._report: IO[bytes]
         if self.key in _passed:
             return
-        if confine is None and (begun := _begun.pop(self.key, None)) is not None:
-            self._child, self._report = begun._child, begun._report
+        if confine is None and (running := _running.pop(self.key, None)) is not None:
+            self._child, self._report = running._child, running._report
             return
         self._report = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: a killed process leaves nothing)
         argument = json.dumps([str(path), sys.path, CPU_SECONDS, SECONDS + 5])

@@ -93,6 +93,14 @@ def requests(log: Path) -> list[str]:
 
 
 @pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The user's token of the hub, and no proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "")
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
+    return "hf_of_the_user"
+
+
+@pytest.fixture
 def items() -> Items:
     return open_dataset("qm9-1k").head(12)
 
@@ -104,13 +112,11 @@ def test_only_the_job_that_fetches_has_the_network_and_the_token(
     write_target: Callable[..., Path],
     own_cache: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    token: str,
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
-    monkeypatch.setenv("HTTP_PROXY", "")
     (target,) = load_target_file(write_target(ROWS, name="fetching", preamble=FETCHING))
     first = embed(target, items, Store(tmp_path / "store"))
-    assert requests(server) == ['["/weights", "hf_of_the_user"]'], "once, with the token"
+    assert requests(server) == [f'["/weights", "{token}"]'], "once, with the token"
     assert first.features[0, 0] == 2.5 * len(items.view("atoms")[0])
     assert "network" not in first.provenance["inputs"]
     embed(target, items, Store(tmp_path / "store"), fresh=True)
@@ -149,11 +155,10 @@ def test_a_stranger_fetches_in_the_sandbox_without_the_token(
     write_target: Callable[..., Path],
     own_cache: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    token: str,
 ) -> None:
     if (kind := probe()) == "none":
         pytest.skip("there is no sandbox here: apt-get install bubblewrap")
-    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
     (target,) = load_target_file(write_target(ROWS, name="fetching-strange", preamble=FETCHING))
     folder = tmp_path / "rows"
     folder.mkdir()

@@ -123,7 +123,7 @@ def _run_recipe(
             "local": str(local.resolve()) if local is not None else None,
             "code": sha256_of(entry.path) + header.digest,
         }
-        outcome = run_job(python, job, scratch / "worker.log", progress=progress, tell=tell, network=True)
+        outcome = run_job(python, job, scratch / "worker.log", progress=progress, tell=tell, network=True, token=True)
     except EnvironmentBuildError as error:
         raise BuildFailedError(f"{entry.name}: environment: {error}") from error
     except JobFailedError as error:

@@ -219,7 +219,6 @@ def run_worker(
                 python,
                 [job],
                 log,
-                network=job["network"] and sandbox == "none",
                 observe=None if reads is None else partial(reads.observe, Path(scratch)),
                 time_limit=time_limit,
                 progress=progress,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from consilience.circumstances import tells_of_network
 from consilience.isolation.job import Outcome, run_jobs
 from consilience.isolation.opens import Opens
 
@@ -24,7 +25,6 @@ def run_target_jobs(
     jobs: Sequence[dict[str, Any]],
     log: Path,
     *,
-    network: bool = False,
     observe: Callable[[], Opens] | None = None,
     **options: Any,
 ) -> list[Outcome]:
@@ -33,9 +33,8 @@ def run_target_jobs(
     Parameters
     ----------
     python, jobs, log, options
-        See :func:`consilience.isolation.job.run_jobs`.
-    network
-        Whether the target embeds with the network.
+        See :func:`consilience.isolation.job.run_jobs`. Jobs of one file have the same header, which says whether they
+        embed with the network; never in a sandbox.
     observe
         Makes the observer of what a worker opens.
 
@@ -45,6 +44,7 @@ def run_target_jobs(
         One per job.
     """
     observe = observe or Opens
+    network = options.get("sandbox", "none") == "none" and any(job["network"] for job in jobs)
 
     def run(chosen: Sequence[dict[str, Any]]) -> tuple[list[Outcome], Opens]:
         opens = observe()
@@ -55,14 +55,17 @@ def run_target_jobs(
     places = [] if network else [i for i, one in enumerate(outcomes) if _lacks_weights(one, opens)]
     if places:
         chosen = [jobs[place] for place in places]
-        fetched = run_jobs(python, [job | {"task": "fetch"} for job in chosen], log, network=True, **options)
+        fetched = run_jobs(
+            python, [job | {"task": "fetch"} for job in chosen], log, network=True, token=True, **options
+        )
         if all(one.failure is None for one in fetched):
             fetched, opens = run(chosen)
         for place, one in zip(places, fetched, strict=True):
             outcomes[place] = one
     for one in outcomes:
-        if one.failure is not None and opens.remote and not network and one.signal is None:
-            one.failure += f"; it asked for the network ({sorted(opens.remote)[0]}), which it has not: {_ADVICE}"
+        # Memory or time may end a job that also looked for an update: that is no property of the target.
+        if one.failure is not None and opens.remote and not network and _is_for_want_of_network(one):
+            one.failure += f"; it asked for the network ({sorted(opens.remote)[0]}) and has none: {_ADVICE}"
             one.circumstance = False
     return outcomes
 
@@ -71,4 +74,10 @@ def _lacks_weights(outcome: Outcome, opens: Opens) -> bool:
     """Whether a job failed while loading, for want of the network as far as the system tells."""
     if outcome.failure is None or outcome.of("loaded"):
         return False
-    return bool(opens.remote) or (not opens.complete and outcome.circumstance)
+    return _is_for_want_of_network(outcome) and (bool(opens.remote) or not opens.complete)
+
+
+def _is_for_want_of_network(outcome: Outcome) -> bool:
+    """Whether a failure may come from a missing network: it says so, or it is none of memory, time and the like."""
+    assert outcome.failure is not None
+    return tells_of_network(outcome.failure) or not outcome.circumstance

@@ -54,10 +54,9 @@ IGNORED_NAMES = (
     ".DS_Store",
     "*.part",
     "*.lock",
-    "lock.mdb",  # locks of LMDB, and the index that SQLite rebuilds: each reader writes them
-    "*-lock",
-    "*-shm",
 )
+#: Locks of LMDB, and the index that SQLite rebuilds: each reader writes them. Folders of these names count.
+_LOCKS = ("lock.mdb", "*-lock", "*-shm")
 #: Files of the system: they describe the machine, not the model.
 _SYSTEM = (
     "/proc/",
@@ -392,6 +391,8 @@ def _own_folders(outputs: Iterable[Path]) -> list[str]:
 
 def _counts(name: str, ignored: tuple[str, ...], installed: Iterable[str]) -> bool:
     if name.startswith(ignored) or name in _SYSTEM_FILES or name in installed:
+        return False
+    if any(fnmatch.fnmatchcase(os.path.basename(name), pattern) for pattern in _LOCKS):
         return False
     return not any(is_ignored(part) for part in Path(name).parts[1:])
 

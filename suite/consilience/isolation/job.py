@@ -91,6 +91,7 @@ def run_job(
     sandbox: Sandbox = "none",
     places: Places | None = None,
     network: bool = False,
+    token: bool = False,
 ) -> Outcome:
     """Run a worker with this interpreter on this job, and wait for it; what it prints goes to `log`.
 
@@ -111,6 +112,7 @@ def run_job(
         sandbox=sandbox,
         places=places,
         network=network,
+        token=token,
     )
     if outcome.failure is not None:
         raise JobFailedError(outcome)
@@ -130,6 +132,7 @@ def run_jobs(
     sandbox: Sandbox = "none",
     places: Places | None = None,
     network: bool = False,
+    token: bool = False,
 ) -> list[Outcome]:
     """Run one worker on several jobs, one after another in one process, and wait for it.
 
@@ -156,7 +159,9 @@ def run_jobs(
         place that it may write to.
     network
         Whether the worker may use the network. Without it, a sandbox has none; elsewhere `opens` denies it, and the
-        worker gets no proxies and no token.
+        worker gets no proxies.
+    token
+        Whether it gets the token of the Hugging Face hub, too; never in a sandbox.
 
     Returns
     -------
@@ -169,7 +174,7 @@ def run_jobs(
         outcomes = [Outcome() for _ in jobs]
         own = places or Places()
         if sandbox == "none":
-            variables = worker_variables(scratch, network=network)
+            variables = worker_variables(scratch, network=network, token=token)
         else:  # a stranger leaves nothing behind
             own = Places(own.readable, (*own.writable, scratch))
             variables = worker_variables(scratch, network=network, stranger_home=own.writable[0] / "home")

@@ -131,7 +131,9 @@ def _users_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def worker_variables(scratch: Path, *, network: bool = False, stranger_home: Path | None = None) -> dict[str, str]:
+def worker_variables(
+    scratch: Path, *, network: bool = False, token: bool = False, stranger_home: Path | None = None
+) -> dict[str, str]:
     """Environment of a worker.
 
     Parameters
@@ -139,7 +141,9 @@ def worker_variables(scratch: Path, *, network: bool = False, stranger_home: Pat
     scratch
         The job's own folder for temporary files.
     network
-        Whether the job may use the network: proxies are handed on, and the token of the Hugging Face hub by its name.
+        Whether the job may use the network: proxies are handed on.
+    token
+        Whether it gets the token of the Hugging Face hub, by its name.
     stranger_home
         Home of a job in the sandbox, which gets no token and sees no cache of the user's.
 
@@ -168,8 +172,8 @@ def worker_variables(scratch: Path, *, network: bool = False, stranger_home: Pat
         # Downloads of the hub and of torch are large, and hold no secret; the hub's token lies elsewhere.
         variables.setdefault("HF_HUB_CACHE", str(_hub_home() / "hub"))
         variables.setdefault("TORCH_HOME", str(_users_cache() / "torch"))
-        if network and (token := hub_token()) is not None:
-            variables["HF_TOKEN"] = token
+        if token and (secret := hub_token()) is not None:
+            variables["HF_TOKEN"] = secret
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
     variables |= {"HOME": str(own), "TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}
