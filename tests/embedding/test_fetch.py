@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, embed, run_worker
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, embed, run_worker
 from consilience.embedding.store import Store
 from consilience.isolation.opens import _remote_address
 from consilience.isolation.sandbox import probe
@@ -125,18 +125,33 @@ def test_only_the_job_that_fetches_has_the_network_and_the_token(
 
 @pytest.mark.slow
 def test_code_that_embeds_has_no_network_unless_its_header_says_so(
-    server: Path, items: Items, write_target: Callable[..., Path], own_cache: Path, tmp_path: Path
+    server: Path, items: Items, write_target: Callable[..., Path], own_cache: Path, tmp_path: Path, token: str
 ) -> None:
     path = write_target(ASKING + ROWS, name="asking")
     (target,) = load_target_file(path)
     with pytest.raises(EmbeddingFailedError, match=r"asked for the network \(10\.231\.77\.2:8765\).*network = true"):
         embed(target, items, Store(tmp_path / "store"))
     assert not requests(server)
-    path.write_text("# /// script\n# [tool.consilience]\n# network = true\n# ///\n" + path.read_text())
+    header = "# /// script\n# [tool.consilience]\n# network = true\n# ///\nimport os\n"
+    path.write_text(
+        header + path.read_text().replace("import urllib", "assert 'HF_TOKEN' not in os.environ; import urllib")
+    )
     (target,) = load_target_file(path)
     embedding = embed(target, items, Store(tmp_path / "store"))
     assert requests(server)
     assert embedding.provenance["inputs"]["network"] is True, "the record says that it can't be traced"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the system observes no connections")
+def test_time_that_ends_is_no_property_of_a_target_that_also_asked(
+    items: Items, write_target: Callable[..., Path], own_cache: Path, tmp_path: Path
+) -> None:
+    """Many packages look for an update of theirs and go on without an answer."""
+    body = "import socket, time\ntry:\n    socket.create_connection(('192.0.2.1', 80), 1)\nexcept OSError:\n    pass\n"
+    (target,) = load_target_file(write_target(f"{body}time.sleep(600)\n", name="updating"))
+    with pytest.raises(EmbeddingInterruptedError, match=r"^time limit of 8 s reached[^;]*$"):
+        embed(target, items, Store(tmp_path / "store"), time_limit=8)
 
 
 @pytest.mark.slow

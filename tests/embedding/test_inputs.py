@@ -368,6 +368,16 @@ def test_rows_of_two_branches_are_kept(case: Case) -> None:
     assert len(keys) == 2
 
 
+@pytest.mark.slow
+def test_a_folder_called_like_a_lock_counts(case: Case) -> None:
+    case.write("return float((HERE / 'dead-lock' / 'w.txt').read_text())\n")
+    (case.project / "dead-lock").mkdir()
+    number(case.project / "dead-lock" / "w.txt", 2)
+    assert case.weight() == 2
+    number(case.project / "dead-lock" / "w.txt", 3)
+    assert not case.is_stored
+
+
 def test_a_folder_that_moved_keeps_its_rows(case: Case) -> None:
     case.write("import mynet_moved\nreturn mynet_moved.WEIGHT + float((HERE / 'w.txt').read_text())\n")
     number(case.project / "w.txt", 1)

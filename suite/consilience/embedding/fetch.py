@@ -55,9 +55,8 @@ def run_target_jobs(
     places = [] if network else [i for i, one in enumerate(outcomes) if _lacks_weights(one, opens)]
     if places:
         chosen = [jobs[place] for place in places]
-        fetched = run_jobs(
-            python, [job | {"task": "fetch"} for job in chosen], log, network=True, token=True, **options
-        )
+        fetching = [job | {"task": "fetch"} for job in chosen]
+        fetched = run_jobs(python, fetching, log, network=True, token=True, **options)
         if all(one.failure is None for one in fetched):
             fetched, opens = run(chosen)
         for place, one in zip(places, fetched, strict=True):
@@ -74,7 +73,9 @@ def _lacks_weights(outcome: Outcome, opens: Opens) -> bool:
     """Whether a job failed while loading, for want of the network as far as the system tells."""
     if outcome.failure is None or outcome.of("loaded"):
         return False
-    return _is_for_want_of_network(outcome) and (bool(opens.remote) or not opens.complete)
+    if not opens.complete:
+        return tells_of_network(outcome.failure)
+    return bool(opens.remote) and _is_for_want_of_network(outcome)
 
 
 def _is_for_want_of_network(outcome: Outcome) -> bool:
