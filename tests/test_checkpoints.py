@@ -215,6 +215,19 @@ def test_a_configuration_announces_what_its_weights_can_hold(tmp_path: Path) -> 
         assert recognise(tmp_path).kind == "Hugging Face folder"
 
 
+def test_a_map_of_code_is_a_table(tmp_path: Path) -> None:
+    """The library's own error for a null is "argument of type 'NoneType' is not iterable"."""
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (tmp_path / "config.json").write_text("{}")
+    for name in ("config.json", "tokenizer_config.json"):
+        for wrong in (None, "modeling.Model", 3):
+            (tmp_path / name).write_text(json.dumps({"auto_map": wrong}))
+            with pytest.raises(CheckpointError, match=rf"{name}: auto_map is .* remove the key"):
+                recognise(tmp_path)
+        (tmp_path / name).write_text(json.dumps({"auto_map": {"AutoModel": "modeling.Model"}}))
+        assert recognise(tmp_path).kind == "Hugging Face folder"
+
+
 def test_globals_of_a_pickle_are_listed_whatever_its_protocol() -> None:
     names = (print, collections.OrderedDict, subprocess.Popen)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

@@ -201,8 +201,8 @@ def _folder(path: Path) -> Checkpoint:
             _check_index(path, file)
         if kind == "Hugging Face folder" and file.name in _OF_TRAINERS:
             continue
-        if kind == "Hugging Face folder" and file == path / "config.json":
-            _check_counts(path, file)
+        if kind == "Hugging Face folder" and file in (path / "config.json", path / "tokenizer_config.json"):
+            _check_settings(path, file)
         if file.is_file() and file.stat().st_size:
             with file.open("rb") as content:
                 one = _file(file, content)
@@ -240,15 +240,30 @@ def _check_index(folder: Path, index: Path) -> None:
             raise CheckpointError(f"{index}: weight_map names {name!r}, which lies outside {folder}")
 
 
-def _check_counts(folder: Path, config: Path) -> None:
+def _check_settings(folder: Path, file: Path) -> None:
+    """Refuse settings of a Hugging Face folder that its library can't read, or the folder's weights can't hold."""
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # the adapter says what is wrong with it
+    if not isinstance(content, dict):
+        return
+    code = content.get("auto_map", {})
+    # Old tokenizers list their classes. On anything else, null included, the library ends with a TypeError.
+    if not isinstance(code, (dict, list)):
+        raise CheckpointError(
+            f"{file}: auto_map is {json.dumps(code)[:40]}, not a table of classes, and transformers can't read that; "
+            f"remove the key if the model needs no code of its own"
+        )
+    if file.name == "config.json":
+        _check_counts(folder, file, content)
+
+
+def _check_counts(folder: Path, config: Path, content: dict[str, object]) -> None:
     """Refuse a configuration that announces more layers or columns than the folder's weights can hold."""
     weights = [one for one in folder.iterdir() if one.is_file() and one.suffix in (".safetensors", ".bin")]
     size = sum(one.stat().st_size for one in weights)
-    try:
-        content = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return  # the adapter says what is wrong with it
-    parts = [content] if isinstance(content, dict) else []
+    parts = [content]
     for part in parts:
         parts += [one for one in part.values() if isinstance(one, dict) and len(parts) < 100]
         for name, value in part.items():

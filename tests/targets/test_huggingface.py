@@ -89,8 +89,6 @@ def rows(path: Path, tmp_path: Path, *, trusted: bool = False, adapter: str = "t
 
 
 def test_a_folder_gives_the_rows_of_the_network_in_it(copy: Path, tmp_path: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"auto_map": None}))  # as some tools leave it
     found = rows(copy, tmp_path)
     scratch = tmp_path / "twin"
     scratch.mkdir()
