@@ -35,11 +35,9 @@ SUFFIXES = {
     "alphanet.py": ".ckpt", "nequip.py": ".ckpt", "pet.py": ".ckpt", "mace.py": ".model", "megnet.py": ".hdf5",
     "nequix.py": ".nqx", "unirep.py": ".npz", "chgnet.py": ".pth.tar", "cgcnn.py": ".pth.tar", "antiberty.py": ".bin",
 }  # fmt: skip
-#: One adapter for each way to read a file; the others, a minute each and more, are tried by night.
-DAILY = {
-    "alphanet.py", "chgnet.py", "mace.py", "megnet.py", "molformer.py", "nequip.py", "nequix.py", "pet.py",
-    "rxnfp.py", "sevennet.py", "unirep.py",
-}  # fmt: skip
+#: One adapter for each way to read a file (pickle of tensors, of a module, Keras, folder, arrays); the others, half a
+#: minute each and more, are tried by night.
+DAILY = {"chgnet.py", "mace.py", "megnet.py", "molformer.py", "unirep.py"}
 #: Seconds for all files of an adapter.
 SECONDS = 1500
 
