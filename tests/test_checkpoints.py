@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consilience import checkpoints
-from consilience.checkpoints import CheckpointError, foreign_globals, recognise
+from consilience import pickles
+from consilience.checkpoints import CheckpointError, recognise
 from consilience.registry import get_adapter, get_target, list_targets
 
 
@@ -228,14 +228,6 @@ def test_a_map_of_code_is_a_table(tmp_path: Path) -> None:
         assert recognise(tmp_path).kind == "Hugging Face folder"
 
 
-def test_globals_of_a_pickle_are_listed_whatever_its_protocol() -> None:
-    names = (print, collections.OrderedDict, subprocess.Popen)
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        listed = foreign_globals(pickle.dumps(names, protocol=protocol))
-        assert listed == ("builtins.print", "subprocess.Popen")
-    assert foreign_globals(pickle.dumps(1) + pickle.dumps(print)) == ("builtins.print",)
-
-
 GATE = """
 import pickle, sys, pathlib
 from consilience.isolation import gate
@@ -299,7 +291,7 @@ def test_the_gate_stands_before_an_adapter_of_a_user(
     path.write_bytes(pickle.dumps(Evil(tmp_path / "mark")))
     with pytest.raises(CheckpointError, match=r"model\.pkl can run code when read \(pickled objects: posix\.system\)"):
         target.from_checkpoint(path)
-    monkeypatch.setattr(checkpoints, "_PLAIN", {**checkpoints._PLAIN, "posix": {"system"}})
+    monkeypatch.setattr(pickles, "_PLAIN", {**pickles._PLAIN, "posix": {"system"}})
     with pytest.raises(EmbeddingFailedError, match="can run code when read"):  # the worker judges by itself
         embed(target.from_checkpoint(path), items, store)
     assert not (tmp_path / "mark").exists()

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-from consilience.checkpoints import is_plain
+from consilience.pickles import is_plain
 
 _FROZEN = "<frozen importlib"
 #: Readers of programs, by module; each is replaced where torch is installed.
