@@ -19,6 +19,11 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 HOW_TO_GET_ONE = "apt-get install chromium (as root, after apt-get update)"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first: at the end one process would wait for the other's."""
+    items.sort(key=lambda item: item.path.name != "test_pytest_plugin.py")
+
+
 @pytest.fixture(scope="session")
 def browser_path() -> str:
     """Debian's Chromium, or Chrome. In CI a missing one is a failure; elsewhere the test is skipped, and says why."""

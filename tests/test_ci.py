@@ -97,3 +97,27 @@ def test_options_of_the_pages_exist() -> None:
         options = {word.strip("(,.):") for word in words if word.lstrip("(").startswith("--align-")}
         assert options
         assert all(option.lstrip("(") in known for option in options), options
+
+
+GROUPED = """
+import os, time
+from pathlib import Path
+import pytest
+
+@pytest.mark.parametrize("i", [pytest.param(i, marks=pytest.mark.xdist_group("one")) for i in range(4)])
+def test_it(i):
+    time.sleep(0.2)
+    with Path("processes").open("a") as file:
+        print(os.getpid(), file=file)
+"""
+
+
+@pytest.mark.slow
+def test_tests_of_a_group_share_a_process(tmp_path: Path) -> None:
+    """The contract examines all cards of a file at once. With some versions of pytest groups have no effect."""
+    (tmp_path / "test_it.py").write_text(GROUPED)
+    options = ["-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "-q"]
+    subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, check=True)
+    processes = (tmp_path / "processes").read_text().split()
+    assert len(processes) == 4
+    assert len(set(processes)) == 1
