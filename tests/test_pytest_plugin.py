@@ -501,7 +501,7 @@ def published(board: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_parallel_run_publishes_what_a_serial_one_does(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, embed, run_worker
@@ -63,12 +65,14 @@ def server(tmp_path: Path) -> Iterator[Path]:
     def ip(*arguments: str, check: bool = True) -> None:
         subprocess.run(["ip", *arguments], check=check, capture_output=True)
 
-    ip("netns", "del", NAMESPACE, check=False)
-    ip("link", "del", DEVICE, check=False)
-    ip("netns", "add", NAMESPACE)
     log = tmp_path / "requests"
     process = None
+    alone = FileLock(Path(tempfile.gettempdir()) / f"{NAMESPACE}.lock")  # tests of another process use the same names
+    alone.acquire()
     try:
+        ip("netns", "del", NAMESPACE, check=False)
+        ip("link", "del", DEVICE, check=False)
+        ip("netns", "add", NAMESPACE)
         ip("link", "add", DEVICE, "type", "veth", "peer", "name", "there", "netns", NAMESPACE)
         ip("addr", "add", f"{HERE}/30", "dev", DEVICE)
         ip("link", "set", DEVICE, "up")
@@ -86,6 +90,7 @@ def server(tmp_path: Path) -> Iterator[Path]:
             process.kill()
             process.wait()
         ip("netns", "del", NAMESPACE, check=False)
+        alone.release()
 
 
 def requests(log: Path) -> list[str]:

@@ -13,7 +13,7 @@ from .test_browser import draw_all, one_of_each
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # one builds it, the others would wait
 
 
 def violations(page: Page) -> list[str]:

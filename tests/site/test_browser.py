@@ -16,7 +16,7 @@ from .conftest import PHONE, REPOSITORY, SMALL_DATASETS, SMALL_TARGETS, WIDE, Si
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # one builds it, the others would wait
 
 #: A page with all that it loads has to stay below this.
 PAGE_BYTES = 5_000_000

@@ -14,7 +14,7 @@ import pytest
 
 from .conftest import Site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # one builds it, the others would wait
 
 PRESETS = ("paper", "standardized", "beyond_composition")
 

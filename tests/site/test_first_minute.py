@@ -12,7 +12,7 @@ from .conftest import Site, Visit
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # one builds it, the others would wait
 
 MODEL = "chgnet-0.3.0"
 COMPOSITION = {"composition", "amino-acids", "size"}

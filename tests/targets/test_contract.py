@@ -90,23 +90,31 @@ def reports() -> Reports:
 
 #: A real model whose environment holds three small packages: its contract is among the quick tests.
 SMOKE = "foldseek-3di"
-#: Items of a data set in a contract: many for the first card of a file, fewer for the others; proteins are slow.
-MANY = {"proteins-500": 8}
-FEW = {"proteins-500": 4}
+#: Items of a data set in a contract: more for the first card of a file than for the others, and more by night; proteins
+#: are slow.
+MANY, SOME, FEW = (24, 8), (12, 6), (8, 4)
 
 
-@lru_cache(maxsize=1)
-def _with_weights() -> list[Any]:
-    """Every card on one kind of matter; the first of a file, whose code the others share, on all and on more items."""
+def _number(dataset: str, sizes: tuple[int, int]) -> int:
+    return sizes[dataset == "proteins-500"]
+
+
+@lru_cache(maxsize=2)
+def _with_weights(many: bool = False) -> list[Any]:
+    """Every card on one kind of matter; the first of a file, whose code the others share, on all and on more items.
+
+    With `many`, the first of a file alone, on yet more items.
+    """
     cells, seen = [], set()
     for name, target in list_targets().items():
         if target.card.access == "package":
             kinds = sorted(_kinds_of_matter(target).items())
             first = target.path not in seen
             seen.add(target.path)
-            for matter, dataset in kinds if first else kinds[:1]:
-                n = MANY.get(dataset, 24) if first else FEW.get(dataset, 8)
-                cells.append(pytest.param(name, dataset, n, id=f"{name}-{matter}", marks=_marks(target)))
+            for matter, dataset in kinds if first else [] if many else kinds[:1]:
+                n = _number(dataset, MANY if many else SOME if first else FEW)
+                marks = [_group(target)] if many else _marks(target)
+                cells.append(pytest.param(name, dataset, n, id=f"{name}-{matter}", marks=marks))
     return cells
 
 
@@ -152,11 +160,17 @@ def test_the_contract_holds(name: str, dataset: str, n: int, reports: Reports) -
         assert "the untrained twin differs" in rules
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize(("name", "dataset", "n"), _with_weights(many=True))
+def test_the_contract_holds_on_many_items(name: str, dataset: str, n: int, reports: Reports) -> None:
+    reports.of(name, dataset, n, [cell.values for cell in _with_weights(many=True)]).raise_for_failures()
+
+
 @pytest.mark.environment
 @pytest.mark.parametrize(("name", "dataset"), _without_weights())
 def test_the_contract_holds_of_the_untrained_twin(name: str, dataset: str, reports: Reports) -> None:
-    cells = [(*cell.values, FEW.get(str(cell.values[1]), 8)) for cell in _without_weights()]
-    report = reports.of(name, dataset, FEW.get(dataset, 8), cells)
+    cells = [(*cell.values, _number(str(cell.values[1]), FEW)) for cell in _without_weights()]
+    report = reports.of(name, dataset, _number(dataset, FEW), cells)
     print(report)
     report.raise_for_failures()
     rules = {check.name for check in report.checks}
