@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from consilience.metrics import preparation as module
-from consilience.metrics import prepare
+from consilience.metrics import DegenerateInputWarning, cknna, prepare
+from consilience.metrics._engine import columns as module
 from consilience.metrics._engine.arrays import as_embedding, constant_columns, float_precision
-from consilience.metrics.preparation import RIDGE_STRENGTHS, decompose, folds, ridge
+from consilience.metrics._engine.regression import RIDGE_STRENGTHS, decompose, ridge
+from consilience.metrics.preparation import examine, folds
 
 SCHEMES = ["raw", "unit", "standardized"]
 
@@ -414,3 +415,106 @@ def test_errors_of_out(pair):
     read_only = np.broadcast_to(0.0, (60, 10))
     with pytest.raises(ValueError, match="out: expected an array that can be written to, found a read-only one"):
         prepare(x, out=read_only)
+
+
+def dense_without_dominant_rows(x, dominance, controls=None):
+    """The definition, one row at a time, on whole arrays."""
+    kept = np.ones(len(x), bool)
+    while True:
+        few = x[kept]
+        varying = ~constant_columns(few, float_precision(x))
+        mean, deviation = few[:, varying].mean(axis=0), few[:, varying].std(axis=0)
+        columns = (x[:, varying] - mean) / deviation
+        squares = np.where(kept, np.sum(columns**2, axis=1), 0)
+        if squares.max() <= min(dominance * squares.sum() / kept.sum(), squares.sum() / 4):
+            break
+        kept[squares.argmax()] = False
+    if controls is not None:
+        predictors, prediction = dense_standardized(controls), np.empty_like(columns)
+        for held_out in folds(len(columns)):
+            seen = np.setdiff1d(np.flatnonzero(kept), held_out)
+            prediction[held_out] = dense_ridge(predictors[seen], columns[seen], predictors[held_out])
+        columns = columns - prediction
+    return dense_unit(columns), np.flatnonzero(~kept)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("controlled", [False, True])
+@pytest.mark.parametrize("spoilt", [{}, {7: 1e3}, {7: 1e3, 40: 1e6}, {7: 1e3, 8: -1e3, 140: 40.0}])
+def test_no_row_decides(spoilt, controlled):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 8))
+    for row, factor in spoilt.items():
+        x[row] *= factor
+    x[20, 3] = 5.0  # long, and not dominant
+    controls = some_controls(300) if controlled else None
+    expected, rows = dense_without_dominant_rows(x, 50, controls)
+    assert set(spoilt) == set(rows)
+    seen = examine(x, controls=controls, dominance=50)
+    np.testing.assert_array_equal(seen.dominant, rows)
+    np.testing.assert_allclose(seen.rows, expected, atol=1e-10)
+    squares = np.sum(dense_standardized(x) ** 2, axis=1)
+    assert seen.largest_share == pytest.approx(squares.max() / squares.sum())
+    plain = prepare(x, controls=controls)
+    assert np.array_equal(seen.rows, plain) == (not spoilt)
+    assert len(seen.rows) == 300
+
+
+def test_a_dominant_row_leaves_the_neighbours_of_the_others():
+    """What the rule is for: one broken item takes the weight from the columns in which it is large."""
+    x = np.random.default_rng(1).normal(size=(200, 6))
+    other = x + 0.3 * np.random.default_rng(2).normal(size=x.shape)
+    broken = x.copy()
+    broken[3, :3] = 1e5
+    clean = cknna(prepare(x), prepare(other), k=10)
+    assert cknna(prepare(broken, dominance=50), prepare(other, dominance=50), k=10) == pytest.approx(clean, abs=0.01)
+    assert cknna(prepare(broken), prepare(other), k=10) < clean - 0.2
+
+
+def test_at_most_a_tenth_is_set_aside():
+    x = np.random.default_rng(0).normal(size=(100, 3)) ** 9
+    assert len(examine(x, dominance=1.5).dominant) == 10
+    assert len(examine(x[:5], dominance=1.5).dominant) == 1
+
+
+def test_columns_of_dominant_rows_alone_are_left_out():
+    x = np.random.default_rng(0).normal(size=(100, 4))
+    x[:, 3] = 0
+    x[5, 3] = 1
+    found = prepare(x, dominance=50)  # a quarter of the whole: 100 of 400
+    assert examine(x, dominance=50).dominant.tolist() == [5]
+    assert found.shape == (100, 3)
+
+
+def test_what_is_linear_in_the_controls_is_undefined():
+    random = np.random.default_rng(0)
+    counts = random.poisson(2, size=(200, 5)).astype(float)
+    linear = counts @ random.normal(size=(5, 16))
+    other = random.normal(size=(200, 16))
+    options = {"controls": counts, "dominance": 50, "least_left": 1e-6}
+    with pytest.warns(DegenerateInputWarning, match="linear in the controls"):
+        seen = examine(linear, **options)
+    assert seen.left < 1e-20
+    assert not seen.rows.any()
+    with pytest.warns(DegenerateInputWarning, match="undefined"):
+        assert np.isnan(cknna(seen.rows, prepare(other, **options)))
+    for share in (1e-4, 1e-2):
+        noisy = linear + np.sqrt(share) * linear.std(axis=0) * other
+        left = examine(noisy, **options).left
+        assert left == pytest.approx(share * 194 / 199, rel=0.15)
+    assert examine(other, **options).left == pytest.approx(194 / 199, abs=0.02)
+    # 120 controls of 100 items explain anything: that is no finding about the embedding.
+    many = random.normal(size=(100, 120))
+    assert examine(other[:100], controls=many, dominance=50, least_left=1e-6).rows.any()
+
+
+def test_errors_of_dominance(pair):
+    x, _ = pair
+    for scheme in ("raw", "unit"):
+        with pytest.raises(ValueError, match="dominance: a number above 1, with scheme='standardized'"):
+            prepare(x, scheme=scheme, dominance=50)
+    for wrong in (0, 1, -3, float("nan")):
+        with pytest.raises(ValueError, match="dominance"):
+            prepare(x, dominance=wrong)
+    with pytest.raises(ValueError, match="least_left: expected a share"):
+        prepare(x, least_left=1.0)

@@ -6,31 +6,60 @@ never copied to float64 as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ._engine.arrays import MAX_MAGNITUDE, FloatArray, IntArray, as_embedding, check_choice, float_precision
+from ._engine.arrays import DegenerateInputWarning, FloatArray, IntArray, check_choice
+from ._engine.columns import Columns, StandardizedColumns, blocks, without_dominant_rows
+from ._engine.regression import ridge, variance_left
 
 Scheme = Literal["raw", "unit", "standardized"]
 Floats = TypeVar("Floats", bound=npt.NDArray[np.floating[Any]])
+Output = npt.NDArray[np.floating[Any]] | Callable[[tuple[int, int]], npt.NDArray[np.floating[Any]]] | None
 
 #: Raised when a scheme or the removal of controls changes what comes out; a test pins the values of each version.
 VERSION = 1
-#: From "no penalty" to "predict the mean": with many controls and few items only the latter is safe.
-RIDGE_STRENGTHS = np.logspace(-3, 7, 11)
 FOLDS = 5
 FOLD_SEED = 0
-#: Numbers in a block of rows: 16 MB in float64, and up to three arrays of that size at a time.
-BLOCK_ENTRIES = 2**21
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A prepared embedding, and what was seen on the way.
+
+    Attributes
+    ----------
+    rows
+        (n, d') prepared rows.
+    dominant
+        Dominant rows, in ascending order; empty if they were not looked for.
+    largest_share
+        Largest share of a row in the squared length of all rows of the standardized columns; nan if not looked for.
+    left
+        Share of the variance of the standardized columns that least squares on the controls leaves; nan without
+        controls, or where neither `dominance` nor `least_left` was given.
+    """
+
+    rows: npt.NDArray[np.floating[Any]]
+    dominant: IntArray
+    largest_share: float = float("nan")
+    left: float = float("nan")
 
 
 @overload
 def prepare(
-    x: npt.ArrayLike, *, scheme: Scheme = ..., controls: npt.ArrayLike | None = ..., out: None = ...
+    x: npt.ArrayLike,
+    *,
+    scheme: Scheme = ...,
+    controls: npt.ArrayLike | None = ...,
+    dominance: float | None = ...,
+    least_left: float = ...,
+    out: None = ...,
 ) -> FloatArray: ...
 @overload
 def prepare(
@@ -38,6 +67,8 @@ def prepare(
     *,
     scheme: Scheme = ...,
     controls: npt.ArrayLike | None = ...,
+    dominance: float | None = ...,
+    least_left: float = ...,
     out: Floats | Callable[[tuple[int, int]], Floats],
 ) -> Floats: ...
 def prepare(
@@ -45,7 +76,9 @@ def prepare(
     *,
     scheme: Scheme = "standardized",
     controls: npt.ArrayLike | None = None,
-    out: npt.NDArray[np.floating[Any]] | Callable[[tuple[int, int]], npt.NDArray[np.floating[Any]]] | None = None,
+    dominance: float | None = None,
+    least_left: float = 0.0,
+    out: Output = None,
 ) -> npt.NDArray[np.floating[Any]]:
     """Scale an embedding for the metrics, and remove what is linear in controls.
 
@@ -67,6 +100,16 @@ def prepare(
         Constant controls are dropped; if none is left, the result is the plain standardized one. On QM9
         this separates trained from untrained networks (discrimination 0.57 unit, 0.98 standardized, 1.00 with
         controls), and on crystals only this does (0.78, 0.78, 1.00).
+    dominance : float, optional
+        With ``scheme="standardized"``: no row may decide the scale of the columns or the fit to the controls. While
+        the squared length of a row of the standardized columns is more than `dominance` times the mean (or a quarter
+        of the total, whichever is less), it is set aside, the longest first, and means, deviations and fit are
+        estimated anew. The rows stay in the result. Where no row is dominant the result does not change.
+        At most a tenth of the rows are set aside. Default: all rows count.
+    least_left : float
+        With controls: where least squares on them leaves less than this share of the variance of the standardized
+        columns, the embedding is linear in the controls, and what would be scored is the error of the fit. Then all
+        rows of the result are zero, with a :class:`DegenerateInputWarning`, and every pair metric is ``nan``.
     out : ndarray of shape (n, d') and a float dtype, or callable, optional
         Where the result goes, such as a float32 memory map; `x` itself will do. Since d' is known only once
         the columns have been read, a callable is handed the shape (n, d') and returns the array:
@@ -115,20 +158,53 @@ def prepare(
            [-1.],
            [ 1.]])
     """
+    return examine(
+        x, scheme=scheme, controls=controls, dominance=dominance, least_left=least_left, out=out, stacklevel=3
+    ).rows
+
+
+def examine(
+    x: npt.ArrayLike,
+    *,
+    scheme: Scheme = "standardized",
+    controls: npt.ArrayLike | None = None,
+    dominance: float | None = None,
+    least_left: float = 0.0,
+    out: Output = None,
+    stacklevel: int = 2,
+) -> Preparation:
+    """Prepare an embedding as :func:`prepare` does, and return also what was seen: dominant rows, variance left."""
     check_choice(scheme, get_args(Scheme), "scheme")
     if controls is not None and scheme != "standardized":
         raise ValueError(f"controls: only with scheme='standardized', found scheme={scheme!r}")
-    given = _Columns(x, "x")
-    columns = _StandardizedColumns(given) if scheme == "standardized" else given
-    predictors = np.empty((given.n, 0)) if controls is None else _predictors(controls, given.n)
-    n, width = given.n, columns.width
+    if dominance is not None and (scheme != "standardized" or not dominance > 1):
+        raise ValueError(f"dominance: a number above 1, with scheme='standardized'; found {dominance!r}, {scheme!r}")
+    if not 0 <= least_left < 1:
+        raise ValueError(f"least_left: expected a share from 0 to below 1, found {least_left!r}")
+    given = Columns(x, "x")
+    n = given.n
+    dominant, share, left = np.empty(0, np.intp), float("nan"), float("nan")
+    columns: Columns | StandardizedColumns = given
+    if dominance is not None:
+        columns, dominant, share = without_dominant_rows(given, dominance)
+    elif scheme == "standardized":
+        columns = StandardizedColumns(given)
+    predictors = np.empty((n, 0)) if controls is None else _predictors(controls, n)
+    width = columns.width
+    kept = np.setdiff1d(np.arange(n), dominant)
+    linear = False
+    if predictors.any() and (dominance is not None or least_left > 0):
+        left, by_chance = variance_left(predictors, columns.read, width, kept)
+        linear = left < least_left * by_chance
     result = _output(out, (n, width), dropped=given.width - width)
     fits = []
-    if predictors.any():
+    if predictors.any() and not linear:
         for fold in folds(n):
-            seen = np.setdiff1d(np.arange(n), fold)
-            fits.append((fold, ridge(predictors, columns.read, width, seen)))
+            fits.append((fold, ridge(predictors, columns.read, width, np.setdiff1d(kept, fold))))
     for rows in blocks(n, max(width, predictors.shape[1])):
+        if linear:
+            result[rows] = 0
+            continue
         block = columns.read(rows)
         for fold, fit in fits:
             held_out = fold[(fold >= rows.start) & (fold < rows.stop)]
@@ -136,7 +212,13 @@ def prepare(
         if scheme != "raw":
             scale_rows(block)
         result[rows] = block
-    return result
+    if linear:
+        warnings.warn(
+            f"x is linear in the controls: they leave {left:.1g} of its variance; pair metrics of it are nan",
+            DegenerateInputWarning,
+            stacklevel=stacklevel,
+        )
+    return Preparation(result, dominant, share, left)
 
 
 def scale_rows(x: FloatArray) -> None:
@@ -147,105 +229,14 @@ def scale_rows(x: FloatArray) -> None:
     x /= np.where(length > 0, length, 1.0)
 
 
-def blocks(n: int, width: int) -> Iterator[slice]:
-    """Cut n rows of the given width into blocks."""
-    step = max(1, BLOCK_ENTRIES // width)
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
-
-
-class _Columns:
-    """A checked embedding, read as float64 a block of rows at a time.
-
-    Refuses what :func:`~consilience.metrics._engine.arrays.as_embedding` refuses, in the same words.
-    """
-
-    def __init__(self, x: npt.ArrayLike, name: str) -> None:
-        self._array = np.asarray(x)
-        self._name = name
-        if self._array.ndim != 2 or self._array.shape[1] == 0 or len(self._array) < 2:
-            as_embedding(self._array, name)  # says what is wrong
-        self.n, self.width = self._array.shape
-        self.precision = float_precision(self._array)
-        self.low, self.high = np.full(self.width, np.inf), np.full(self.width, -np.inf)
-        total = np.zeros(self.width)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for rows in blocks(self.n, self.width):
-                block = self.read(rows)
-                self.low, self.high = np.minimum(self.low, block.min(axis=0)), np.maximum(self.high, block.max(axis=0))
-                total += block.sum(axis=0)
-        if not (np.isfinite(self.low) & np.isfinite(self.high)).all():
-            raise ValueError(f"{name}: {self._describe_not_finite()}")
-        largest = max(float(self.high.max()), -float(self.low.min()))
-        if largest > MAX_MAGNITUDE:
-            raise ValueError(f"{name}: found a magnitude of {largest:.3g}, above {MAX_MAGNITUDE:.0e}; rescale")
-        self.mean = total / self.n
-
-    def read(self, rows: slice | IntArray) -> FloatArray:
-        """Return some rows as a float64 array of the caller's own, C order."""
-        part = self._array[rows]
-        try:
-            return part.astype(np.float64, order="C", casting="unsafe" if part.dtype.kind != "c" else "safe")
-        except (TypeError, ValueError):
-            raise ValueError(f"{self._name}: expected real numbers, found dtype {part.dtype}") from None
-
-    def _describe_not_finite(self) -> str:
-        nans = infinities = 0
-        first = ""
-        for rows in blocks(self.n, self.width):
-            block = self.read(rows)
-            finite = np.isfinite(block)
-            if not first and not finite.all():
-                row, column = np.argwhere(~finite)[0]
-                first = f"row {rows.start + row}, column {column}"
-            nan = int(np.isnan(block).sum())
-            nans, infinities = nans + nan, infinities + int((~finite).sum()) - nan
-        return f"found {nans} NaN and {infinities} infinite values, the first in {first}"
-
-
-class _StandardizedColumns:
-    """Columns of mean 0 and deviation 1 without the constant ones; one zero column if none is left."""
-
-    def __init__(self, given: _Columns) -> None:
-        self._given = given
-        n, mean = given.n, given.mean
-        largest = np.maximum(given.high - mean, mean - given.low)
-        unit = np.where(largest > 0, largest, 1.0)  # squares neither overflow nor vanish
-        total, squares = np.zeros(given.width), np.zeros(given.width)
-        for rows in blocks(n, given.width):
-            block = given.read(rows)
-            block -= mean
-            block /= unit
-            total += block.sum(axis=0)
-            squares += np.einsum("ij,ij->j", block, block)
-        # The mean of a column with a large offset has a rounding error of its own: here it is.
-        rest = total / n
-        deviation = unit * np.sqrt(np.maximum(squares / n - rest**2, 0))
-        varying = deviation > 4 * given.precision * np.abs(mean)
-        self._varying: slice | IntArray = slice(None) if varying.all() else np.flatnonzero(varying)
-        self._mean, self._rest, self._deviation = mean[varying], (unit * rest)[varying], deviation[varying]
-        self.width = max(1, len(self._mean))
-
-    def read(self, rows: slice | IntArray) -> FloatArray:
-        """Return some rows as an array of the caller's own."""
-        block = self._given.read(rows)
-        if not len(self._mean):
-            return np.zeros((len(block), 1))
-        block = block[:, self._varying]
-        block -= self._mean
-        block -= self._rest
-        block /= self._deviation
-        return block
-
-
 def _predictors(controls: npt.ArrayLike, n: int) -> FloatArray:
     """Return the standardized controls of n items, checked."""
-    given = _Columns(controls, "controls")
+    given = Columns(controls, "controls")
     if given.n != n:
         raise ValueError(f"x and controls: expected the same items, found {n} and {given.n} rows")
     if n < 2 * FOLDS:
         raise ValueError(f"controls: needs at least {2 * FOLDS} rows, found {n}")
-    columns = _StandardizedColumns(given)
+    columns = StandardizedColumns(given)
     result = np.empty((n, columns.width))
     for rows in blocks(n, given.width):
         result[rows] = columns.read(rows)
@@ -272,105 +263,3 @@ def folds(n: int) -> list[IntArray]:
     """Return the items of each of the five folds; the same for every embedding of n items."""
     shuffled = np.random.default_rng(FOLD_SEED).permutation(n)
     return [np.sort(fold) for fold in np.array_split(shuffled, FOLDS)]
-
-
-@dataclass(frozen=True)
-class LinearFit:
-    """What a linear regression predicts from c predictors for d responses."""
-
-    center: FloatArray
-    mean: FloatArray
-    weights: FloatArray
-
-    def predict(self, predictors: FloatArray) -> FloatArray:
-        """Return the responses, (n, d), that belong to `predictors`, (n, c)."""
-        result: FloatArray = (predictors - self.center) @ self.weights
-        result += self.mean
-        return result
-
-
-def decompose(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Singular value decomposition, thin: u, s (descending) and vt.
-
-    LAPACK's fast driver (gesdd) fails on some finite matrices, and on which ones depends on the processor: controls
-    of low rank can be such matrices. Then the slower driver (gesvd) is asked, and should that fail too, the
-    eigenvectors of the smaller Gram matrix are taken. In a Gram matrix singular values are squared, so those below
-    sqrt(eps max(n, c)) of the largest can't be told from zero and are left out; a ridge of strength 1e-3 or more
-    hardly uses them.
-    """
-    try:
-        return np.linalg.svd(x, full_matrices=False)
-    except np.linalg.LinAlgError:
-        pass
-    import scipy.linalg
-
-    try:
-        u, s, vt = scipy.linalg.svd(x, full_matrices=False, lapack_driver="gesvd", check_finite=False)
-        return u, s, vt
-    except np.linalg.LinAlgError:
-        return _decompose_gram(x)
-
-
-def _decompose_gram(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the same without the singular values that a Gram matrix can't resolve; at least one is kept."""
-    if len(x) < x.shape[1]:
-        v, s, ut = _decompose_gram(x.T)
-        return ut.T, s, v.T
-    values, vectors = np.linalg.eigh(x.T @ x)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    resolved = values > np.finfo(float).eps * max(x.shape) * values[0]
-    resolved[0] = True
-    s, v = np.sqrt(np.maximum(values[resolved], 0)), vectors[:, resolved]
-    return (x @ v) / np.where(s > 0, s, 1.0), s, v.T
-
-
-def ridge(predictors: FloatArray, read: Callable[[IntArray], FloatArray], width: int, seen: IntArray) -> LinearFit:
-    """Ridge regression with the strength of least leave-one-out error, summed over all responses.
-
-    Parameters
-    ----------
-    predictors : ndarray of shape (n, c)
-        Of all items.
-    read : callable
-        Returns the responses, (len(rows), width), of the rows asked for, as a new array.
-    width : int
-        Number of responses.
-    seen : ndarray of int
-        Rows to fit to.
-    """
-    centered = predictors[seen]
-    center = centered.mean(axis=0)
-    centered -= center
-    u, s, vt = decompose(centered)
-    del centered
-    rank = int(np.sum(s > 1e-10 * s[0]))
-    u, s, vt = u[:, :rank], s[:rank], vt[:rank]
-    step = max(width, rank)
-    total, projected = np.zeros(width), np.zeros((rank, width))
-    for part in blocks(len(u), step):
-        block = read(seen[part])
-        total += block.sum(axis=0)
-        projected += u[part].T @ block
-    mean = total / len(u)
-    projected -= np.outer(u.sum(axis=0), mean)
-    # The residuals of an item are what no fit reaches plus what the penalty leaves of the rest. Their sum of
-    # squares, over responses, is taken from these two: where the controls explain all, both are small, while
-    # in the difference of squared responses and squared predictions only rounding noise would be left.
-    inner = projected @ projected.T
-    lost = RIDGE_STRENGTHS[:, None] / (s**2 + RIDGE_STRENGTHS[:, None])
-    errors = np.zeros(len(lost))
-    for part in blocks(len(u), step):
-        block, own = read(seen[part]), u[part]
-        block -= mean
-        block -= own @ projected
-        squares = np.einsum("id,id->i", block, block)
-        crossed = 2 * block @ projected.T
-        outside = 1 - 1 / len(u) - np.einsum("ir,ir->i", own, own)
-        for place, share in enumerate(lost):
-            penalized = own * share
-            residual = squares + np.einsum("ir,ir->i", penalized, crossed + penalized @ inner)
-            left = outside + np.einsum("ir,ir->i", own, penalized)
-            errors[place] += np.sum(residual / np.maximum(left, 1e-9) ** 2)
-    best = RIDGE_STRENGTHS[int(np.argmin(errors))]
-    weights = vt.T @ ((s / (s**2 + best))[:, None] * projected)
-    return LinearFit(center, mean, weights)
