@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from consilience import get_dataset, get_target, list_targets
@@ -28,6 +29,30 @@ def test_an_untrained_twin_is_looked_up_by_suffix() -> None:
     assert not twin.trained
     with pytest.raises(ValueError, match="no untrained twin"):
         get_target("morgan@untrained")
+
+
+def test_further_untrained_twins_have_seeds_of_their_own(tmp_path: Path) -> None:
+    first, second = get_target("rxnfp-ft@untrained:1"), get_target("rxnfp-pretrained@untrained:1")
+    assert first.name == "rxnfp-ft@untrained:1"
+    assert first == get_target("rxnfp-ft").untrained(1)
+    seeds = [one.weights.seed for one in (first, second, get_target("rxnfp-ft@untrained:2"))]
+    assert len(set(seeds)) == 3, "cards of one architecture share the first twin only"
+    assert all(0 < seed < 2**31 for seed in seeds)
+    assert get_target("rxnfp-ft@untrained").weights.seed == 0
+    for name, hint in (
+        ("rxnfp-ft@untrained:0", "the twin of seed 0 is rxnfp-ft@untrained, as in rxnfp-ft@untrained:1"),
+        ("rxnfp-ft@untrained:-1", "a number from 1 may follow"),
+        ("rxnfp-ft@untrained:x", "a number from 1 may follow"),
+        ("rxnfp-ft@untrained1", "a number from 1 may follow"),
+    ):
+        with pytest.raises(UnknownNameError, match=hint):
+            get_target(name)
+
+
+def test_a_file_called_untrained_is_no_twin(tmp_path: Path) -> None:
+    path = tmp_path / "untrained.npz"
+    np.savez(path, a=np.zeros(3))
+    assert get_adapter("unirep-64").from_checkpoint(path).name == "unirep-64@file-untrained"
 
 
 def test_a_checkpoint_is_read_by_a_target_or_by_a_family(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ field. Three fields are enough for a private target (`name`, `family`, `modality
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import re
 import warnings
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,8 +22,53 @@ View = Literal["id", "smiles", "selfies", "atoms", "sequence", "backbone"]
 
 Access = Literal["package", "download", "gated", "file"]
 
-#: Suffix of the name of an untrained twin.
+#: Suffix of the name of an untrained twin; a colon and a number behind it name further ones.
 UNTRAINED = "@untrained"
+_TWIN = re.compile(r"(?P<card>.+)@untrained(?::(?P<number>[1-9][0-9]{0,5}))?")
+
+
+class Twin(NamedTuple):
+    """The name of an untrained twin, taken apart."""
+
+    card: str
+    """Name of the trained target."""
+    number: int
+    """0 for ``NAME@untrained``, S for ``NAME@untrained:S``."""
+
+    @classmethod
+    def of(cls, name: str) -> Twin | None:
+        """Take a name apart; None where it is no twin's."""
+        match = _TWIN.fullmatch(name)
+        return None if match is None else cls(match["card"], int(match["number"] or 0))
+
+    @property
+    def name(self) -> str:
+        """Name on the board.
+
+        Examples
+        --------
+        >>> Twin("chgnet-0.3.0", 2).name
+        'chgnet-0.3.0@untrained:2'
+        >>> Twin.of("chgnet-0.3.0@untrained")
+        Twin(card='chgnet-0.3.0', number=0)
+        """
+        return self.card + UNTRAINED + (f":{self.number}" if self.number else "")
+
+    @property
+    def seed(self) -> int:
+        """Seed of its weights: 0 for the first twin, else drawn from the card's name and the number.
+
+        Targets of one architecture share the first twin, but none of the others.
+        """
+        if not self.number:
+            return 0
+        return int.from_bytes(hashlib.sha256(f"{self.card}:{self.number}".encode()).digest()[:4], "big") >> 1
+
+
+def is_twin(name: str) -> bool:
+    """Whether a name is that of an untrained twin, whatever its number."""
+    return Twin.of(name) is not None
+
 
 #: A name is part of file names and of pytest ids, hence no path separators, brackets or spaces.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=80)]

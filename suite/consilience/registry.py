@@ -19,7 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .cards import UNTRAINED, Card, DatasetCard
+from .cards import UNTRAINED, Card, DatasetCard, Twin
 from .checkpoints import check, recognise
 from .circumstances import in_words, named
 from .header import module_folders
@@ -78,7 +78,7 @@ class Target:
     def name(self) -> str:
         """Name on the board; a twin carries ``@untrained``, a user's checkpoint ``@`` and its file's name."""
         if self.weights.random:
-            return self.card.name + UNTRAINED
+            return Twin(self.card.name, self.weights.twin).name
         if self.weights.kind == "file" and self.weights.path is not None:
             return f"{self.card.name}@{_slug(self.weights.path)}"
         return self.card.name
@@ -89,11 +89,15 @@ class Target:
         return not self.weights.random and self.card.modality != "baseline"
 
     def untrained(self, seed: int = 0) -> Target:
-        """Return the same architecture with random weights."""
+        """Return the same architecture with random weights; of seed 1, it is ``NAME@untrained:1``.
+
+        From 1 on the generator's own seed is drawn from the card's name, too, so that no two cards share a twin.
+        """
         if not self.card.untrained:
             raise ValueError(f"target {self.card.name!r} has no untrained twin (card field `untrained`)")
+        twin = Twin(self.card.name, seed)
         # The checksum stays: some architectures are described only inside their checkpoint.
-        return replace(self, weights=replace(self.weights, kind="random", seed=seed))
+        return replace(self, weights=replace(self.weights, kind="random", seed=twin.seed, twin=seed))
 
     def from_checkpoint(self, path: str | Path, *, trusted: bool = False, seed: int = 0) -> Target:
         """Return this target as the adapter of a user's checkpoint.
@@ -241,18 +245,20 @@ def list_datasets() -> dict[str, DatasetEntry]:
 
 
 def get_target(name: str) -> Target:
-    """Look a target up; ``NAME@untrained`` is its untrained twin.
+    """Look a target up; ``NAME@untrained`` is its untrained twin, ``NAME@untrained:2`` another one.
 
     Raises
     ------
     UnknownNameError
         Nothing has this name; the message suggests near ones.
     """
-    base, twin, rest = name.partition(UNTRAINED)
-    if rest:
-        raise UnknownNameError(f"target {name!r}: only the suffix {UNTRAINED!r} is known")
+    base, suffix, rest = name.partition(UNTRAINED)
+    twin = Twin.of(name)
+    if suffix and twin is None:
+        hint = f"the twin of seed 0 is {base}{UNTRAINED}" if rest.strip(":0") == "" else "a number from 1 may follow"
+        raise UnknownNameError(f"target {name!r}: {hint}, as in {base}{UNTRAINED}:1")
     target: Target = _look_up("target", base, list_targets())
-    return target.untrained() if twin else target
+    return target.untrained(twin.number) if twin else target
 
 
 def get_adapter(name: str) -> Target:
@@ -459,7 +465,9 @@ def _reads_plain(path: Path) -> bool:
 
 def _slug(path: Path) -> str:
     """File name as part of a target's name: lower case, without its suffix, other characters as hyphens."""
-    return re.sub(r"[^a-z0-9.+_-]+", "-", path.stem.lower()).strip("-") or "checkpoint"
+    slug = re.sub(r"[^a-z0-9.+_-]+", "-", path.stem.lower()).strip("-") or "checkpoint"
+    # A file called "untrained" is no untrained twin.
+    return f"file-{slug}" if slug.startswith(UNTRAINED.removeprefix("@")) else slug
 
 
 def _file_of(function: Callable[..., Any]) -> Path:

@@ -58,6 +58,8 @@ class Weights:
         The user's file (a folder, for formats that are one), for ``kind="file"``.
     seed
         Seed of the random initialisation, for ``kind="random"``.
+    twin
+        Number of the untrained twin, from which its seed is drawn; 0 for the first.
     trusted
         The user's explicit word that unpickling `path` is wanted.
     """
@@ -68,6 +70,7 @@ class Weights:
     trusted: bool = False
     expected_sha256: str | None = None
     used: list[Path] = field(default_factory=list)
+    twin: int = 0
 
     @property
     def random(self) -> bool:

@@ -225,6 +225,8 @@ def test_a_twin_and_its_target_are_two_cells(write_target: Callable[..., Path], 
     target = one(write_target(GOOD, name="twinned", card=", untrained=True"))
     keys = {identify(t, items).key for t in (target, target.untrained(), target.untrained(seed=1))}
     assert len(keys) == 3
+    stated = [identify(target.untrained(seed), items).weights for seed in (0, 1)]
+    assert stated == ["random:0", "random:twinned:1"]
     assert json.dumps(identify(target, items).__dict__)
     assert replace(identify(target, items)).key in keys
 

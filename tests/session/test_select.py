@@ -40,6 +40,10 @@ def test_a_glob_selects_twins_only_where_it_says_so() -> None:
     twins = names("chgnet-*@untrained")
     assert twins
     assert all(name.endswith("@untrained") for name in twins)
+    assert names("chgnet-0.3.0@untrained:2") == ["chgnet-0.3.0@untrained:2"]
+    assert names("chgnet-*@untrained:1") == [f"{name}:1" for name in twins]
+    with pytest.raises(SessionError, match=r"did you mean 'chgnet-0\.3\.0@untrained'"):
+        names("chgnet-0.3.0@untrained:0")
     with pytest.raises(SessionError, match="targets: target 'morgan' has no untrained twin"):
         names("morgan@untrained")
 

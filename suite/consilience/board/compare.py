@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience import __version__
-from consilience.cards import UNTRAINED
+from consilience.cards import is_twin
 from consilience.records.record import Interval, PresetScore, Record
 from consilience.records.run import ComparedCell, ComparedFigure, Comparison, SavedRun, Verdict, read_run
 from consilience.records.schema import to_json
@@ -175,7 +175,7 @@ def match(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
 def _checkpoints(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
-        if "@" in name and not name.endswith(UNTRAINED):
+        if "@" in name and not is_twin(name):
             found.setdefault(name.partition("@")[0], []).append(name)
     return found
 

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from consilience._moved import moved_names
 from consilience.bounds import parse_json
-from consilience.cards import UNTRAINED, Card, FrozenModel, Name, Sha256
+from consilience.cards import Card, FrozenModel, Name, Sha256, is_twin
 from consilience.embedding.store import Embedding
 from consilience.records.migrations import read_record
 from consilience.records.schema import refuse_newer, validated
@@ -213,7 +213,7 @@ def sound(embedding: Embedding, n: int) -> None:
 
 def bad_name(target: Target) -> str:
     """Say why a board can't show a target under its name; empty where it can."""
-    if target.name.endswith(UNTRAINED):
+    if is_twin(target.name):
         return f"{target.name}: untrained twins are controls, which the board's spec names"
     return "" if _TARGET_NAME.fullmatch(target.name) else f"{target.name!r} has characters that are not allowed"
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
-from consilience.cards import UNTRAINED
+from consilience.cards import is_twin
 from consilience.records.board import Board, DatasetBoard, Row
 from consilience.records.record import Interval, Record
 from consilience.scoring.presets import RANKED
@@ -76,8 +76,8 @@ def _place(own: Interval, rows: Mapping[str, Row]) -> str:
 
 def _controls(record: Record, own: Interval, rows: Mapping[str, Row]) -> str:
     """Against what is no achievement: untrained networks (its own architecture's above all), and composition."""
-    family = [name for name, row in rows.items() if name.endswith(UNTRAINED) and row.family == record.card.family]
-    twins = family or [name for name in rows if name.endswith(UNTRAINED)]
+    family = [name for name, row in rows.items() if is_twin(name) and row.family == record.card.family]
+    twins = family or [name for name in rows if is_twin(name)]
     told = []
     if twins:
         best = max(twins, key=lambda name: _value(rows[name]))

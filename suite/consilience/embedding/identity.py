@@ -64,7 +64,8 @@ def identify(target: Target, items: Items) -> Identity:
     """Identity of the embedding of `items` by `target`."""
     weights = target.weights
     if weights.kind == "random":
-        which = f"random:{weights.seed}"
+        # Targets of one architecture share the first twin, which is known by its seed alone.
+        which = f"random:{target.card.name}:{weights.twin}" if weights.twin else f"random:{weights.seed}"
     elif weights.kind == "file" and weights.path is not None:
         which = f"sha256:{sha256_of(weights.path)}"
     elif target.card.access != "package":  # no checksum is known beforehand

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from consilience.cards import UNTRAINED, Card, Name, Sha256
+from consilience.cards import Card, Name, Sha256, is_twin
 
 from .schema import SchemaModel, Value, is_empty
 
@@ -224,7 +224,7 @@ class Record(SchemaModel):
     @property
     def untrained(self) -> bool:
         """Whether the target is an untrained twin (a baseline is not)."""
-        return self.target.endswith(UNTRAINED)
+        return is_twin(self.target)
 
     @property
     def kind(self) -> str:

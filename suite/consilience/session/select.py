@@ -9,6 +9,7 @@ a file of data.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,13 +196,17 @@ def _matching(word: str, option: str, pool: Sequence[Target] | None, own: Sequen
         return [registered[name] for name in _members(word, registered, option)]
     twins = [name + UNTRAINED for name in registered]
     names = [*all_targets, *twins] if "@" in word else list(all_targets)
-    selected = fnmatch.filter(names, word) if _is_glob(word) else [name for name in names if name == word]
+    # NAME@untrained:2 is NAME@untrained with another seed, in a glob as well.
+    numbered = re.fullmatch(rf"(.*{UNTRAINED})(:[1-9][0-9]{{0,5}})", word)
+    first, number = (numbered[1], numbered[2]) if numbered is not None else (word, "")
+    selected = fnmatch.filter(names, first) if _is_glob(word) else [name for name in names if name == first]
     if not selected:
         _refuse("target", word, [*all_targets, *twins] if "@" in word else list(all_targets), option)
     if _is_glob(word):  # of a glob, only those that have a twin
         selected = [
             name for name in selected if name in all_targets or registered[name.partition("@")[0]].card.untrained
         ]
+    selected = [name + number for name in selected]
     try:
         return [all_targets.get(name) or _twin(registered, name) or get_target(name) for name in selected]
     except ValueError as error:
@@ -209,10 +214,11 @@ def _matching(word: str, option: str, pool: Sequence[Target] | None, own: Sequen
 
 
 def _twin(registered: Mapping[str, Target], name: str) -> Target | None:
-    from consilience.cards import UNTRAINED
+    from consilience.cards import Twin
 
-    target = registered.get(name.removesuffix(UNTRAINED)) if name.endswith(UNTRAINED) else None
-    return target.untrained() if target is not None else None
+    twin = Twin.of(name)
+    target = registered.get(twin.card) if twin is not None else None
+    return target.untrained(twin.number) if twin is not None and target is not None else None
 
 
 def _members(word: str, registered: Mapping[str, Target], option: str) -> list[str]:

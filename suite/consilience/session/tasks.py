@@ -28,7 +28,7 @@ def embed_task(
         "seed": scorer.spec.settings.seed,
         "target": target.card.name,
         "target_file": None if target.path.is_relative_to(PACKAGE) else str(target.path),
-        "random_seed": weights.seed if weights.random else None,
+        "twin": weights.twin if weights.random else None,
         "checkpoint": str(weights.path) if weights.kind == "file" else None,
         "trusted": weights.trusted,
         "store": str(store.folder),
@@ -48,7 +48,7 @@ def embed_by_name(
     seed: int,
     target: str,
     target_file: str | None,
-    random_seed: int | None,
+    twin: int | None,
     checkpoint: str | None,
     trusted: bool,
     store: str,
@@ -74,8 +74,8 @@ def embed_by_name(
         chosen = next(one for one in load_target_file(target_file) if one.card.name == target)
     if checkpoint is not None:
         chosen = chosen.from_checkpoint(checkpoint, trusted=trusted)
-    if random_seed is not None:
-        chosen = chosen.untrained(random_seed)
+    if twin is not None:
+        chosen = chosen.untrained(twin)
     items = open_dataset(dataset if data_file is None else register_file(data_file))
     items = items if limit is None else items.sample(limit, seed=seed)
     place = Store(Path(store), shipped=None if shipped is None else Path(shipped))

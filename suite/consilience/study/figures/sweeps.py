@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from consilience.cards import UNTRAINED
+from consilience.cards import UNTRAINED, is_twin
 from consilience.metrics import (
     DegenerateInputWarning,
     alignment_matrices,
@@ -155,7 +155,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     names = list(given.prepared) if given else []
     if given is None or len(given.prepared[names[0]]) < 4 * settings.k:
         return None
-    pairs = [(a, b) for a, b in combinations(names, 2) if not b.endswith(UNTRAINED) or b == a + UNTRAINED]
+    pairs = [(a, b) for a, b in combinations(names, 2) if not is_twin(b) or b == a + UNTRAINED]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateInputWarning)
         swept = {"k": sweep_k(given, seed=settings.seed, alpha=settings.alpha)}
@@ -230,7 +230,7 @@ def _sizes_words(swept: Mapping[str, Sweep], curves: Mapping[str, Mapping[tuple[
 def _words(label: str, numbers: Sequence[int], curves: Mapping[tuple[str, str], list[float]]) -> str:
     from scipy.stats import spearmanr
 
-    trained = [pair for pair in curves if not pair[1].endswith(UNTRAINED)]
+    trained = [pair for pair in curves if not is_twin(pair[1])]
     low, high = (float(np.mean([curves[pair][place] for pair in trained])) for place in (0, -1))
     text = (
         f"From {label} = {numbers[0]:,} to {numbers[-1]:,} the mean over {len(trained)} "
@@ -239,7 +239,7 @@ def _words(label: str, numbers: Sequence[int], curves: Mapping[tuple[str, str], 
     if len(trained) > 2:
         ends = [[curves[pair][place] for pair in trained] for place in (0, -1)]
         text += f" (order of the pairs at both ends: rank correlation {spearmanr(*ends).statistic:+.2f})"
-    twins = [pair for pair in curves if pair[1].endswith(UNTRAINED)]
+    twins = [pair for pair in curves if is_twin(pair[1])]
     if twins:
         below = sum(min(curves[p][i] for p in trained) > curves[twins[0]][i] for i in range(len(numbers)))
         text += (
@@ -258,7 +258,7 @@ def _plot(
     plot = go.Figure()
     order = sorted(curves, key=lambda pair: -curves[pair][-1])
     for place, (first, second) in enumerate(order):
-        twin = second.endswith(UNTRAINED)
+        twin = is_twin(second)
         shade = place / max(1, len(order) - 1)
         plot.add_scatter(
             x=list(numbers),
@@ -279,7 +279,7 @@ def _plot(
         ("two references", "solid", "atoms"),
         ("reference and its untrained twin", "dash", "string"),
     ):
-        if kind == "two references" or any(second.endswith(UNTRAINED) for _, second in order):
+        if kind == "two references" or any(is_twin(second) for _, second in order):
             plot.add_scatter(
                 x=[None], y=[None], mode="lines", name=kind, line={"color": colour_of(colour), "dash": dash, "width": 2}
             )
