@@ -29,6 +29,8 @@ from .weights import Embedded, Weights
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from .embedding.identity import Identity
+
 PACKAGE = Path(__file__).parent
 ENTRY_POINT_GROUP = "consilience"
 
@@ -73,6 +75,8 @@ class Target:
     load: Loader
     path: Path
     weights: Weights
+    pinned: Identity | None = None
+    """Identity of the embedding that stands for it on a board, whatever its code is by now."""
 
     @property
     def name(self) -> str:
@@ -97,7 +101,8 @@ class Target:
             raise ValueError(f"target {self.card.name!r} has no untrained twin (card field `untrained`)")
         twin = Twin(self.card.name, seed)
         # The checksum stays: some architectures are described only inside their checkpoint.
-        return replace(self, weights=replace(self.weights, kind="random", seed=twin.seed, twin=seed))
+        weights = replace(self.weights, kind="random", seed=twin.seed, twin=seed)
+        return replace(self, weights=weights, pinned=None)
 
     def from_checkpoint(self, path: str | Path, *, trusted: bool = False, seed: int = 0) -> Target:
         """Return this target as the adapter of a user's checkpoint.
@@ -141,7 +146,7 @@ class Target:
         }
         card = self.card.model_copy(update={**dict.fromkeys(_OF_PUBLISHED_WEIGHTS), **defaults})
         weights = Weights(kind="file", path=path, trusted=trusted, seed=seed)
-        return replace(self, card=card, weights=weights)
+        return replace(self, card=card, weights=weights, pinned=None)
 
 
 @dataclass(frozen=True)

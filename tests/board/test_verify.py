@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,30 @@ def test_a_further_metric_changes_no_published_board(board: Path, monkeypatch: p
     assert record.provenance.metric_versions["extra"] == 1
     with pytest.raises(ValueError, match="other metrics"):
         publish(board, [record])
+
+
+def test_a_board_outlives_the_mending_of_its_targets(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are compared with the rows that the board measured; the mended target's own cell is embedded anew."""
+    from consilience import registry
+    from consilience.embedding import identity
+
+    before = Scorer(read_spec(board / "spec.toml")).reference_keys("mof-500")
+    old = get_target("sevennet-0")
+    newer = replace(old, card=old.card.model_copy(update={"revision": "mended"}))
+    monkeypatch.setitem(registry._targets, "sevennet-0", newer)
+    digest = identity.code_digest
+    monkeypatch.setattr(identity, "code_digest", lambda path: "0" * 64 if path == old.path else digest(path))
+
+    report = verify_board(board)
+    assert report.recomputed == CELLS
+    assert not report.findings
+    revision = old.card.revision
+    assert report.remarks == [f"mof-500::sevennet-0: measured at revision {revision}; this suite has mended"]
+    scorer = Scorer(read_spec(board / "spec.toml"))
+    assert scorer.reference_keys("mof-500") == before
+    assert scorer.member("mof-500", "sevennet-0").card.revision == "mended"
+    assert scorer.is_available("mof-500", scorer.member("mof-500", "sevennet-0"))
+    assert not scorer.is_available("mof-500", newer)
+    assert scorer.score(Cell("mof-500", newer)).state == "missing"
+    edit(board / "results" / "mof-500" / "sevennet-0.json", lambda c: c["scores"]["paper"].update(cknna=0.9))
+    assert "scores.paper.cknna" in found(verify_board(board), "results/mof-500/sevennet-0.json")

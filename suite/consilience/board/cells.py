@@ -99,7 +99,8 @@ def is_here(scorer: Scorer, entry: SpecDataset, report: Report) -> bool:
     """Whether a data set and all its references are here, so that its cells can be scored."""
     try:
         scorer.items(entry.name)
-        absent = [name for name in entry.references if not scorer.is_available(entry.name, get_target(name))]
+        members = [scorer.member(entry.name, name) for name in entry.references]
+        absent = [one.name for one in members if not scorer.is_available(entry.name, one)]
     except (UnknownNameError, ValueError) as error:  # no such data set or reference, or another revision
         report.find("spec.toml", f"datasets.{entry.name}", str(error), "a data set as this suite has it")
         return False
@@ -115,7 +116,7 @@ def lacks_twin(scorer: Scorer, dataset: str, target: Target) -> bool:
     """Whether a target is compared with an untrained twin whose embedding is not at hand."""
     twin = target.card.name + UNTRAINED
     compared = target.trained and target.weights.kind != "file" and twin in scorer.spec.controls
-    return compared and not scorer.is_available(dataset, get_target(twin))
+    return compared and not scorer.is_available(dataset, scorer.member(dataset, twin))
 
 
 def embedding_path(folder: Path, identity: Identity) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from consilience.records.record import Record
 from consilience.records.schema import to_json
 from consilience.records.spec import Spec, SpecDataset, read_spec
 from consilience.records.values import mean_value
-from consilience.registry import Target
+from consilience.registry import Target, get_target
 from consilience.scoring.provenance import stated_identity
 from consilience.scoring.scorer import Scorer
 
@@ -141,7 +141,7 @@ def _part(checkpoint: Checkpoint, folder: Path, files: Sequence[Path], report: R
 def _is_recomputable(folder: Path, scorer: Scorer, record: Record) -> bool:
     """Whether all embeddings that a cell takes are on this machine, or it does not apply."""
     try:
-        target, registered = find_target(record)
+        target, registered = _as_measured(record)
         covered_items(target, scorer.items(record.dataset))
     except EmbeddingSkippedError:
         return True
@@ -189,11 +189,16 @@ def _verify_record(
     check_metadata(report, file, record, scorer.spec)
     _check_sums(report, file, record, scorer.spec)
     try:
-        target, registered = find_target(record)
+        target, registered = _as_measured(record)
     except ValueError as error:
         report.find(file, "target", record.target, error)
         return
-    if registered:
+    if target.pinned is not None:
+        newer = get_target(record.target).card.revision
+        report.remarks.append(
+            f"{entry.name}::{record.target}: measured at revision {record.card.revision}; this suite has {newer}"
+        )
+    elif registered:
         report.compare(file, record.card.model_dump(mode="json"), target.card.model_dump(mode="json"), 0, "card")
     if not known:
         report.not_at_hand.append(f"{entry.name}::{record.target}")
@@ -230,8 +235,24 @@ def _look_up(
     identity = identify(target, items) if registered else stated_identity(record)
     if identity is None or lacks_twin(scorer, record.dataset, target):
         return None, True
-    found = scorer.store.get(identity) if registered else None
-    return found or read_beside(folder, identity), True
+    embedding = scorer.store.get(identity) if registered else None
+    return embedding or read_beside(folder, identity), True
+
+
+def _as_measured(record: Record) -> tuple[Target, bool]:
+    """Target of a record, and whether the suite has it.
+
+    One that has another revision by now is taken as it was, with the card and the embedding that the record states.
+
+    Raises
+    ------
+    ValueError
+        There is no such target, and the record does not bring it.
+    """
+    target, registered = find_target(record)
+    if registered and record.card.revision != target.card.revision:
+        target = replace(target, card=record.card, pinned=stated_identity(record))
+    return target, registered
 
 
 def _check_sums(report: Report, file: str, record: Record, spec: Spec) -> None:

@@ -61,7 +61,10 @@ class Identity(_WithOrigin):
 
 
 def identify(target: Target, items: Items) -> Identity:
-    """Identity of the embedding of `items` by `target`."""
+    """Identity of the embedding of `items` by `target`: the one that a board has pinned, if it is of these items."""
+    given = _items_given(target, items)
+    if target.pinned is not None and (target.pinned.dataset, target.pinned.items) == (items.name, given):
+        return target.pinned
     weights = target.weights
     if weights.kind == "random":
         # Targets of one architecture share the first twin, which is known by its seed alone.
@@ -79,7 +82,7 @@ def identify(target: Target, items: Items) -> Identity:
         environment=Header.of(target.path).digest,
         dataset=items.name,
         revision=items.revision,
-        items=_items_given(target, items),
+        items=given,
         layer=target.card.layer or "",
         pooling=target.card.pooling or "",
     )

@@ -143,6 +143,11 @@ class Store:
         """Entry that `get` reads, by the header of its file alone."""
         return next(self._entries(identity), None)
 
+    def shipped_identity(self, dataset: str, target: str) -> Identity | None:
+        """Identity of the embedding shipped for a cell, whatever the target's code is by now; None without one."""
+        entry = None if self.shipped is None else _entry(shipped_path(self.shipped, dataset, target))
+        return None if entry is None else entry.identity
+
     def contains(self, identity: Identity) -> bool:
         """Whether there is an embedding of this identity, by the header of its file; the rows are not read."""
         return self.find(identity) is not None

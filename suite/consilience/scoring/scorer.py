@@ -10,6 +10,7 @@ import json
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,10 +157,18 @@ class Scorer:
 
     at_hand = is_available  # its name until board v1's third publication
 
+    def member(self, dataset: str, name: str) -> Target:
+        """Return a reference or a control of the board, as the board measured it.
+
+        A target may be mended after a board was frozen. What others are compared with on this board stays what is
+        shipped for it; the target's own cell is scored with its code of now.
+        """
+        return replace(get_target(name), pinned=self.store.shipped_identity(dataset, name))
+
     def needed(self, cell: Cell, own: Sequence[Target]) -> list[Target]:
         """List whose embeddings scoring a cell asks for: the references, the target (`own`), and its twin."""
-        references = [get_target(name) for name in self.spec.dataset(cell.dataset).references]
-        twin = self._twin_of(cell.target)
+        references = [self.member(cell.dataset, name) for name in self.spec.dataset(cell.dataset).references]
+        twin = self._twin_of(cell.dataset, cell.target)
         return [*references, *own, *([] if twin is None else [twin])]
 
     def score(self, cell: Cell, *, embedding: Embedding | None = None) -> Record:
@@ -283,7 +292,7 @@ class Scorer:
 
     def _score(self, cell: Cell, record: Record, embedding: Embedding) -> Record:
         target = cell.target
-        twin_target = self._twin_of(target)
+        twin_target = self._twin_of(cell.dataset, target)
         twin = None if twin_target is None else self._covered_embedding(cell.dataset, twin_target)
         embedded = embedding.embedded
         record = record.model_copy(
@@ -322,12 +331,12 @@ class Scorer:
                 whose = "" if target == cell.target else f"{target.name}: "
                 raise EmbeddingInterruptedError(whose + self.failures[key])
 
-    def _twin_of(self, target: Target) -> Target | None:
+    def _twin_of(self, dataset: str, target: Target) -> Target | None:
         """Return the untrained twin where the board shows that twin anyway; None elsewhere."""
         name = target.card.name + UNTRAINED
         if not target.trained or target.weights.kind == "file" or name not in self.spec.controls:
             return None
-        return target.untrained()
+        return replace(target.untrained(), pinned=self.store.shipped_identity(dataset, name))
 
     def _covered_embedding(self, dataset: str, target: Target) -> Embedding | None:
         try:
@@ -345,7 +354,7 @@ class Scorer:
             references: dict[str, tuple[Target, Embedding]] = {}
             broken = self._broken_references[dataset] = []
             for name in self.spec.dataset(dataset).references:
-                target = get_target(name)
+                target = self.member(dataset, name)
                 embedding = self._covered_embedding(dataset, target)
                 if embedding is None:
                     broken.append(name)
@@ -366,10 +375,13 @@ class Scorer:
             "target": own,
             "family": cell.target.card.family,  # decides which references are left out
             "references": self.reference_keys(cell.dataset),
-            "twin": self.embedding_key(cell.dataset, get_target(twin)) if twin in self.spec.controls else None,
+            "twin": None if twin not in self.spec.controls else self._twin_key(cell.dataset, twin),
         }
         key = self.protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
         return cache_dir() / "records" / key[:2] / f"{key}.json"
+
+    def _twin_key(self, dataset: str, twin: str) -> str | None:
+        return self.embedding_key(dataset, self.member(dataset, twin))
 
     def reference_keys(self, dataset: str) -> dict[str, str]:
         """Key of each reference's embedding."""
