@@ -78,9 +78,9 @@ class Request:
     targets: tuple[str, ...] = _option(
         (),
         "names",
-        "targets, comma-separated: names, globs, NAME@untrained (the untrained twin), family:NAME, modality:NAME, "
-        "target files, or one cell as DATASET::TARGET. Only these run. A target whose weights have to be downloaded "
-        "runs only if it is named",
+        "targets, comma-separated: names, globs, NAME@untrained (the untrained twin; NAME@untrained:2 is another one), "
+        "family:NAME, modality:NAME, target files, or one cell as DATASET::TARGET. Only these run. A target whose "
+        "weights have to be downloaded runs only if it is named",
         metavar="NAMES",
     )
     datasets: tuple[str, ...] = _option(
