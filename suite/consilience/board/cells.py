@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from consilience.cards import UNTRAINED, Card
+from consilience.cards import UNTRAINED, Card, Twin
 from consilience.embedding.identity import Identity
 from consilience.embedding.store import Embedding, parse_embedding, shipped_path
 from consilience.records.pairs import AllPairs
@@ -39,6 +39,8 @@ def target_of(record: Record) -> Target:
 
     base, _, checkpoint = record.target.partition("@")
     weights = Weights(kind="file", path=Path(f"{checkpoint}.file")) if checkpoint else Weights()
+    if (twin := Twin.of(record.target)) is not None:
+        weights = Weights(kind="random", seed=twin.seed, twin=twin.number)
     # The file of training ids lies beside a target's own file: elsewhere it could name any file of this machine.
     target = Target(record.card.model_copy(update={"training_ids": None}), load, Path(), weights)
     if base != record.card.name or target.name != record.target:
