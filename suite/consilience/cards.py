@@ -121,6 +121,8 @@ class Card(FrozenModel):
     """Name as people write it."""
     revision: str | None = None
     """Version of the published weights: package version, tag or commit."""
+    former_revisions: tuple[str, ...] = Field(default=(), exclude=True)
+    """Revisions with which boards measured the target before it was mended. Not part of records."""
     parameters: int | None = Field(default=None, ge=0)
     """Number of parameters."""
     dimension: int | None = Field(default=None, ge=1)

@@ -302,15 +302,22 @@ def test_a_board_outlives_the_mending_of_its_targets(board: Path, monkeypatch: p
 
     before = Scorer(read_spec(board / "spec.toml")).reference_keys("mof-500")
     old = get_target("sevennet-0")
-    newer = replace(old, card=old.card.model_copy(update={"revision": "mended"}))
+    newer = replace(
+        old, card=old.card.model_copy(update={"revision": "mended"})
+    )  # its card does not name the former one
     monkeypatch.setitem(registry._targets, "sevennet-0", newer)
     digest = identity.code_digest
     monkeypatch.setattr(identity, "code_digest", lambda path: "0" * 64 if path == old.path else digest(path))
 
+    file = "results/mof-500/sevennet-0.json"
+    assert "card.revision" in found(verify_board(board), file), "a revision that the card does not name"
+    revision = old.card.revision
+    card = newer.card.model_copy(update={"former_revisions": (revision,)})
+    newer = replace(newer, card=card)
+    monkeypatch.setitem(registry._targets, "sevennet-0", newer)
     report = verify_board(board)
     assert report.recomputed == CELLS
     assert not report.findings
-    revision = old.card.revision
     assert report.remarks == [f"mof-500::sevennet-0: measured at revision {revision}; this suite has mended"]
     scorer = Scorer(read_spec(board / "spec.toml"))
     assert scorer.reference_keys("mof-500") == before

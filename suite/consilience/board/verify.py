@@ -193,7 +193,7 @@ def _verify_record(
     except ValueError as error:
         report.find(file, "target", record.target, error)
         return
-    if target.pinned is not None:
+    if registered and _was_mended(record, get_target(record.target)):
         newer = get_target(record.target).card.revision
         report.remarks.append(
             f"{entry.name}::{record.target}: measured at revision {record.card.revision}; this suite has {newer}"
@@ -242,7 +242,8 @@ def _look_up(
 def _as_measured(record: Record) -> tuple[Target, bool]:
     """Target of a record, and whether the suite has it.
 
-    One that has another revision by now is taken as it was, with the card and the embedding that the record states.
+    One that was mended since is taken as it was, with the card and the embedding that the record states. Its card names
+    the former revision: any other is a finding.
 
     Raises
     ------
@@ -250,9 +251,15 @@ def _as_measured(record: Record) -> tuple[Target, bool]:
         There is no such target, and the record does not bring it.
     """
     target, registered = find_target(record)
-    if registered and record.card.revision != target.card.revision:
-        target = replace(target, card=record.card, pinned=stated_identity(record))
+    if registered and _was_mended(record, target):
+        # The file of training ids lies beside the target's file: a record could name any file of this machine.
+        card = record.card.model_copy(update={"training_ids": target.card.training_ids})
+        target = replace(target, card=card, pinned=stated_identity(record))
     return target, registered
+
+
+def _was_mended(record: Record, target: Target) -> bool:
+    return record.card.revision in target.card.former_revisions
 
 
 def _check_sums(report: Report, file: str, record: Record, spec: Spec) -> None:

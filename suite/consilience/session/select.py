@@ -9,7 +9,6 @@ a file of data.
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +186,7 @@ def _of_file(path: str, option: str) -> list[Target]:
 
 def _matching(word: str, option: str, pool: Sequence[Target] | None, own: Sequence[Target]) -> list[Target]:
     """Targets that one word selects, out of a file's or of all that are registered."""
-    from consilience.cards import UNTRAINED
+    from consilience.cards import UNTRAINED, Twin
     from consilience.registry import get_target, list_targets
 
     registered = {target.name: target for target in (list_targets().values() if pool is None else pool)}
@@ -197,8 +196,9 @@ def _matching(word: str, option: str, pool: Sequence[Target] | None, own: Sequen
     twins = [name + UNTRAINED for name in registered]
     names = [*all_targets, *twins] if "@" in word else list(all_targets)
     # NAME@untrained:2 is NAME@untrained with another seed, in a glob as well.
-    numbered = re.fullmatch(rf"(.*{UNTRAINED})(:[1-9][0-9]{{0,5}})", word)
-    first, number = (numbered[1], numbered[2]) if numbered is not None else (word, "")
+    twin = Twin.of(word)
+    number = f":{twin.number}" if twin is not None and twin.number else ""
+    first = word.removesuffix(number)
     selected = fnmatch.filter(names, first) if _is_glob(word) else [name for name in names if name == first]
     if not selected:
         _refuse("target", word, [*all_targets, *twins] if "@" in word else list(all_targets), option)

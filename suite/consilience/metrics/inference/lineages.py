@@ -168,7 +168,7 @@ def pooled_deviation(samples: Sequence[npt.ArrayLike]) -> float:
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike, rate: float = 0.05) -> npt.NDArray[np.bool_]:
-    """Which of several findings stay at a false discovery rate (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161).
+    """Which of several findings stay at a false discovery rate (Benjamini and Hochberg 1995).
 
     Parameters
     ----------
