@@ -196,9 +196,19 @@ def test_no_two_crystals_are_the_same(crystals: Items) -> None:
     assert all(a != b for a, b in itertools.pairwise(sorted(labels)))
 
 
+#: Data sets whose recipe takes a minute beside one of the same file: by night.
+LONG_RECIPES = {"mp-prototypes-1k", "proteins-matched-500"}
+
+
 @pytest.mark.slow
 @pytest.mark.environment
-@pytest.mark.parametrize("name", sorted(path.stem for path in DATA.glob("*.parquet")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.stem, marks=[pytest.mark.nightly] if path.stem in LONG_RECIPES else [])
+        for path in sorted(DATA.glob("*.parquet"))
+    ],
+)
 def test_the_recipe_makes_the_same_bytes(name: str, tmp_path: Path) -> None:
     entry = get_dataset(name)
     if entry.path.stem == "proteins":

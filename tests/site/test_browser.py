@@ -443,26 +443,32 @@ def test_a_point_of_the_map_opens_its_structure(site: Site, visit: Visit) -> Non
     page = visit(site.page("figure/embedding-map.html"))
     draw_all(page)
     page.locator(".nsewdrag").first.scroll_into_view_if_needed()
-    x, y, dataset, item = page.evaluate(
-        """() => {
-          const plot = document.querySelector('.js-plotly-plot'), trace = plot._fullData[0];
-          const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
-          // The point that stands most alone, so that a press can mean no other.
-          const all = plot._fullData.flatMap(one => [...one.x].map((x, i) => [xaxis.l2p(x), yaxis.l2p(one.y[i])]));
-          let best = 0, most = -1;
-          for (let i = 0; i < Math.min(200, trace.x.length); i++) {
-            const [px, py] = [xaxis.l2p(trace.x[i]), yaxis.l2p(trace.y[i])];
-            const near = all.map(one => Math.hypot(one[0] - px, one[1] - py)).sort((a, b) => a - b)[1];
-            if (near > most) { most = near; best = i; }
-          }
-          const [set, id] = trace.customdata[best];
-          return [box.left + xaxis._offset + xaxis.l2p(trace.x[best]), box.top + yaxis._offset
-            + yaxis.l2p(trace.y[best]), set, id];
-        }"""
-    )
+    find = """() => {
+      const plot = document.querySelector('.js-plotly-plot'), trace = plot._fullData[0];
+      const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
+      // The point that stands most alone, so that a press can mean no other.
+      const all = plot._fullData.flatMap(one => [...one.x].map((x, i) => [xaxis.l2p(x), yaxis.l2p(one.y[i])]));
+      let best = 0, most = -1;
+      for (let i = 0; i < Math.min(200, trace.x.length); i++) {
+        const [px, py] = [xaxis.l2p(trace.x[i]), yaxis.l2p(trace.y[i])];
+        const near = all.map(one => Math.hypot(one[0] - px, one[1] - py)).sort((a, b) => a - b)[1];
+        if (near > most) { most = near; best = i; }
+      }
+      const [set, id] = trace.customdata[best];
+      return [box.left + xaxis._offset + xaxis.l2p(trace.x[best]), box.top + yaxis._offset
+        + yaxis.l2p(trace.y[best]), set, id];
+    }"""
+    before, point = None, page.evaluate(find)
+    while point != before:  # a plot drawn late moves those below it
+        page.wait_for_timeout(200)
+        before, point = point, page.evaluate(find)
+    x, y, dataset, item = point
     page.mouse.move(x - 3, y)
     page.mouse.move(x, y, steps=3)
-    page.locator(".hoverlayer .hovertext").first.wait_for()
+    # Plotly looks for the point under the mouse at intervals, and a press means the point that it has found last.
+    page.wait_for_function(
+        "id => document.querySelector('.js-plotly-plot')._hoverdata?.some(one => one.customdata[1] === id)", arg=item
+    )
     page.mouse.click(x, y)
     dialog = page.get_by_role("dialog")
     dialog.locator("canvas").first.wait_for()

@@ -48,6 +48,14 @@ CHECKPOINTS = {
     "tensornet-matpes-r2scan-v2025.1": ("matgl/TensorNet-MatPES-r2SCAN-v2025.1-PES", "mp-1k"),
 }
 
+#: Other weights for the code of a file above: by night.
+OTHER_WEIGHTS = {"nequix-oam-1", "tensornet-matpes-r2scan-v2025.1"}
+
+
+def by_day_or_night(*names: str) -> list[Any]:
+    """Return the names as parameters of a test."""
+    return [pytest.param(name, marks=[pytest.mark.nightly] if name in OTHER_WEIGHTS else []) for name in names]
+
 
 def adapter(name: str) -> Target:
     """Return the target as the adapter of its real file."""
@@ -75,7 +83,7 @@ def embed(tmp_path: Path) -> Callable[[Target, Items], tuple[NDArray[np.float64]
     return run
 
 
-@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("name", by_day_or_night(*CHECKPOINTS))
 def test_the_contract_holds(name: str) -> None:
     target = adapter(name)
     assert target.name == f"{name}@{Path(CHECKPOINTS[name][0]).stem.lower()}"
@@ -128,7 +136,7 @@ def as_items(frames: list[Any]) -> Items:
     return Items.from_dataset(card, Dataset.from_dict(columns))
 
 
-@pytest.mark.parametrize("name", ["nequix-mp-1", "nequix-oam-1"])
+@pytest.mark.parametrize("name", by_day_or_night("nequix-mp-1", "nequix-oam-1"))
 def test_energies_agree_with_dft(name: str, embed: Callable[..., Any]) -> None:
     target, frames = adapter(name), mptrj(most_atoms=48)[:100]
     _, energies = embed(target, as_items(frames))
@@ -140,7 +148,7 @@ def test_energies_agree_with_dft(name: str, embed: Callable[..., Any]) -> None:
     assert np.median(errors) < 0.01
 
 
-@pytest.mark.parametrize("name", ["tensornet-matpes-pbe-v2025.1", "tensornet-matpes-r2scan-v2025.1"])
+@pytest.mark.parametrize("name", by_day_or_night("tensornet-matpes-pbe-v2025.1", "tensornet-matpes-r2scan-v2025.1"))
 def test_forces_agree_with_dft(name: str, embed: Callable[..., Any]) -> None:
     """Slope of the energy along one random direction of all atoms: as large, on average, as one force component.
 
