@@ -194,6 +194,23 @@ def test_weights_outside_their_folder_are_refused(tmp_path: Path) -> None:
         recognise(tmp_path)
 
 
+def test_what_a_folder_links_to_is_judged(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (outside / "model.pt").write_bytes(pickle.dumps(Evil(tmp_path / "mark")))
+    assert not recognise(folder).foreign
+    for link, to in ((folder / "model.pt", outside / "model.pt"), (folder / "checkpoints", outside)):
+        link.symlink_to(to)
+        assert recognise(folder).foreign, link
+        link.unlink()
+    (outside / "model.pt").unlink()
+    (folder / "round").symlink_to(folder)  # a circle ends
+    assert not recognise(folder).foreign
+
+
 def test_a_configuration_announces_what_its_weights_can_hold(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + bytes(10_000))
     config = tmp_path / "config.json"

@@ -142,6 +142,16 @@ def test_a_missing_tensor_is_named(copy: Path, tmp_path: Path) -> None:
         rows(copy, tmp_path)
 
 
+def test_a_tensor_of_another_shape_is_named(copy: Path, tmp_path: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    wrong = next(name for name in tensors if name.endswith("layer.1.output.dense.weight"))
+    tensors[wrong] = np.ascontiguousarray(tensors[wrong][:-1])
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EmbeddingFailedError, match=rf"another shape .*{wrong} \(\(\d+, \d+\) instead of") as error:
+        rows(copy, tmp_path)
+    assert "above report" not in str(error.value)
+
+
 def test_tensors_that_belong_to_nobody_are_named(copy: Path, tmp_path: Path) -> None:
     tensors = load_file(copy / "model.safetensors")
     last = {k.replace("layer.2.", "layer.3."): v for k, v in tensors.items() if "layer.2." in k}
