@@ -41,6 +41,21 @@ def test_leftovers_of_dead_processes_of_this_host_go_at_once(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
 
+def test_a_trial_of_a_killed_process_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Where nothing is ever written but trials, as in a cache's own folder."""
+    code = f"""
+import os, pathlib
+from consilience import files
+pathlib.Path.unlink = lambda path: os.kill(os.getpid(), 9)
+files.check_writable(pathlib.Path({str(tmp_path)!r}), folder=True)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".trial.")
+    files.check_writable(tmp_path, folder=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_leftovers_that_may_belong_to_a_living_process_stay_for_a_day(tmp_path: Path) -> None:
     own = tmp_path / f".a.json.{host()}-{os.getpid()}-0123abcd.part"
     elsewhere = tmp_path / ".a.json.0123456789ab-1-0123abcd.part"

@@ -34,9 +34,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     The first write to a folder also removes what killed writers left there (`sweep`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.parent not in _swept:
-        _swept.add(path.parent)
-        sweep(path.parent)
+    _sweep_once(path.parent)
     # The name of a temporary file may be as long as that of a file: only the beginning of the latter is in it.
     temporary = path.with_name(f".{path.name[:100]}.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
     data = content.encode() if isinstance(content, str) else content
@@ -50,6 +48,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _sweep_once(folder: Path) -> None:
+    if folder not in _swept:
+        _swept.add(folder)
+        sweep(folder)
 
 
 def sweep(folder: Path) -> list[Path]:
@@ -124,6 +128,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 def check_writable(path: Path, *, folder: bool = False) -> None:
     """Try whether a file can be written at `path`, or files below it, and leave nothing behind.
 
+    What killed writers left in the folder goes, too (`sweep`).
+
     Parameters
     ----------
     path
@@ -146,6 +152,7 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
             missing.append(one)
             one = one.parent
         place.mkdir(parents=True, exist_ok=True)
+        _sweep_once(place)  # a killed process may have left its trial where nothing else is ever written
         trial = place / f".trial.{host()}-{os.getpid()}-{secrets.token_hex(4)}.part"
         handle = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

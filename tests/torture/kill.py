@@ -500,7 +500,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--cases", default="", help=f"some of {', '.join(case.name for case in CASES)}")
-    parser.add_argument("--log", default="", help="file for the faults")
+    parser.add_argument("--log", default="", help="file for the faults, which go to stderr by default")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -526,11 +526,11 @@ def main() -> int:
     counts: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory(prefix="consilience-kill-") as folder,
-        Path(given.log or os.devnull).open("a") as log,
+        Path(given.log).open("a") if given.log else contextlib.nullcontext() as log,
     ):
 
         def note(line: str) -> None:
-            print(f"seed {seed}: {line}", file=log, flush=True)
+            print(f"seed {seed}: {line}", file=log or sys.stderr, flush=True)
 
         harness = Harness(Path(folder).resolve() / "place", seed, note)
         try:

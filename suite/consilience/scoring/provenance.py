@@ -22,14 +22,16 @@ def repository_state() -> tuple[str | None, bool | None]:
     """Commit of the repository the suite runs from and whether it has changes; (None, None) when installed."""
 
     def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=False)
+        # Without its optional locks git only reads: a process that is killed leaves no lock in the user's repository.
+        command = ["git", "--no-optional-locks", "-C", str(PACKAGE), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
         top = git("rev-parse", "--show-toplevel")
         if top is None or not (Path(top) / "suite" / "consilience").samefile(PACKAGE):
             return None, None
-        changes = git("status", "--porcelain", "--", "suite")
+        changes = git("status", "--porcelain", "--", ":(top)suite")
     except OSError:
         return None, None
     return git("rev-parse", "HEAD"), bool(changes)
