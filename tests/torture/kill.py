@@ -369,7 +369,11 @@ def leftovers(place: Place) -> list[str]:
     found += place.cache.glob("built/*/building")
     found += [path for path in place.folder.glob("site*") if path.name not in ("site",)]
     found += place.board.glob(".publication/*.json")
-    return [str(path.relative_to(place.folder)) for path in found]
+    # Younger ones may be another command's, somebody's commit, say.
+    lock = Path(__file__).resolve().parents[2] / ".git" / "index.lock"
+    with contextlib.suppress(FileNotFoundError):
+        found += [lock] if time.time() - lock.stat().st_mtime > ENDING else []
+    return [str(path.relative_to(place.folder) if path != lock else lock) for path in found]
 
 
 class Harness:
