@@ -47,3 +47,25 @@ def test_folders_of_other_names_stay(temporary: Path) -> None:
     (kept[1] / ".lock").touch()
     with scratch_folder():
         assert all((folder / "file").exists() for folder in kept)
+
+
+@pytest.mark.parametrize("moment", ["before it has the lock", "while the folder is removed"])
+def test_a_folder_without_a_lock_goes_when_its_process_has_ended(temporary: Path, moment: str) -> None:
+    """Killed between the making of a folder and its lock, or within the removal."""
+    kill = "lambda *given, **more: os.kill(os.getpid(), 9)"
+    code = f"import os, shutil\nfrom consilience import scratch\nmoment = {moment!r}\n"
+    code += f"if moment.startswith('before'):\n    scratch.fcntl.flock = {kill}\n"
+    code += "else:\n    remove = shutil.rmtree\n    def half(folder, **more):\n"
+    code += f"        os.unlink(folder / '.lock')\n        ({kill})()\n    shutil.rmtree = half\n"
+    code += "with scratch.scratch_folder() as folder:\n    (folder / 'x').write_text('x')\n"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    (left,) = temporary.iterdir()
+    assert not (left / ".lock").exists()
+    living = temporary / left.name.replace(left.name.split("-")[3], str(os.getpid()))
+    living.mkdir()  # of a process that lives, a moment before it has its lock
+    elsewhere = temporary / f"{PREFIX}{'0000' if '-0000-' not in left.name else '1111'}-1-abcdefgh"
+    elsewhere.mkdir()
+    with scratch_folder():
+        assert not left.exists()
+        assert living.is_dir()
+        assert elsewhere.is_dir(), "whether a process of another host lives, nobody knows"

@@ -72,7 +72,7 @@ def sweep(folder: Path) -> list[Path]:
             if match is None and _OLD_LEFTOVER.fullmatch(path.name) is None:
                 continue  # a file of the user's
             ours = match is not None and match["host"] == host()
-            if (ours and match is not None and not _is_alive(int(match["pid"]))) or _age(path) > OLD:
+            if (ours and match is not None and not is_alive(int(match["pid"]))) or _age(path) > OLD:
                 path.unlink()
                 removed.append(path)
     return removed
@@ -88,7 +88,7 @@ def host() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process of this host lives; yes, where that can't be found out."""
     if os.name != "posix":  # there, signal 0 would end it
         return True

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from .files import host, is_alive
+
 fcntl: ModuleType | None
 try:
     import fcntl
@@ -19,7 +21,8 @@ except ImportError:  # Windows: leftovers stay until the system clears its tempo
     fcntl = None
 
 PREFIX = "consilience-job-"
-_NAME = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
+#: Names hold the beginning of :func:`consilience.files.host`, and the process that made the folder.
+_NAME = re.compile(re.escape(PREFIX) + r"(?:(?P<host>[0-9a-f]{4})-(?P<pid>[0-9]+)-)?[a-z0-9_]{8}")
 _LOCK = ".lock"
 #: Seconds after which an empty folder without a lock is a leftover.
 _OLD = 86400.0
@@ -32,7 +35,7 @@ def scratch_folder() -> Iterator[Path]:
     A lock inside, which the system releases when its holder dies, tells it from a leftover.
     """
     sweep()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{host()[:4]}-{os.getpid()}-"))
     lock = None
     try:
         if fcntl is not None:
@@ -55,15 +58,18 @@ def sweep() -> None:
     with contextlib.suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError):
-                status = folder.lstat()
-                if _NAME.fullmatch(folder.name) and status.st_uid == os.getuid():
-                    _remove_leftover(folder, status.st_mtime)
+                status, name = folder.lstat(), _NAME.fullmatch(folder.name)
+                if name and status.st_uid == os.getuid():
+                    ended = name["host"] == host()[:4] and not is_alive(int(name["pid"]))
+                    _remove_leftover(folder, status.st_mtime, ended=ended)
 
 
-def _remove_leftover(folder: Path, changed: float) -> None:
+def _remove_leftover(folder: Path, changed: float, *, ended: bool) -> None:
     assert fcntl is not None
-    if not (folder / _LOCK).exists():
-        if time.time() - changed > _OLD:
+    if not (folder / _LOCK).exists():  # its process was killed before it had the lock, or while it removed the folder
+        if ended:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif time.time() - changed > _OLD:
             folder.rmdir()  # where it is empty
         return
     lock = os.open(folder / _LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
