@@ -378,7 +378,8 @@ def test_what_is_added_without_a_rank_leaves_the_ranks_of_others(tmp_path: Path,
     forger, before = Forger(tmp_path, Runner(read_spec(board / "spec.toml"))), ranks()
     expected = dict(before)
     for number, kind in enumerate(HARD):
-        submission = forger.of_rows(f"forged-{number}", "mp-1k", disguised(kind, "mp-1k", "chgnet-0.3.0", "diep-fold1"))
+        rows = disguised(kind, "mof-500", "chgnet-0.3.0", "diep-fold1")
+        submission = forger.of_rows(f"forged-{number}", "mof-500", rows)
         report = add_submission(submission, board, forger.runner)
         added = not report.findings
         assert added or all("CKNNA" in one.field for one in report.findings), words(report)
