@@ -55,7 +55,7 @@ def test_a_folder_without_a_lock_goes_when_its_process_has_ended(temporary: Path
     kill = "lambda *given, **more: os.kill(os.getpid(), 9)"
     code = f"import os, shutil\nfrom consilience import scratch\nmoment = {moment!r}\n"
     code += f"if moment.startswith('before'):\n    scratch.fcntl.flock = {kill}\n"
-    code += "else:\n    remove = shutil.rmtree\n    def half(folder, **more):\n"
+    code += "else:\n    def half(folder, **more):\n"
     code += f"        os.unlink(folder / '.lock')\n        ({kill})()\n    shutil.rmtree = half\n"
     code += "with scratch.scratch_folder() as folder:\n    (folder / 'x').write_text('x')\n"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL

@@ -459,7 +459,9 @@ def test_a_point_of_the_map_opens_its_structure(site: Site, visit: Visit) -> Non
         + yaxis.l2p(trace.y[best]), set, id];
     }"""
     before, point = None, page.evaluate(find)
-    while point != before:  # a plot drawn late moves those below it
+    for _ in range(50):  # a plot drawn late moves those below it
+        if point == before:
+            break
         page.wait_for_timeout(200)
         before, point = point, page.evaluate(find)
     x, y, dataset, item = point

@@ -33,11 +33,12 @@ NEIGHBOURS = 25
 LEAST_VARIANCE, LEAST_COMPONENTS = 0.05, 8
 #: Rows that predict this share of a known target's, or have nearly all of its neighbours, are a copy. So are those
 #: that have most of its neighbours and predict most of it: noise of 10 % hides components and few neighbours, a
-#: sibling shares neighbours and few components. Measured on the seven data sets of board v1 (19 disguises of each
-#: shipped reference, 22 honest siblings). Copies with 10 % noise: CKNNA 0.917 to 0.996, predicted 0.929 to 0.98; all
-#: others predict 0.98, or 0.934 where a model has more columns than items (unirep-1900). Honest siblings: CKNNA up to
-#: 0.955 with 0.16 predicted (sevennet-mf-0-pbe), 0.916 with 0.54 (proteinmpnn); a fine-tuned one 0.919 with 0.929
-#: (chgnet-r2scan), which is marked. Other families reach 0.852 and 0.938 (scripts/measure_likeness.py, qm9-1k).
+#: sibling shares neighbours and few components. Measured on the seven data sets of board v1 (17 disguises of each
+#: shipped reference, 22 honest siblings). Copies with 10 % noise: CKNNA 0.917 to 0.996, predicted 0.929 to 0.98; the
+#: others predict 0.98 or more, but for unirep-1900, which has more columns than items (0.934), and foldseek-3di beside
+#: another model (0.33, CKNNA 0.19), where the other one is recognised. Honest siblings: CKNNA up to 0.955 with 0.16
+#: predicted (sevennet-mf-0-pbe), 0.916 with 0.54 (proteinmpnn); a fine-tuned one 0.919 with 0.929 (chgnet-r2scan),
+#: which is marked. Other families reach 0.852 and 0.938 (scripts/measure_likeness.py, qm9-1k).
 MOST_PREDICTED, MOST_CKNNA = 0.98, 0.97
 BOTH_CKNNA, BOTH_PREDICTED = 0.88, 0.9
 #: Fewer items than this can't be told apart by their neighbours.
