@@ -165,6 +165,8 @@ class Card(FrozenModel):
     """Whether `load` can build the architecture with random weights (the untrained twin)."""
     twin: str | None = None
     """How the untrained twin's configuration differs from the published one; ``None`` where it does not."""
+    charge: Literal["used", "ignored"] = Field(default="ignored", exclude_if=lambda how: how == "ignored")
+    """Whether the total charge of a structure reaches the model."""
     energy: bool = False
     """Whether `embed` also returns energies (eV, total, the model's own reference)."""
     distinct: bool = True

@@ -131,6 +131,7 @@ def examine(
                     detail=f"doubled and sheared cell, {len(small)} crystals",
                     limit=TOLERANCE if declared is None else declared * 1.5,
                 )
+        checks += _charge(watch.embed, card)
     if card.input_view == "backbone":
         limit = TOLERANCE if card.invariant else float(card.rotation_deviation or 0) * 1.5
         rng = np.random.default_rng(0)
@@ -277,6 +278,38 @@ def _supercell(atoms: Any) -> Any:
     from ase.build import make_supercell
 
     return make_supercell(atoms, SUPERCELL)
+
+
+def _charge(embed: Callable[[list[Any]], Embedded], card: Card) -> list[dict[str, Any]]:
+    """Whether acetate and the neutral radical of the same atoms have rows as the card's `charge` says."""
+    if card.periodic or (card.elements is not None and not {"H", "C", "O"} <= set(card.elements)):
+        return []
+    name = f"total charge is {card.charge}, as the card says"
+    ions = [_acetate(charge) for charge in (-1, 0)]
+    try:
+        batches = list(run_batches(embed, ions, batch_size=2, dimension=card.dimension))
+    except Exception as error:
+        return [_check(name, False, None, None, f"{type(error).__name__}: {error}")]
+    reasons = [reason for batch in batches for reason in batch.reasons if reason]
+    if reasons:
+        return [_check(name, card.charge == "ignored", None, None, f"acetate was not embedded: {reasons[0]}")]
+    features = np.concatenate([batch.features for batch in batches]).astype(np.float64)
+    value = deviation(features[:1], features[1:])
+    differ = value > (DISTINCT if card.charge == "used" else TOLERANCE)
+    wanted = "different rows" if card.charge == "used" else "equal rows"
+    limit = DISTINCT if card.charge == "used" else TOLERANCE
+    return [_check(name, differ == (card.charge == "used"), value, limit, f"acetate with charge -1 and 0: {wanted}")]
+
+
+def _acetate(charge: int) -> Any:
+    from ase.build import molecule
+
+    acid = molecule("CH3COOH")
+    oxygen = [i for i, z in enumerate(acid.numbers) if z == 8]
+    hydrogen = [i for i, z in enumerate(acid.numbers) if z == 1]
+    del acid[min(hydrogen, key=lambda i: acid.get_distances(i, oxygen).min())]
+    acid.info.update(charge=charge, spin=1 if charge else 2)
+    return acid
 
 
 def _bad_item(embed: Callable[[list[Any]], Embedded], items: Sequence[Any], card: Card) -> dict[str, Any]:

