@@ -171,7 +171,7 @@ class DatasetEntry:
 _OTHER_REGISTRIES = {
     "consilience.metrics.card": ("_metrics",),
     "consilience.scoring.presets": ("_presets", "_controls"),
-    "consilience.scoring.alignment": ("_methods",),
+    "consilience.scoring.alignment": ("_methods", "_calibrations"),
     "consilience.execution.executor": ("_executors",),
 }
 _targets: dict[str, Target] = {}

@@ -157,13 +157,15 @@ def score() -> Callable[..., Record]:
 def test_the_interval_is_that_of_the_difference_on_the_same_halves(score: Any) -> None:
     from consilience.metrics._engine.neighbor_kernel import NeighborKernel
     from consilience.metrics.inference.subsampling import subsample_scores
-    from consilience.scoring.presets import prepare_in
+    from consilience.scoring.presets import get_preset, prepare_in
 
     panel = score.panel
     halves = panel._subsets
 
     def mean_of_halves(level: float) -> NDArray[np.float64]:
-        mine = NeighborKernel(prepare_in("beyond_composition", noisy(score.rows, level, 0), panel.items), 25)
+        mine = NeighborKernel(
+            prepare_in(get_preset("beyond_composition", 1), noisy(score.rows, level, 0), panel.items), 25
+        )
         others = [panel._reference(name, "beyond_composition").kernel for name in panel.references]
         return np.mean([subsample_scores(mine, other, halves) for other in others], axis=0)
 

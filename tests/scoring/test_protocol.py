@@ -37,9 +37,12 @@ def measured(items: Items) -> dict[str, Any]:
     """Each preset, set of controls and estimator on fixed arrays, with the version of its definition."""
     features = rows_of(60, 7).astype(np.float32)
     values: dict[str, Any] = {}
-    for name in presets.PRESETS:
-        rows = prepare_in(name, features, items)
-        values[f"preset {name}"] = [get_preset(name).version, *rows[[0, 17, 59]].ravel().tolist()]
+    spoilt = features.copy()
+    spoilt[3] = 1e4  # dominant
+    for (name, version), preset in sorted(presets._presets.items()):
+        rows = prepare_in(preset, features if version == 1 else spoilt, items)
+        label = f"preset {name}" + (f" {version}" if version > 1 else "")
+        values[label] = [version, *rows[[0, 17, 59]].ravel().tolist()]
     matrix = get_controls("composition").matrix(items)
     values["controls composition"] = [get_controls("composition").version, *matrix.sum(axis=0).tolist()]
     pairs = [
@@ -140,8 +143,9 @@ def test_a_plug_in_offers_presets_and_controls(items: Items, monkeypatch: pytest
     protocol = Protocol.of(SPEC.model_copy(update={"schema_version": 2, "measurement": measured}))
     assert protocol.names[-1] == "beyond_size"
     assert set(protocol.controls_of(items)) == {"composition", "number-of-atoms"}
-    with pytest.raises(ValueError, match="registered twice"):
+    with pytest.raises(ValueError, match="registered twice in version 1"):
         presets.register_preset(Preset("paper", "another", "raw"))
+    presets.register_preset(Preset("paper", "another", "raw", version=2))
     assert Protocol.of(SPEC).names == presets.PRESETS, "one more preset changes no board"
 
 

@@ -45,7 +45,7 @@ class Preparation:
         controls, or where neither `dominance` nor `least_left` was given.
     """
 
-    rows: npt.NDArray[np.floating[Any]]
+    rows: npt.NDArray[Any]
     dominant: IntArray
     largest_share: float = float("nan")
     left: float = float("nan")

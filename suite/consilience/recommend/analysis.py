@@ -24,7 +24,7 @@ from consilience.registry import PACKAGE, list_targets
 from consilience.scoring.alignment import Halves, PairAlignment, mean_alignment
 from consilience.scoring.energy import ridge_out_of_fold
 from consilience.scoring.lineage import distribution
-from consilience.scoring.presets import RANKED, prepare_in
+from consilience.scoring.presets import RANKED, get_preset, prepare_in
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
@@ -427,7 +427,8 @@ def _align(
     settings: SpecSettings,
 ) -> list[CandidatePair]:
     """Score all pairs; set each candidate's mean over the trained candidates of other families."""
-    prepared = {name: prepare_in(RANKED, rows, items) for name, rows in features.items()}
+    preset = get_preset(RANKED, version=1)
+    prepared = {name: prepare_in(preset, rows, items) for name, rows in features.items()}
     # What is linear in composition leaves equal rows (zeros) once composition is taken from it.
     prepared = {name: rows for name, rows in prepared.items() if len(np.unique(rows, axis=0)) > 1}
     names = list(prepared)

@@ -44,6 +44,10 @@ class PairScore(SchemaModel):
     """max(0, (cknna - threshold) / (1 - threshold))."""
     metrics: dict[str, Value] = {}
     """Every other pair metric by name, as measured."""
+    aligned: Value = Field(default=None, exclude_if=is_empty)
+    """Alignment on the board's scale, where that is not `calibrated`."""
+    draws: list[Value] = Field(default=[], exclude_if=is_empty)
+    """`aligned` in other draws of the items, the same for all targets; in the preset that the board ranks by."""
 
 
 class PresetScore(SchemaModel):
@@ -100,6 +104,17 @@ class Twin(SchemaModel):
     """Calibrated CKNNA."""
     distance: Value
     """1 - calibrated: what training changed."""
+
+
+class Examined(SchemaModel):
+    """What the preparation of an embedding found in one preset."""
+
+    dominant: int
+    """Rows that would decide the scale of the columns, and were left out of its estimate."""
+    largest_share: Value
+    """Largest share of one row in the squared length of all."""
+    left: Value
+    """Share of variance that the controls leave by least squares."""
 
 
 class Truncation(SchemaModel):
@@ -206,6 +221,8 @@ class Record(SchemaModel):
     """Preset that the board ranks by."""
     scores: dict[str, PresetScore] = {}
     """By preset."""
+    examined: dict[str, Examined] = Field(default={}, exclude_if=is_empty)
+    """What the preparation found, by preset, where the preset looks for dominant rows."""
     singles: dict[str, dict[str, Value]] = {}
     """Metrics of the embedding alone (intrinsic dimension...), by preset."""
     twin: dict[str, Twin] = {}

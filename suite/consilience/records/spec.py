@@ -99,6 +99,8 @@ class Measurement(FrozenModel):
     """How a score is set against its null."""
     interval: Choice
     """How the interval of an alignment is made."""
+    left_out: Literal["family", "lineage"] = Field(default="family", exclude_if=lambda which: which == "family")
+    """References that a target is not compared with: those of its family, or those that descend from the same model."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

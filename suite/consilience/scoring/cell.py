@@ -1,4 +1,4 @@
-"""A cell of a board. It has a module of its own so that a plan imports no metrics."""
+"""A cell of a board, and why one can't be scored. They have a module of their own so that a plan imports no metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from consilience.registry import Target
+
+
+class DominatedError(ValueError):
+    """Too many rows of an embedding would decide its scores."""
 
 
 @dataclass(frozen=True)

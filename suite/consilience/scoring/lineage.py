@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from consilience.registry import get_dataset
+from consilience.registry import get_dataset, list_targets
 
 if TYPE_CHECKING:
+    from consilience.cards import Card
     from consilience.datasets.items import Items
     from consilience.registry import Target
 
@@ -78,6 +79,20 @@ def distribution(target: Target, items: Items) -> Distribution:
         return Distribution("unknown" if overlap is None else "out", overlap)
     shared = collections(card.trained_on or ()) & {name.casefold() for name in items.card.lineage}
     return Distribution("in" if shared else "out", overlap)
+
+
+def lineage_of(card: Card) -> str:
+    """Family of the model that a target descends from: its own, where its card names no ancestor.
+
+    An ancestor is a target of the suite, or a family.
+    """
+    seen: set[str] = set()
+    family, ancestor = card.family, card.ancestor
+    while ancestor is not None and ancestor not in seen:
+        seen.add(ancestor)
+        known = list_targets().get(ancestor)
+        family, ancestor = (ancestor, None) if known is None else (known.card.family, known.card.ancestor)
+    return family
 
 
 def collections(names: Iterable[str]) -> set[str]:

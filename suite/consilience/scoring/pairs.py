@@ -94,7 +94,7 @@ def _score(
     scores: dict[tuple[int, int], dict[str, PairFigures]] = {pair: {} for pair in asked}
     subsets = protocol.interval.subsets(len(shared), settings)
     for preset in protocol.names:
-        prepared = {name: prepare_in(preset, one, shared) for name, one in rows.items()}
+        prepared = {name: prepare_in(protocol.preset(preset), one, shared) for name, one in rows.items()}
         calibrated = calibration_matrices(
             prepared, metrics=["cknna"], k=settings.k, permutations=settings.permutations, seed=settings.seed,
             alpha=settings.alpha, strata=None if strata is None else shared.strata(strata),

@@ -15,17 +15,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from consilience.metrics import get_metric
-from consilience.records.spec import MetricChoice, Spec
+from consilience.records.spec import Choice, MetricChoice, Spec
+from consilience.registry import UnknownNameError
 
 from . import alignment, energy
-from .alignment import IntervalMethod, get_interval_method
+from .alignment import CalibrationMethod, IntervalMethod, get_calibration, get_interval_method
 from .presets import Preset, controls_sha256, get_controls, get_preset
 
 if TYPE_CHECKING:
     from consilience.datasets.items import Items
 
-#: How scores are set against their nulls: name and version. ``threshold``: `metrics.calibrate`.
-CALIBRATIONS = {"threshold": 1}
 #: Packages whose version may move a score.
 NUMERICAL_PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch")
 
@@ -46,6 +45,8 @@ class Protocol:
         Metrics of one embedding.
     interval
         Interval method of alignments.
+    calibration
+        Scale of alignments.
     """
 
     spec: Spec
@@ -53,6 +54,7 @@ class Protocol:
     pair_metrics: tuple[MetricChoice, ...]
     single_metrics: tuple[MetricChoice, ...]
     interval: IntervalMethod
+    calibration: CalibrationMethod
     _controls: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -67,28 +69,27 @@ class Protocol:
             It has another version than the spec names.
         """
         measured = spec.measured
-        presets = tuple(get_preset(choice.name) for choice in measured.presets)
-        for choice, preset in zip(measured.presets, presets, strict=True):
-            _require(spec, "preset", choice.name, choice.version, preset.version)
+        presets = tuple(_preset(spec, choice) for choice in measured.presets)
         interval = get_interval_method(measured.interval.name)
         _require(spec, "interval", measured.interval.name, measured.interval.version, interval.version)
-        if measured.calibration.name not in CALIBRATIONS:
-            names = ", ".join(CALIBRATIONS)
-            raise LookupError(f"no calibration is named {measured.calibration.name!r}; there are: {names}")
-        calibration = CALIBRATIONS[measured.calibration.name]
-        _require(spec, "calibration", measured.calibration.name, measured.calibration.version, calibration)
+        calibration = get_calibration(measured.calibration.name)
+        _require(spec, "calibration", measured.calibration.name, measured.calibration.version, calibration.version)
         kinds: dict[str, list[MetricChoice]] = {"pair": [], "single": []}
         for metric in measured.metrics:
             card = get_metric(metric.name).card
             _require(spec, "metric", metric.name, metric.version, card.version)
             if metric.label != "cknna":
                 kinds[card.inputs].append(metric)
-        return cls(spec, presets, tuple(kinds["pair"]), tuple(kinds["single"]), interval)
+        return cls(spec, presets, tuple(kinds["pair"]), tuple(kinds["single"]), interval, calibration)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the presets."""
         return tuple(preset.name for preset in self.presets)
+
+    def preset(self, name: str) -> Preset:
+        """Return one of the presets, in the version that the board measures."""
+        return next(preset for preset in self.presets if preset.name == name)
 
     @property
     def ranked(self) -> str:
@@ -138,6 +139,14 @@ class Protocol:
             "inputs": dict(inputs),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _preset(spec: Spec, choice: Choice) -> Preset:
+    _ = get_preset(choice.name)  # an unknown name is told with near ones
+    try:
+        return get_preset(choice.name, choice.version)
+    except UnknownNameError as error:
+        raise ValueError(f"board {spec.board} measures {error.args[0]}") from error
 
 
 def _require(spec: Spec, what: str, name: str, named: int, offered: int) -> None:

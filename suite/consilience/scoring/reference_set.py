@@ -22,13 +22,15 @@ from consilience.metrics import (
 )
 from consilience.metrics.matrices import MAX_DENSE_ITEMS
 from consilience.metrics.parallel import run
-from consilience.records.record import Interval, PairScore, PresetScore, Twin
+from consilience.records.record import Examined, Interval, PairScore, PresetScore, Twin
 from consilience.records.spec import MetricChoice, SpecSettings
 from consilience.records.values import mean_value
 
 from .alignment import PairAlignment, mean_alignment
+from .cell import DominatedError
 from .energy import energy_error, probe
-from .presets import prepare_in
+from .lineage import lineage_of
+from .presets import examine_in
 from .protocol import Protocol
 
 if TYPE_CHECKING:
@@ -36,18 +38,24 @@ if TYPE_CHECKING:
 
     from consilience.datasets.items import Items
     from consilience.embedding.store import Embedding
+    from consilience.metrics.preparation import Preparation
     from consilience.registry import Target
 
     Rows = NDArray[np.float64]
+
+
+#: A cell fails where more than this share of its items, and more than one, are dominant: no estimate holds.
+MOST_DOMINANT = 0.02
 
 
 class Prepared:
     """One embedding in one preset, with what each metric keeps of it, made when first needed."""
 
     def __init__(
-        self, rows: Rows, k: int, pair_metrics: Sequence[MetricChoice], singles: Sequence[MetricChoice]
+        self, preparation: Preparation, k: int, pair_metrics: Sequence[MetricChoice], singles: Sequence[MetricChoice]
     ) -> None:
-        self.rows = rows
+        self.preparation = preparation
+        self.rows: Rows = preparation.rows
         self.k = k
         self._pair_metrics, self._single_metrics = pair_metrics, singles
         self._states: dict[str, Any] = {}
@@ -138,8 +146,13 @@ class ReferenceSet:
         Returns
         -------
         dict
-            Fields of a :class:`~consilience.records.record.Record`: ``scores``, ``singles``, ``twin``, ``energy``,
-            ``probe``.
+            Fields of a :class:`~consilience.records.record.Record`: ``scores``, ``examined``, ``singles``, ``twin``,
+            ``energy``, ``probe``.
+
+        Raises
+        ------
+        DominatedError
+            Rows that would decide the scores are more than 2 % of the items.
         """
         usable = embedding.embedded & self._common
         if twin is not None:
@@ -149,6 +162,13 @@ class ReferenceSet:
         _ = self._subsets  # drawn once, before threads ask for them
         features, presets = embedding.features, self.protocol.names
         prepared = {preset: self._prepare(features, preset) for preset in presets}
+        for one in prepared.values():
+            number = len(one.preparation.dominant)
+            if number > max(1, int(MOST_DOMINANT * len(features))):
+                raise DominatedError(
+                    f"{number} of {len(features)} rows are so long that they would decide the scores "
+                    f"({MOST_DOMINANT:.0%} may be)"
+                )
         others = [self._reference(name, preset) for name in self._outside(target) for preset in presets]
         # Each is on its own: as many at a time as there are cores.
         tasks = [(one, True) for one in prepared.values()] + [(one, False) for one in others]
@@ -156,6 +176,7 @@ class ReferenceSet:
         scores = {preset: self._against_references(target, prepared[preset], preset) for preset in presets}
         return {
             "scores": scores,
+            "examined": {preset: found for preset in presets if (found := _examined(prepared[preset])) is not None},
             "singles": {preset: prepared[preset].singles for preset in presets},
             "twin": {} if twin is None else {p: self._against_twin(prepared[p], twin, p) for p in presets},
             "energy": self._energy(embedding) if target.trained else None,  # a twin only echoes fitted atom energies
@@ -171,7 +192,8 @@ class ReferenceSet:
             calibration = self._calibrate(prepared, other)
             cknna, threshold = calibration.score, calibration.null_quantile
             draws = self.protocol.interval.draws(prepared.kernel, other.kernel, cknna, self._subsets)
-            aligned.append(PairAlignment.of(calibration.calibrated, cknna, threshold, draws))
+            aligned.append(self.protocol.calibration.align(calibration, draws))
+            pair = aligned[-1]
             pairs[name] = PairScore(
                 cknna=cknna,
                 null_mean=calibration.null_mean,
@@ -179,6 +201,8 @@ class ReferenceSet:
                 p_value=calibration.p_value,
                 calibrated=calibration.calibrated,
                 metrics=metrics[name],
+                aligned=None if pair.cut else pair.value,
+                draws=pair.draws.tolist() if preset == self.protocol.ranked and not pair.cut else [],
             )
         names = sorted({name for pair in pairs.values() for name in pair.metrics})
         score = PresetScore(
@@ -190,7 +214,8 @@ class ReferenceSet:
         )
         if not aligned:
             return score
-        mean = mean_alignment(aligned, self.protocol.interval)
+        lineages = [lineage_of(self.references[name][0].card) for name in others]
+        mean = mean_alignment(aligned, self.protocol.interval, lineages)
         update = {
             "alignment": mean.interval,
             "draws": mean.draws.tolist(),
@@ -201,8 +226,11 @@ class ReferenceSet:
         return PresetScore.model_validate({**dict(score), **update})
 
     def _outside(self, target: Target) -> list[str]:
-        """Names of the references outside the target's own family."""
-        return [name for name, (other, _) in self.references.items() if other.card.family != target.card.family]
+        """Names of the references outside the target's own family or lineage, as the board leaves out."""
+        if self.protocol.spec.measured.left_out == "family":
+            return [name for name, (other, _) in self.references.items() if other.card.family != target.card.family]
+        own = lineage_of(target.card)
+        return [name for name, (other, _) in self.references.items() if lineage_of(other.card) != own]
 
     def _against_twin(self, prepared: Prepared, twin: Embedding, preset: str) -> Twin:
         other = self._prepare(twin.features, preset)
@@ -232,8 +260,11 @@ class ReferenceSet:
         return self._prepared[name, preset]
 
     def _prepare(self, features: NDArray[np.float32], preset: str) -> Prepared:
-        rows = prepare_in(preset, features, self.items)
-        return Prepared(rows, self.settings.k, self.protocol.pair_metrics, self.protocol.single_metrics)
+        with warnings.catch_warnings():
+            # An embedding that is linear in the controls has no score; the record says so with a null.
+            warnings.simplefilter("ignore", DegenerateInputWarning)
+            preparation = examine_in(self.protocol.preset(preset), features, self.items)
+        return Prepared(preparation, self.settings.k, self.protocol.pair_metrics, self.protocol.single_metrics)
 
     def _restrict(self, usable: NDArray[np.bool_]) -> ReferenceSet:
         """Return the reference set of the items that this target, too, could embed."""
@@ -252,6 +283,14 @@ class ReferenceSet:
     @cached_property
     def _subsets(self) -> NDArray[np.intp]:
         return self.protocol.interval.subsets(len(self.items), self.settings)
+
+
+def _examined(prepared: Prepared) -> Examined | None:
+    """What a record says of a preparation; None where the preset looks for no dominant rows."""
+    found = prepared.preparation
+    if np.isnan(found.largest_share):
+        return None
+    return Examined(dominant=len(found.dominant), largest_share=found.largest_share, left=found.left)
 
 
 def _other_metrics(

@@ -41,7 +41,7 @@ from consilience.records.schema import to_json
 from consilience.records.spec import DEFAULT_SPEC, MetricChoice, Spec, read_spec
 from consilience.registry import PACKAGE, Target, get_target
 
-from .cell import Cell
+from .cell import Cell, DominatedError
 from .lineage import distribution
 from .protocol import Protocol
 from .provenance import embedding_key, package_versions, repository_state, stated_identity
@@ -218,6 +218,8 @@ class Scorer:
             record = self._score(cell, record, embedding)
         except EmbeddingSkippedError as skip:
             return record.model_copy(update={"state": "skipped", "reason": str(skip)})
+        except DominatedError as failure:
+            return record.model_copy(update={"state": "failed", "reason": str(failure)})
         except EmbeddingFailedError as failure:
             if isinstance(failure, EmbeddingInterruptedError):
                 self.interrupted_cells.add(cell.id)

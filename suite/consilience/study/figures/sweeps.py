@@ -23,6 +23,7 @@ from consilience.metrics import (
     parts_of,
 )
 from consilience.scoring.presets import RANKED, prepare_in
+from consilience.scoring.protocol import Protocol
 from consilience.study.figure import Cell, Drawing, FigureCard, figure
 from consilience.study.palette import NEUTRAL, colour_of, layout
 
@@ -86,8 +87,9 @@ def references(study: Study, dataset: str) -> References | None:
     items = study.items(dataset)
     shared = items if common.all() else items.select(common)
     column = study.board.spec.dataset(dataset).strata
+    preset = Protocol.of(study.board.spec).preset(RANKED)
     return References(
-        {name: prepare_in(RANKED, one.features[common], shared) for name, one in found.items()},
+        {name: prepare_in(preset, one.features[common], shared) for name, one in found.items()},
         None if column is None else shared.strata(column),
     )
 

@@ -191,7 +191,7 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     def forward(graphs: list[Any]) -> tuple[Any, Any]:
         with torch.no_grad():
             x, counts = network(graphs)
-            places = torch.arange(len(x), device=device).split(counts.tolist())
+            places = torch.split(torch.arange(len(x), device=device), counts.tolist())
             crystals = model.conv_to_fc_softplus(model.conv_to_fc(model.conv_to_fc_softplus(model.pooling(x, places))))
             for layer, softplus in zip(getattr(model, "fcs", ()), getattr(model, "softpluses", ()), strict=True):
                 crystals = softplus(layer(crystals))
