@@ -59,7 +59,7 @@ def twins_of(records: Sequence[Record]) -> dict[str, list[Record]]:
     twins: dict[str, list[tuple[int, Record]]] = {}
     for record in records:
         twin = Twin.of(record.target)
-        if twin is not None and twin.number and _aligned(record):
+        if twin is not None and twin.number and aligned_with(record):
             twins.setdefault(twin.card, []).append((twin.number, record))
     return {name: [record for _, record in sorted(own, key=lambda one: one[0])] for name, own in twins.items()}
 
@@ -76,7 +76,7 @@ def training_gains(records: Sequence[Record]) -> dict[str, Gain]:
         Records of one data set, of a board whose alignment is cut off nowhere.
     """
     twins = twins_of(records)
-    trained = [one for one in records if one.trained and one.target in twins and _aligned(one)]
+    trained = [one for one in records if one.trained and one.target in twins and aligned_with(one)]
     by_modality: dict[str, list[list[float]]] = {}
     for one in trained:
         by_modality.setdefault(one.card.modality, []).append([_mean(twin) for twin in twins[one.target]])
@@ -108,7 +108,7 @@ def clear_gains(gains: Mapping[str, Gain], rate: float = 0.05) -> tuple[list[str
     return clear, [name for name, kept in zip(names, stays, strict=True) if kept and name in clear]
 
 
-def _aligned(record: Record) -> dict[str, float]:
+def aligned_with(record: Record) -> dict[str, float]:
     """Alignment with each reference; empty where there is none."""
     score = record.ranking_score if record.state == "ok" else None
     pairs = {} if score is None else score.pairs
@@ -116,12 +116,12 @@ def _aligned(record: Record) -> dict[str, float]:
 
 
 def _mean(record: Record) -> float:
-    return float(np.mean(list(_aligned(record).values())))
+    return float(np.mean(list(aligned_with(record).values())))
 
 
 def _against_twins(target: Record, twins: Sequence[Record]) -> tuple[dict[str, float], Floats]:
     """Gain against each reference that target and twins share, and the same in other draws of the items, (r, s)."""
-    aligned, others = _aligned(target), [_aligned(twin) for twin in twins]
+    aligned, others = aligned_with(target), [aligned_with(twin) for twin in twins]
     names = [name for name in aligned if all(name in other for other in others)]
     values = {name: aligned[name] - float(np.mean([other[name] for other in others])) for name in names}
     draws = [_draws(target, name) - np.mean([_draws(twin, name) for twin in twins], axis=0) for name in names]
