@@ -91,6 +91,15 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class Correction(FrozenModel):
+    """A former value of a field of a card, which published records hold."""
+
+    field: str
+    """Name of the field."""
+    former: Any
+    """Its value in records that were published before the correction."""
+
+
 class Resources(FrozenModel):
     """Resources that embedding with a target needs."""
 
@@ -123,6 +132,8 @@ class Card(FrozenModel):
     """Version of the published weights: package version, tag or commit."""
     former_revisions: tuple[str, ...] = Field(default=(), exclude=True)
     """Revisions with which boards measured the target before it was mended. Not part of records."""
+    corrections: tuple[Correction, ...] = Field(default=(), exclude=True)
+    """What the card said wrongly, where rows did not change by the correction. Not part of records."""
     parameters: int | None = Field(default=None, ge=0)
     """Number of parameters."""
     dimension: int | None = Field(default=None, ge=1)
@@ -190,6 +201,9 @@ class Card(FrozenModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
+        for one in self.corrections:
+            if one.field not in type(self).model_fields:
+                raise ValueError(f"corrections: a card has no field {one.field!r}")
         if self.modality == "baseline" and self.view is None:
             raise ValueError("view: a baseline has to say which view it reads (id, smiles, atoms, ...)")
         if not self.invariant and self.rotation_deviation is None:
@@ -199,6 +213,11 @@ class Card(FrozenModel):
         if self.access in ("download", "gated") and self.source is None:
             raise ValueError("source: a target whose weights are downloaded says where from")
         return self
+
+    def as_published(self, published: Card) -> Card:
+        """Return this card with the former values of corrected fields that a published card holds."""
+        names = {one.field for one in self.corrections if getattr(published, one.field) == one.former}
+        return self.model_copy(update={name: getattr(published, name) for name in names})
 
     @property
     def input_view(self) -> View:

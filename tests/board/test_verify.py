@@ -18,6 +18,7 @@ from consilience.board.findings import Report
 from consilience.board.publish import publish
 from consilience.board.tolerance import differences, tolerance_of
 from consilience.board.verify import verify_board
+from consilience.cards import Card, Correction
 from consilience.cli import main
 from consilience.metrics import MetricCard, metric
 from consilience.records.migrations import read_record
@@ -327,3 +328,29 @@ def test_a_board_outlives_the_mending_of_its_targets(board: Path, monkeypatch: p
     assert scorer.score(Cell("mof-500", newer)).state == "missing"
     edit(board / "results" / "mof-500" / "sevennet-0.json", lambda c: c["scores"]["paper"].update(cknna=0.9))
     assert "scores.paper.cknna" in found(verify_board(board), "results/mof-500/sevennet-0.json")
+
+
+def test_a_corrected_card_is_no_difference(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A published record keeps what its card said, byte for byte; a value that the card never had is a finding."""
+    from consilience import registry
+
+    file = "results/mof-500/sevennet-0.json"
+    old = get_target("sevennet-0")
+    card = old.card.model_copy(update={"parameters": 7, "remark": "corrected"})
+    monkeypatch.setitem(registry._targets, "sevennet-0", replace(old, card=card))
+    assert {"card.parameters", "card.remark"} <= set(found(verify_board(board), file))
+
+    former = tuple(Correction(field=name, former=getattr(old.card, name)) for name in ("parameters", "remark"))
+    monkeypatch.setitem(
+        registry._targets, "sevennet-0", replace(old, card=card.model_copy(update={"corrections": former}))
+    )
+    assert not verify_board(board).findings
+    before = (board / file).read_bytes()
+    assert b'"parameters": 7,' not in before
+    again = Scorer(read_spec(board / "spec.toml")).score(Cell("mof-500", get_target("sevennet-0")))
+    publish(board, [again])
+    assert (board / file).read_bytes() == before
+    edit(board / file, lambda content: content["card"].update(parameters=8))
+    assert "card.parameters" in found(verify_board(board), file)
+    with pytest.raises(ValueError, match="a card has no field 'parametres'"):
+        Card(name="x", family="x", modality="atoms", corrections=(Correction(field="parametres", former=1),))

@@ -59,6 +59,21 @@ def test_a_published_board_runs_its_own_targets_again(tmp_path: Path) -> None:
     assert missing == fixed, "what would have to be embedded first keeps its record"
 
 
+def test_a_target_mended_since_keeps_its_published_record(tmp_path: Path) -> None:
+    target = get_target("so3lr")
+    assert target.card.former_revisions
+    folder = tmp_path / "results" / "qm9-1k"
+    folder.mkdir(parents=True)
+    for revision, runs in ((target.card.former_revisions[0], False), (target.card.revision, True)):
+        for name in ("so3lr", "so3lr@untrained"):
+            card = {"name": "so3lr", "revision": revision}
+            (folder / f"{name}.json").write_text(json.dumps({"target": name, "card": card}))
+        names = {cell.target.name for cell in plan(SPEC, datasets=["qm9-1k"], published=tmp_path)}
+        assert ({"so3lr", "so3lr@untrained"} <= names) is runs
+        assert bool(names & {"so3lr", "so3lr@untrained"}) is runs
+        assert "size" in names
+
+
 def test_what_is_shipped_or_does_not_apply_is_available(own_cache: Path) -> None:
     runner = Runner(SPEC)
     assert runner.is_available("mp-1k", get_target("chgnet-0.3.0"))

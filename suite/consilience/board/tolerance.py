@@ -72,8 +72,9 @@ def differences(
 def record_differences(published: Record, recomputed: Record, version: int) -> Iterator[tuple[str, Any, Any]]:
     """Yield what differs between a record and the same cell scored again; circumstances of the runs may differ.
 
-    Both are compared as schema `version` states them.
+    Both are compared as schema `version` states them. A field of the card that was corrected since is no difference.
     """
+    recomputed = recomputed.model_copy(update={"card": recomputed.card.as_published(published.card)})
     old, new = (_json(as_version(one, version)) for one in (published, recomputed))
     embeddings = [(one.pop("provenance") or {}).get("embedding", {}) for one in (old, new)]
     if embeddings[0].get("finished") != embeddings[1].get("finished"):

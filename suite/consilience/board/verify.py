@@ -199,7 +199,8 @@ def _verify_record(
             f"{entry.name}::{record.target}: measured at revision {record.card.revision}; this suite has {newer}"
         )
     elif registered:
-        report.compare(file, record.card.model_dump(mode="json"), target.card.model_dump(mode="json"), 0, "card")
+        card = target.card.as_published(record.card)
+        report.compare(file, record.card.model_dump(mode="json"), card.model_dump(mode="json"), 0, "card")
     if not known:
         report.not_at_hand.append(f"{entry.name}::{record.target}")
         return

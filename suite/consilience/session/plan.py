@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,9 @@ def plan(
     datasets
         Names of data sets of the board; all by default.
     published
-        Folder of a published board: by default its own targets are run again, and no others. A target that is
-        named for the first time is added to the board.
+        Folder of a published board: by default its own targets are run again, and no others; those mended since keep
+        the record of the revision that the board measured. A target that is named for the first time is added to the
+        board.
     is_available
         Whether the embedding of a target on a data set is available locally. If given, targets of a published board
         that are neither references nor controls nor available keep their records.
@@ -62,7 +64,7 @@ def _default_targets(
         for target in list_targets().values()
         if target.path.is_relative_to(PACKAGE) and target.card.access == "package"
     ]
-    records = {path.stem for path in (published / "results" / dataset).glob("*.json")} if published else set()
+    records = {path.stem: path for path in (published / "results" / dataset).glob("*.json")} if published else {}
     if records:
         own = [
             name
@@ -71,7 +73,19 @@ def _default_targets(
         ]
     names = dict.fromkeys([*spec.dataset(dataset).references, *own, *spec.controls])
     ordered = [name for name in names if name not in spec.controls] + list(spec.controls)
-    return [get_target(name) for name in ordered]
+    targets = [get_target(name) for name in ordered]
+    return [one for one in targets if one.name not in records or not _mended_since(one, records[one.name])]
+
+
+def _mended_since(target: Target, record: Path) -> bool:
+    """Whether a published record measured a former revision of a target."""
+    if not target.card.former_revisions:
+        return False
+    try:
+        revision = json.loads(record.read_bytes())["card"]["revision"]
+    except (OSError, ValueError, KeyError, TypeError):  # no record: it is measured now
+        return False
+    return revision in target.card.former_revisions
 
 
 def extend(spec: Spec, datasets: Iterable[str]) -> Spec:

