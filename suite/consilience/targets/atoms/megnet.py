@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from consilience import Card, Weights, target
-from consilience.cards import Resources
+from consilience.cards import Correction, Resources
 from consilience.targets._batch import ELEMENTS_89, embed_by_batch
 from consilience.targets.atoms._box import in_box
 from consilience.targets.atoms._sdist import unpacked_sdist
@@ -46,7 +46,9 @@ FILES = {
 }
 #: Properties whose networks look 5 angstrom far and read out in two steps; the others 4 angstrom and three steps.
 FAR = ("formation-energy", "fermi-energy")
+LONE_ATOMS = "A structure whose atoms are all more than 4 angstrom apart cannot be embedded."
 REMARKS = {
+    "band-gap": f"Trained on the 45,901 crystals with a gap. {LONE_ATOMS}",
     "formation-energy": "Energies are formation energies, predicted per atom and multiplied by the number of atoms.",
     "fermi-energy": None,
 }
@@ -76,7 +78,8 @@ def _card(prop: str, title: str, sha256: str) -> Card:
         reads=("HDF5",),
         untrained=True,
         energy=prop == "formation-energy",
-        remark=REMARKS.get(prop, "A structure whose atoms are all more than 4 angstrom apart cannot be embedded."),
+        remark=REMARKS.get(prop, LONE_ATOMS),
+        corrections=(Correction(field="remark", former=LONE_ATOMS),) if prop == "band-gap" else (),
         resources=Resources(memory_gib=4, batch_size=32),
     )
 

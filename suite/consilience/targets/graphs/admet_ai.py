@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["admet-ai==2.0.1", "chemprop==2.3.1", "torch==2.13.0"]
+# dependencies = ["admet-ai==2.0.1", "chemprop==2.3.1", "rdkit==2026.3.6", "torch==2.13.0"]
 # ///
 """ADMET-AI: Chemprop message passing along bonds (Swanson et al. 2024, doi:10.1093/bioinformatics/btae416).
 

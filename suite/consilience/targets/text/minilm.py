@@ -58,7 +58,8 @@ def _card(name: str, **more: Any) -> Card:
         title="all-MiniLM-L6-v2, SMILES",
         pooling="mean over tokens; special tokens and padding left out",
         distinct=False,  # the tokenizer folds case
-        remark="The tokenizer folds case: benzene and cyclohexane (c1ccccc1, C1CCCCC1) are one item to it.",
+        remark="The tokenizer folds case: benzene and cyclohexane (c1ccccc1, C1CCCCC1) are one item to it. Its "
+        "training pairs include abstracts of papers, of chemistry too.",
     ),
     _card(
         "minilm-protein",
