@@ -104,7 +104,7 @@ def check_belongs(spec: Spec, record: Record) -> None:
         raise ValueError(f"{where} is of data revision {record.revision[:12]}, the spec has another")
     if record.provenance is None:
         return
-    if record.provenance.settings != spec.settings.model_dump():
+    if record.provenance.settings != spec.settings_of(record.dataset).model_dump():
         raise ValueError(f"{where} was scored with other settings than the spec's")
     if record.provenance.metric_versions != {metric.label: metric.version for metric in spec.measured.metrics}:
         raise ValueError(f"{where} was scored with other metrics, or versions of them, than the spec's")

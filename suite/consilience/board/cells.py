@@ -84,7 +84,9 @@ def check_metadata(report: Report, file: str, record: Record, spec: Spec) -> Non
     if record.provenance is not None:
         versions = {metric.label: metric.version for metric in spec.measured.metrics}
         presets = {preset.name: preset.version for preset in spec.measured.presets}
-        report.compare(file, record.provenance.settings, spec.settings.model_dump(), 0, "provenance.settings")
+        report.compare(
+            file, record.provenance.settings, spec.settings_of(entry.name).model_dump(), 0, "provenance.settings"
+        )
         report.compare(file, record.provenance.metric_versions, versions, 0, "provenance.metric_versions")
         if record.state == "ok":
             report.compare(file, record.provenance.presets, presets, 0, "provenance.presets")

@@ -120,6 +120,9 @@ def check_spec(baseline: SavedRun, spec: Spec, *, limit: int | None, datasets: I
             if set(other.references) != set(entry.references):
                 named = f"{', '.join(other.references)} against {', '.join(entry.references)}"
                 found.append(f"{entry.name}: references {named}")
+            if other.k != entry.k:
+                named = f"{old.settings_of(entry.name).k} against {spec.settings_of(entry.name).k}"
+                found.append(f"{entry.name}: neighbours {named}")
             if other.strata != entry.strata:
                 found.append(f"{entry.name}: strata {other.strata} against {entry.strata}")
     _refuse(found)

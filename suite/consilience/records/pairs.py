@@ -23,13 +23,20 @@ class PairFigures(SchemaModel):
     """max(0, (cknna - threshold) / (1 - threshold)), the threshold being the 95 % quantile of a permutation null."""
     p_value: Value
     """Permutation p."""
+    aligned: Value = Field(default=None, exclude_if=is_empty)
+    """Alignment on the board's scale, where that is not `calibrated`."""
     low: Value = None
-    """Lower end of the 95 % interval of `calibrated`, from halves of the items; in the preset that is ranked by."""
+    """Lower end of the 95 % interval of the alignment, from halves of the items; in the preset that is ranked by."""
     high: Value = None
     """Its upper end."""
     metrics: dict[str, Value] = {}
     """Every other pair metric, as measured; a directed one as ``_to`` (first to second) and ``_from``. None in the
     preset ``standardized``."""
+
+    @property
+    def alignment(self) -> float | None:
+        """Alignment on the board's scale."""
+        return self.calibrated if self.aligned is None else self.aligned
 
 
 class Pair(SchemaModel):

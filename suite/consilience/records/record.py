@@ -49,6 +49,11 @@ class PairScore(SchemaModel):
     draws: list[Value] = Field(default=[], exclude_if=is_empty)
     """`aligned` in other draws of the items, the same for all targets; in the preset that the board ranks by."""
 
+    @property
+    def alignment(self) -> float | None:
+        """Alignment on the board's scale."""
+        return self.calibrated if self.aligned is None else self.aligned
+
 
 class PresetScore(SchemaModel):
     """A target against all references outside its family, in one preset."""

@@ -38,6 +38,8 @@ class SpecDataset(FrozenModel):
     strata: str | None = None
     """Column of the items; relabellings of the null shuffle items within its groups only, so that agreement
     explained by the groups is not credited."""
+    k: int | None = Field(default=None, ge=1, exclude_if=lambda number: number is None)
+    """Neighbours; the settings' number by default."""
 
 
 class SpecSettings(FrozenModel):
@@ -195,6 +197,15 @@ class Spec(FrozenModel):
             if entry.name == name:
                 return entry
         raise LookupError(f"board {self.board} has no data set {name!r}; it has {[d.name for d in self.datasets]}")
+
+    def settings_of(self, dataset: str) -> SpecSettings:
+        """Settings of one data set, with its own number of neighbours."""
+        k = self.dataset(dataset).k
+        return self.settings if k is None else self.settings.model_copy(update={"k": k})
+
+    def of_dataset(self, dataset: str) -> Spec:
+        """Return this spec with the settings of one data set."""
+        return self.model_copy(update={"settings": self.settings_of(dataset)})
 
     def with_dataset(self, entry: SpecDataset) -> Spec:
         """Return this spec with one data set more, for a run that is not published."""

@@ -17,7 +17,7 @@ from consilience.metrics import (
 )
 from consilience.records.pairs import Pair, PairFigures
 
-from .alignment import PairAlignment, mean_alignment
+from .alignment import mean_alignment
 from .presets import prepare_in
 from .reference_set import matrices_of
 
@@ -104,11 +104,12 @@ def _score(
         kernels = [NeighborKernel(prepared[name], settings.k) for name in names] if ranked else []
         for i, j in asked:
             low = high = None
-            if kernels and calibrated.null_quantile[i, j] < 1:
-                score, threshold = calibrated.score[i, j], calibrated.null_quantile[i, j]
-                draws = protocol.interval.draws(kernels[i], kernels[j], score, subsets)
-                pair = PairAlignment.of(calibrated.calibrated[i, j], score, threshold, draws)
-                mean = mean_alignment([pair], protocol.interval)
+            against_null = calibrated.pair(i, j)
+            pair = protocol.calibration.align(against_null, np.empty(0))
+            aligned = None if pair.cut else pair.value
+            if kernels and against_null.null_quantile < 1:
+                draws = protocol.interval.draws(kernels[i], kernels[j], against_null.score, subsets)
+                mean = mean_alignment([protocol.calibration.align(against_null, draws)], protocol.interval)
                 low, high = mean.low, mean.high
             metrics = {}
             for metric, values in further.items():
@@ -117,8 +118,8 @@ def _score(
                 else:
                     metrics[f"{metric}_to"], metrics[f"{metric}_from"] = values[i, j], values[j, i]
             scores[i, j][preset] = PairFigures(
-                cknna=calibrated.score[i, j], calibrated=calibrated.calibrated[i, j], p_value=calibrated.p_value[i, j],
-                low=low, high=high, metrics=metrics,
+                cknna=against_null.score, calibrated=against_null.calibrated, p_value=against_null.p_value,
+                aligned=aligned, low=low, high=high, metrics=metrics,
             )  # fmt: skip
     return [
         Pair(first=names[i], second=names[j], items=int(common.sum()), scores=figures)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,10 @@ class Protocol:
             if metric.label != "cknna":
                 kinds[card.inputs].append(metric)
         return cls(spec, presets, tuple(kinds["pair"]), tuple(kinds["single"]), interval, calibration)
+
+    def of_dataset(self, dataset: str) -> Protocol:
+        """Return this protocol with the settings of one data set."""
+        return replace(self, spec=self.spec.of_dataset(dataset))
 
     @cached_property
     def names(self) -> tuple[str, ...]:

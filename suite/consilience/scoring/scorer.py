@@ -268,7 +268,8 @@ class Scorer:
                 embeddings[name] = embedding
                 keys[name] = None if isinstance(one, str) else embedding_key(one)
         self.unpaired[dataset] = unpaired
-        pairs = score_all_pairs(items, embeddings, self.protocol, self.spec.dataset(dataset).strata)
+        protocol = self.protocol.of_dataset(dataset)
+        pairs = score_all_pairs(items, embeddings, protocol, self.spec.dataset(dataset).strata)
         return AllPairs(
             schema_version=self.spec.schema_version,
             board=self.spec.board,
@@ -364,7 +365,8 @@ class Scorer:
                     references[name] = (target, embedding)
             # One set at a time: cells come data set by data set, and a set holds all pairwise distances.
             strata = self.spec.dataset(dataset).strata
-            self._reference_sets = {dataset: ReferenceSet(items, self.protocol, references, strata)}
+            protocol = self.protocol.of_dataset(dataset)
+            self._reference_sets = {dataset: ReferenceSet(items, protocol, references, strata)}
         return self._reference_sets[dataset]
 
     def _cache_path(self, cell: Cell) -> Path | None:
@@ -379,7 +381,8 @@ class Scorer:
             "references": self.reference_keys(cell.dataset),
             "twin": None if twin not in self.spec.controls else self._twin_key(cell.dataset, twin),
         }
-        key = self.protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
+        protocol = self.protocol.of_dataset(cell.dataset)
+        key = protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
         return cache_dir() / "records" / key[:2] / f"{key}.json"
 
     def _twin_key(self, dataset: str, twin: str) -> str | None:
@@ -404,7 +407,7 @@ class Scorer:
             suite_version=__version__,
             commit=commit,
             dirty=dirty,
-            settings=self.spec.settings.model_dump(),
+            settings=self.spec.settings_of(cell.dataset).model_dump(),
             metric_versions=self.protocol.metric_versions,
             presets=self.protocol.preset_versions,
             controls_sha256=self.protocol.controls_of(items),

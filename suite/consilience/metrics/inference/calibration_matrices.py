@@ -55,6 +55,12 @@ class CalibrationMatrices:
     permutations: IntArray = field(repr=False)
     note: str = ""
 
+    def pair(self, i: int, j: int) -> Calibration:
+        """Score from embedding i to embedding j, without the scores of its null."""
+        fields = ("score", "null_mean", "null_quantile", "p_value", "calibrated")
+        values = {name: float(getattr(self, name)[i, j]) for name in fields}
+        return Calibration(**values, null=np.empty(0))
+
 
 def calibration_matrices(
     embeddings: Mapping[str, npt.ArrayLike],

@@ -152,7 +152,7 @@ def calibrated(metric: str, values: NDArray[np.float64], thresholds: NDArray[np.
 @figure(CARD)
 def draw(study: Study, dataset: str) -> Drawing | None:
     """Draw both sweeps over the references at hand."""
-    settings = study.board.spec.settings
+    settings = study.board.spec.settings_of(dataset)
     given = references(study, dataset)
     names = list(given.prepared) if given else []
     if given is None or len(given.prepared[names[0]]) < 4 * settings.k:
