@@ -198,6 +198,9 @@ class Card(FrozenModel):
     ancestor: str | None = Field(default=None, max_length=160, exclude_if=lambda name: name is None)
     """Name of the target whose rows this one repeats, entirely or nearly so (its weights under another name, frozen
     layers); a board shows it as that target, without a rank of its own."""
+    descends_from: Name | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Target or family that this model was developed or fine-tuned from, where its rows are its own. Models of one
+    lineage are not independent: they count once among families, and are not compared with each other for a rank."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

@@ -124,11 +124,12 @@ def _against_twins(target: Record, twins: Sequence[Record]) -> tuple[dict[str, f
     aligned, others = aligned_with(target), [aligned_with(twin) for twin in twins]
     names = [name for name in aligned if all(name in other for other in others)]
     values = {name: aligned[name] - float(np.mean([other[name] for other in others])) for name in names}
-    draws = [_draws(target, name) - np.mean([_draws(twin, name) for twin in twins], axis=0) for name in names]
+    draws = [draws_with(target, name) - np.mean([draws_with(twin, name) for twin in twins], axis=0) for name in names]
     return values, np.array(draws)
 
 
-def _draws(record: Record, reference: str) -> Floats:
+def draws_with(record: Record, reference: str) -> Floats:
+    """Alignment with a reference in other draws of the items, (s,), the same for all targets."""
     score = record.ranking_score
     assert score is not None
     return np.array(score.pairs[reference].draws, dtype=np.float64)

@@ -82,16 +82,18 @@ def distribution(target: Target, items: Items) -> Distribution:
 
 
 def lineage_of(card: Card) -> str:
-    """Family of the model that a target descends from: its own, where its card names no ancestor.
+    """Family of the model that a target descends from: its own, where its card names none.
 
-    An ancestor is a target of the suite, or a family.
+    What a card names (`descends_from`, `ancestor`) is a target of the suite, or a family.
     """
     seen: set[str] = set()
-    family, ancestor = card.family, card.ancestor
-    while ancestor is not None and ancestor not in seen:
-        seen.add(ancestor)
-        known = list_targets().get(ancestor)
-        family, ancestor = (ancestor, None) if known is None else (known.card.family, known.card.ancestor)
+    family, origin = card.family, card.descends_from or card.ancestor
+    while origin is not None and origin not in seen:
+        seen.add(origin)
+        known = list_targets().get(origin)
+        if known is None:
+            return origin
+        family, origin = known.card.family, known.card.descends_from or known.card.ancestor
     return family
 
 
