@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from consilience.records.board import Board, DatasetBoard, Row, Sanity
+from consilience.cards import Twin
+from consilience.records.board import Board, DatasetBoard, Free, Gain, Row, Sanity
 from consilience.records.migrations import read_record
 from consilience.records.pairs import Pair
 from consilience.records.record import Interval, Record
@@ -15,6 +16,7 @@ from consilience.registry import PACKAGE, get_dataset, get_target
 
 from . import ranking
 from .groups import agreement
+from .training import free_of, gains_of, training_of
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -113,7 +115,8 @@ def check_belongs(spec: Spec, record: Record) -> None:
 def _table(
     spec: Spec, entry: SpecDataset, records: Mapping[str, Record], expected: Iterable[str], pairs: Sequence[Pair]
 ) -> DatasetBoard:
-    shown = dict(records)
+    # Own twins with a number stand in their target's row.
+    shown = {name: record for name, record in records.items() if name in spec.controls or not _numbered(name)}
     for name in (*entry.references, *spec.controls, *expected):
         if name not in shown:
             shown[name] = _missing(spec, entry, name)
@@ -129,7 +132,12 @@ def _table(
     alignments = {name: record.scores[spec.ranked].alignment.value for name, record in rankable.items()}
     values = {name: value for name, value in alignments.items() if value is not None}
     order = ranking.ranks(values)
-    intervals = ranking.rank_intervals({name: rankable[name].scores[spec.ranked].draws for name in values})
+    if spec.measured.interval.name == "lineages":
+        intervals = ranking.rank_sets([rankable[name] for name in values])
+    else:
+        intervals = ranking.rank_intervals({name: rankable[name].scores[spec.ranked].draws for name in values})
+    scored = list(records.values())
+    gains, free = gains_of(scored), free_of(scored, spec.measured)
     rows = [
         row_of(
             record,
@@ -138,6 +146,8 @@ def _table(
             references=entry.references,
             rank=order.get(name),
             rank_interval=intervals.get(name) if name in order else None,
+            gain=gains.get(name),
+            above_free=free.get(name),
         )
         for name, record in shown.items()
     ]
@@ -151,7 +161,13 @@ def _table(
         discrimination={preset: ranking.discrimination(list(records.values()), preset) for preset in spec.presets},
         sanity=_sanity(records, spec.ranked),
         groups=agreement(pairs, records, spec.presets),
+        training=training_of(scored, gains),
     )
+
+
+def _numbered(name: str) -> bool:
+    twin = Twin.of(name)
+    return twin is not None and twin.number > 0
 
 
 def row_of(
@@ -162,6 +178,8 @@ def row_of(
     references: Collection[str] = (),
     rank: int | None = None,
     rank_interval: tuple[int, int] | None = None,
+    gain: Gain | None = None,
+    above_free: Free | None = None,
 ) -> Row:
     """Row of a record.
 
@@ -175,6 +193,8 @@ def row_of(
         Targets that are controls of the board and references of the data set.
     rank, rank_interval
         Its place, where it has one.
+    gain, above_free
+        What its training adds, where that is known.
     """
     card = record.card
     best = record.scores.get(ranked)
@@ -204,6 +224,9 @@ def row_of(
         probe_mae=record.probe.mae if record.probe else None,
         probe_baseline=record.probe.baseline if record.probe else None,
         items_per_second=record.items_per_second,
+        gain=gain,
+        above_free=above_free,
+        left=record.examined[ranked].left if ranked in record.examined else None,
     )
 
 

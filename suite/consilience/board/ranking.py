@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.cards import UNTRAINED
+from consilience.metrics.inference.lineages import rank_sets as lineage_rank_sets
 from consilience.records.board import Discrimination, Generality, OverallRow, Row
 from consilience.records.record import Record
+from consilience.registry import get_target
+from consilience.scoring.gain import aligned_with, draws_with
+from consilience.scoring.lineage import lineage_of
 from consilience.scoring.presets import RANKED
 
 
@@ -37,6 +41,35 @@ def rank_intervals(draws: Mapping[str, Sequence[float | None]], level: float = 0
     drawn = 1 + (table[None, :, :] > table[:, None, :]).sum(axis=1)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1, method="nearest")
     return {name: (int(low[i]), int(high[i])) for i, name in enumerate(names)}
+
+
+def rank_sets(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
+    """Ranks that each target may have, over draws of the items and other lineages of references.
+
+    Alignments with each reference are made comparable by the additive model: a target is not compared with references
+    of its own lineage (:func:`consilience.metrics.inference.lineages.rank_sets`).
+
+    Parameters
+    ----------
+    records
+        Ranked targets of a data set, of a board whose alignment is cut off nowhere.
+    """
+    aligned = {record.target: aligned_with(record) for record in records}
+    names = [name for name, pairs in aligned.items() if pairs]
+    references = sorted({reference for pairs in aligned.values() for reference in pairs})
+    if not names:
+        return {}
+    by_name = {record.target: record for record in records}
+    table = np.array([[aligned[name].get(one, np.nan) for one in references] for name in names])
+    draws = [[draws_with(by_name[name], one) if one in aligned[name] else None for one in references] for name in names]
+    length = max(len(one) for row in draws for one in row if one is not None)
+    filled = np.array([[np.full(length, np.nan) if one is None else one for one in row] for row in draws])
+    lineages = [lineage_of(get_target(one).card) for one in references]
+    place = ranks({name: float(np.nanmean(row)) for name, row in zip(names, table, strict=True)})
+    sets = lineage_rank_sets(table, filled, lineages)
+    return {
+        name: (min(one.low, place[name]), max(one.high, place[name])) for name, one in zip(names, sets, strict=True)
+    }
 
 
 def borda(tables: Mapping[str, Mapping[str, int]]) -> list[OverallRow]:

@@ -16,6 +16,38 @@ from .spec import Spec
 BOARD_VERSION: Literal[2] = 2
 
 
+class Gain(SchemaModel):
+    """What training adds to a target's alignment, against its own untrained twins."""
+
+    value: Value
+    """Alignment minus the mean of the twins."""
+    low: Value = None
+    """Lower end of the 95 % interval: other items, seeds of the twins, lineages of references."""
+    high: Value = None
+    """Its upper end."""
+    untrained: Value
+    """Mean alignment of the twins."""
+    seeds: int
+    """Number of twins."""
+    clear: bool = False
+    """Whether the interval lies above 0."""
+    stays: bool = False
+    """Whether it is clear at a false discovery rate of 5 % among the targets of the data set."""
+
+
+class Free(SchemaModel):
+    """Alignment of a target above what nobody has to train."""
+
+    value: Value
+    """Alignment minus the largest of own twins, descriptors and random features of composition."""
+    low: Value = None
+    """Lower end of the 95 % interval."""
+    high: Value = None
+    """Its upper end."""
+    best: str
+    """What that largest is."""
+
+
 class Row(SchemaModel):
     """One line of a board's table: the figures of a record that people compare."""
 
@@ -69,6 +101,12 @@ class Row(SchemaModel):
     """The same without any embedding; one figure per data set."""
     items_per_second: Value = None
     """Throughput."""
+    gain: Gain | None = Field(default=None, exclude_if=is_empty)
+    """Training gain, of a trained target with own twins."""
+    above_free: Free | None = Field(default=None, exclude_if=is_empty)
+    """Alignment above free."""
+    left: Value = Field(default=None, exclude_if=is_empty)
+    """Share of the embedding's variance that is not linear in composition."""
 
 
 class Discrimination(SchemaModel):
@@ -84,6 +122,57 @@ class Discrimination(SchemaModel):
     """The same with trained-trained pairs of any two modalities."""
     pairs_across: int
     """Trained-trained pairs of any two modalities."""
+
+
+class PairedDiscrimination(SchemaModel):
+    """How often a trained target aligns with a reference more than an own untrained twin does."""
+
+    value: Value
+    """Share of the comparisons (ties count one half)."""
+    comparisons: int
+    """Target, reference and twin: how many."""
+    targets: int
+    """Trained targets."""
+    lineages: int
+    """Their lineages."""
+    positive: int
+    """Lineages that gain on average."""
+    p_value: Value
+    """Sign test over lineages, one-sided."""
+    bound: Value
+    """Lower 95 % bound of the probability that a lineage gains."""
+
+
+class NullGain(SchemaModel):
+    """Gains of untrained twins, each against the others of its target."""
+
+    comparisons: int
+    """Number."""
+    clear: int
+    """How many intervals leave out 0, on either side."""
+    bound: Value
+    """Upper 95 % bound of the share of these."""
+    above: Value
+    """Probability that the gain of a trained target is larger."""
+
+
+class Training(SchemaModel):
+    """What training adds, over the targets of a data set."""
+
+    paired: dict[str, PairedDiscrimination]
+    """By modality."""
+    other_training_sets: dict[str, PairedDiscrimination] = {}
+    """The same with references alone that were trained on other data."""
+    targets: int
+    """Targets with a gain."""
+    clear: int
+    """Those whose gain is clear."""
+    expected_false: Value
+    """Clear gains to expect if no target gained anything: 0.025 of them."""
+    stay: int
+    """Those that stay at a false discovery rate of 5 %."""
+    null: NullGain | None = None
+    """Gains where there is nothing to gain."""
 
 
 class Sanity(SchemaModel):
@@ -114,6 +203,8 @@ class DatasetBoard(SchemaModel):
     """Checks on the board itself."""
     groups: list[GroupPair] = []
     """Agreement within and between modalities."""
+    training: Training | None = Field(default=None, exclude_if=is_empty)
+    """What training adds."""
 
 
 class OverallRow(SchemaModel):

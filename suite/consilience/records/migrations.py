@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 from consilience.bounds import parse_json
+from consilience.cards import Card
 
 from .record import RECORD_VERSION, Record
 from .schema import refuse_newer, validated
@@ -20,6 +21,8 @@ from .schema import refuse_newer, validated
 #: Where a record of schema 1, which has no field for it, states what is known of submitted rows: among the free fields
 #: of the embedding's provenance. A receiver removes what a submitter wrote there.
 SUBMISSION = "submission"
+#: Fields of cards that schema 1 does not have.
+_NEW_ON_CARDS = ("charge", "descends_from")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 #: Normal quantile of the 95 % intervals.
 _Z = NormalDist().inv_cdf(0.975)
@@ -95,5 +98,6 @@ def as_version(record: Record, version: int) -> Record:
         if record.submission is not None:
             embedding = {**embedding, SUBMISSION: record.submission.model_dump(mode="json")}
         provenance = provenance.model_copy(update={"presets": {}, "controls_sha256": {}, "embedding": embedding})
-    fields = {"ranked": None, "scores": scores, "provenance": provenance, "submission": None}
+    card = record.card.model_copy(update={name: Card.model_fields[name].default for name in _NEW_ON_CARDS})
+    fields = {"card": card, "ranked": None, "scores": scores, "provenance": provenance, "submission": None}
     return record.model_copy(update={"schema_version": version, **fields})

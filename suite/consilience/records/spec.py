@@ -86,6 +86,15 @@ class MetricChoice(Choice):
         return self.name if self.variant is None else f"{self.name}:{self.variant}"
 
 
+class Descriptors(FrozenModel):
+    """What is free for models that read the same: targets that nobody trained."""
+
+    modality: str
+    """Modality of these models."""
+    groups: tuple[tuple[str, ...], ...]
+    """Targets; of several in a group, draws of one random map, the mean counts."""
+
+
 class Measurement(FrozenModel):
     """What a board measures, by name and version. The registry offers; a board's measurement decides."""
 
@@ -103,6 +112,9 @@ class Measurement(FrozenModel):
     """How the interval of an alignment is made."""
     left_out: Literal["family", "lineage"] = Field(default="family", exclude_if=lambda which: which == "family")
     """References that a target is not compared with: those of its family, or those that descend from the same model."""
+
+    free: tuple[Descriptors, ...] = Field(default=(), exclude_if=lambda given: not given)
+    """What the alignment above free is measured against, beside own untrained twins."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -1,0 +1,77 @@
+"""What training adds on a data set: gains and alignment above free by target, paired discrimination, and its null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from consilience.records.board import Free, Gain, NullGain, PairedDiscrimination, Training
+from consilience.records.record import Record
+from consilience.records.spec import Measurement
+from consilience.scoring.discrimination import null_gains, other_training_sets, paired_discrimination
+from consilience.scoring.free import above_free
+from consilience.scoring.gain import clear_gains, training_gains
+
+
+def gains_of(records: Sequence[Record]) -> dict[str, Gain]:
+    """Training gain by target, of the records of one data set."""
+    gains = training_gains(records)
+    clear, stays = clear_gains(gains)
+    return {
+        name: Gain(
+            value=gain.estimate.value,
+            low=gain.estimate.low,
+            high=gain.estimate.high,
+            untrained=gain.untrained,
+            seeds=gain.seeds,
+            clear=name in clear,
+            stays=name in stays,
+        )
+        for name, gain in gains.items()
+    }
+
+
+def free_of(records: Sequence[Record], measured: Measurement) -> dict[str, Free]:
+    """Alignment above free by target, of the records of one data set."""
+    descriptors = {one.modality: one.groups for one in measured.free}
+    return {
+        name: Free(value=one.estimate.value, low=one.estimate.low, high=one.estimate.high, best=one.best)
+        for name, one in above_free(records, descriptors).items()
+    }
+
+
+def training_of(records: Sequence[Record], gains: Mapping[str, Gain]) -> Training | None:
+    """Figures over the targets of a data set; None where no target has own twins."""
+    if not gains:
+        return None
+    modalities = sorted({record.card.modality for record in records if record.target in gains})
+    null = null_gains(records)
+    paired: dict[str, PairedDiscrimination] = {}
+    others: dict[str, PairedDiscrimination] = {}
+    for modality in modalities:
+
+        def reads_it(record: Record, modality: str = modality) -> bool:
+            return record.card.modality == modality
+
+        if (found := paired_discrimination(records, of=reads_it)) is not None:
+            paired[modality] = PairedDiscrimination(**asdict(found))
+        if (found := paired_discrimination(records, of=reads_it, against=other_training_sets)) is not None:
+            others[modality] = PairedDiscrimination(**asdict(found))
+    return Training(
+        paired=paired,
+        other_training_sets=others,
+        targets=len(gains),
+        clear=sum(gain.clear for gain in gains.values()),
+        expected_false=0.025 * len(gains),
+        stay=sum(gain.stays for gain in gains.values()),
+        null=None
+        if null is None
+        else NullGain(
+            comparisons=len(null.values),
+            clear=null.clear,
+            bound=null.bound,
+            above=None if np.isnan(null.above) else null.above,
+        ),
+    )
