@@ -19,10 +19,12 @@ from .formats import (
     BESIDE_BASELINE,
     COUNT,
     DISTRIBUTION,
+    GAIN,
     INTERVAL,
     NAME,
     NAMES,
     NUMBER,
+    PART,
     RANK,
     RECORD,
     SHARE,
@@ -164,6 +166,23 @@ def _metrics(lines: Sequence[Line]) -> list[Column]:
     return [_metric(name) for name in names]
 
 
+def _training(lines: Sequence[Line]) -> list[Column]:
+    """What training adds, in tables of boards that say so."""
+    if not any(line.row.gain or line.row.above_free for line in lines):
+        return []
+    return [
+        Column("gain", "training gain [95 %]", lambda line: line.row.gain, GAIN, ()),
+        Column("untrained", "own twins", lambda line: line.row.gain and line.row.gain.untrained, NUMBER, ()),
+        Column("above_free", "above free [95 %]", lambda line: line.row.above_free, INTERVAL, ()),
+    ]
+
+
+def _left(lines: Sequence[Line]) -> list[Column]:
+    """Share of variance beyond composition, where records state it."""
+    left = Column("left", "beyond composition", lambda line: line.row.left, PART, ())
+    return [left] if any(line.row.left is not None for line in lines) else []
+
+
 def _origin(lines: Sequence[Line]) -> list[Column]:
     """What is known of where rows come from, in tables with submitted cells."""
     own = Column("origin", "rows", lambda line: _submitted(line) or "computed here", TEXT, ())
@@ -217,6 +236,7 @@ COLUMNS: list[Column | ColumnGroup] = [
         "alignment", "alignment [95 %]", _alignment(RANKED), INTERVAL, (*_MARKDOWN, *_SITE),
         titles=dict.fromkeys(_SITE, "beyond composition"),
     ),
+    ColumnGroup("training", _training, (*_MARKDOWN, *_SITE)),
     Column("standardized", "standardized", _alignment_value("standardized"), NUMBER, _MARKDOWN),
     Column("alignment_standardized", "standardized", _alignment("standardized"), INTERVAL, _SITE),
     Column("alignment_paper", "paper (rows L2)", _alignment("paper"), INTERVAL, _SITE),
@@ -229,6 +249,7 @@ COLUMNS: list[Column | ColumnGroup] = [
         titles=dict.fromkeys(_SITE, "distance to twin"),
     ),
     ColumnGroup("metrics", _metrics, ("details", "site details")),
+    ColumnGroup("left", _left, ("details", "site details", "target")),
     Column(
         "intrinsic_dimension", "I_d", lambda line: line.row.intrinsic_dimension, digits(1),
         ("details", "site details", "target"),

@@ -69,6 +69,15 @@ INTERVAL = Format(
     key=lambda value: value.value if value else None,
     element="interval",
 )
+#: A training gain; an asterisk where it is clear at the false discovery rate of the table.
+GAIN = Format(
+    lambda gain, numbers: INTERVAL.text(gain, numbers) + (" *" if gain and gain.stays else ""),
+    numeric=True,
+    key=lambda gain: gain.value if gain else None,
+    element="interval",
+)
+#: A share that may be tiny.
+PART = Format(lambda value, numbers: numbers.part(value), numeric=True, key=lambda value: value)
 #: The value is the row: the site links it and explains its marks.
 TARGET = Format(lambda row, numbers: _marked(row), element="target")
 #: The same without marks.

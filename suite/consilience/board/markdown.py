@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from consilience.escaping import code, markdown, one_line
-from consilience.records.board import Board, DatasetBoard, Generality, OverallRow
+from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, PairedDiscrimination
 from consilience.records.record import Record
 from consilience.scoring.presets import PRESET_TITLES, RANKED
 
@@ -141,6 +141,7 @@ def _dataset(
         tabulated(lay_out("page", scored), "pipe"),
         *notes,
         _LEGEND,
+        _training(table),
         _groups(table, permutations),
         _discrimination(table),
         _sanity(table),
@@ -153,6 +154,58 @@ def _dataset(
         rows = [[row.target, row.state, row.reason or ""] for row in others]
         parts.append("Not scored:\n\n" + tabulated([["target", "state", "reason"], *rows], "pipe"))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _training(table: DatasetBoard) -> str:
+    """What training adds on a data set, with how much may be chance."""
+    training = table.training
+    if training is None:
+        return ""
+    lines = [
+        f"- {_words(modality)}: {paired_words(one)}"
+        + (
+            f"; against references trained on other data {paired_words(training.other_training_sets[modality])}"
+            if modality in training.other_training_sets
+            else ""
+        )
+        for modality, one in training.paired.items()
+    ]
+    head = (
+        "**Training against own untrained twins**: how often a trained model aligns with a reference more than its own "
+        "architecture with random weights does; 0.5 is a coin toss."
+    )
+    gains = (
+        f"Gains: {training.targets} targets, {training.clear} clear (95 % interval above 0; "
+        f"{PLAIN.number(training.expected_false, 1)} would be expected if training added nothing), {training.stay} at "
+        "a false discovery rate of 5 % (marked *). The intervals leave out what another training run would change."
+    )
+    if (null := training.null) is not None:
+        gains += (
+            f" Of {null.comparisons} twins measured against the others of their target, {null.clear} are called clear "
+            f"(at most {PLAIN.percent(null.bound)} at 95 %)."
+        )
+    return "\n\n".join([head, "\n".join(lines), gains])
+
+
+def paired_words(paired: PairedDiscrimination) -> str:
+    """Paired discrimination with its numbers of comparisons and lineages.
+
+    Examples
+    --------
+    >>> one = PairedDiscrimination(
+    ...     value=1.0, comparisons=86, targets=13, lineages=8, positive=8, p_value=0.0039, bound=0.688)
+    >>> paired_words(one)
+    '1.000 (86 comparisons; 8 of 8 lineages gain, sign test p 0.0039, at least 0.69 of lineages at 95 %)'
+    """
+    return (
+        f"{PLAIN.number(paired.value)} ({paired.comparisons} comparisons; {paired.positive} of {paired.lineages} "
+        f"lineages gain, sign test p {PLAIN.chance(paired.p_value)}, at least {PLAIN.number(paired.bound, 2)} of "
+        "lineages at 95 %)"
+    )
+
+
+def _words(modality: str) -> str:
+    return modality.replace("_", " ")
 
 
 def _discrimination(table: DatasetBoard) -> str:

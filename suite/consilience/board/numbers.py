@@ -39,6 +39,18 @@ class Numbers:
         """Share in whole per cent."""
         return self.absent if value is None or math.isnan(value) else f"{value:.0%}"
 
+    def part(self, value: float | None) -> str:
+        """Share with two significant digits, however small.
+
+        Examples
+        --------
+        >>> PLAIN.part(0.41), PLAIN.part(0.00039), PLAIN.part(3e-31)
+        ('0.41', '3.9e-04', '3.0e-31')
+        """
+        if value is None or math.isnan(value):
+            return self.absent
+        return (f"{value:.2f}" if value >= 0.01 else f"{value:.1e}").replace("-", self.minus)
+
     def chance(self, value: float | None) -> str:
         """P-value, with two significant digits down to 0.001."""
         return self.absent if value is None or math.isnan(value) else f"{value:.2g}" if value >= 0.001 else "< 0.001"

@@ -1,0 +1,119 @@
+"""What training adds, on a board: rows, ranks, the figures of a data set and its page."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+
+from consilience.board.board import build_board
+from consilience.board.markdown import render
+from consilience.board.schemas import json_schemas
+from consilience.records.record import Examined, Record
+from consilience.records.schema import to_json
+from consilience.records.spec import MEASUREMENT_1, Choice, Descriptors, Spec, SpecDataset
+
+from ..scoring.test_gain import DRAWS, REFERENCES, record
+
+MEASUREMENT = MEASUREMENT_1.model_copy(
+    update={
+        "calibration": Choice(name="excess"),
+        "interval": Choice(name="lineages"),
+        "left_out": "lineage",
+        "free": (Descriptors(modality="atoms", groups=(("soap",), ("composition-relu-1", "composition-relu-2"))),),
+    }
+)
+SPEC = Spec(
+    schema_version=2,
+    board="v2",
+    title="A board.",
+    datasets=(SpecDataset(name="qm9-1k", revision="0" * 64, references=REFERENCES, k=12),),
+    controls=("soap", "composition-relu-1", "composition-relu-2"),
+    measurement=MEASUREMENT,
+)
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    """Two trained models, one better; the references differ in how hard they are."""
+    random = np.random.default_rng(0)
+    easy = np.array([0.1, 0.0, 0.05, -0.1])
+
+    def of(name: str, level: float) -> Record:
+        aligned = level + easy + 0.005 * random.normal(size=4)
+        draws = {one: 0.005 * random.normal(size=DRAWS) for one in REFERENCES}
+        made = record(name, dict(zip(REFERENCES, aligned, strict=True)), draws)
+        return made.model_copy(
+            update={
+                "coverage": 1.0,
+                "examined": {"beyond_composition": Examined(dominant=1, largest_share=0.3, left=0.25)},
+            }
+        )
+
+    levels = {
+        "diep-fold1": 0.5, "diep-fold1@untrained:1": 0.2, "diep-fold1@untrained:2": 0.21,
+        "ani-2xt": 0.3, "ani-2xt@untrained:1": 0.28, "ani-2xt@untrained:2": 0.3,
+        "soap": 0.35, "composition-relu-1": 0.1, "composition-relu-2": 0.12,
+    }  # fmt: skip
+    return [of(name, level) for name, level in levels.items()]
+
+
+def test_rows_say_what_training_adds(records: list[Record]) -> None:
+    (table,) = build_board(SPEC, records).datasets
+    rows = {row.target: row for row in table.rows}
+    assert not any("@untrained:" in name for name in rows), "own twins stand in their target's row"
+    diep, ani = rows["diep-fold1"], rows["ani-2xt"]
+    assert diep.gain is not None
+    assert diep.gain.value == pytest.approx(0.295, abs=0.01)
+    assert diep.gain.untrained == pytest.approx(0.2175, abs=0.01)
+    assert (diep.gain.seeds, diep.gain.clear, diep.gain.stays) == (2, True, True)
+    assert ani.gain is not None
+    assert not ani.gain.clear
+    assert diep.above_free is not None
+    assert (diep.above_free.best, rows["soap"].gain) == ("soap", None)
+    assert diep.above_free.value == pytest.approx(0.15, abs=0.01)
+    assert ani.above_free is not None
+    assert ani.above_free.value < 0
+    assert (diep.rank, diep.rank_interval) == (1, (1, 1))
+    assert (ani.rank, ani.rank_interval) == (2, (2, 2))
+    assert diep.left == 0.25
+
+
+def test_the_figures_of_a_data_set(records: list[Record]) -> None:
+    (table,) = build_board(SPEC, records).datasets
+    training = table.training
+    assert training is not None
+    assert (training.targets, training.clear, training.stay) == (2, 1, 1)
+    assert training.expected_false == pytest.approx(0.05)
+    paired = training.paired["atoms"]
+    assert (paired.comparisons, paired.lineages, paired.positive) == (16, 2, 2)
+    assert 0.75 <= (paired.value or 0) < 1
+    assert training.null is not None
+    assert training.null.comparisons == 4
+
+
+def test_the_page_says_it_and_the_files_follow_the_schema(records: list[Record]) -> None:
+    board = build_board(SPEC, records)
+    page = render(board, records=records)
+    assert "training gain [95 %]" in page
+    assert "**Training against own untrained twins**" in page
+    assert "2 of 2 lineages gain" in page
+    assert "would be expected if training added nothing" in page
+    jsonschema.validate(json.loads(to_json(board)), json_schemas()["board.v2.json"])
+    for one in records:
+        jsonschema.validate(json.loads(to_json(one)), json_schemas()["record.v2.json"])
+
+
+def test_a_board_without_own_twins_has_none_of_it(records: list[Record]) -> None:
+    alone = [one for one in records if "@untrained" not in one.target]
+    spec = SPEC.model_copy(update={"measurement": MEASUREMENT.model_copy(update={"free": ()})})
+    board = build_board(spec, alone)
+    assert board.datasets[0].training is None
+    content = json.loads(to_json(board))["datasets"][0]
+    assert "training" not in content
+    assert not {"gain", "above_free"} & set(content["rows"][0])
+    page = render(board)
+    assert "training gain" not in page
+    assert "own untrained twins" not in page
