@@ -107,7 +107,7 @@ def agreement(pairs: Sequence[Pair], records: Mapping[str, Record], presets: Seq
     condensed = []
     for key in combinations_with_replacement(_ORDER, 2):
         if members := found.get(key):
-            shares = {p: [m.scores[p].calibrated for m in members if p in m.scores] for p in presets}
+            shares = {p: [m.scores[p].alignment for m in members if p in m.scores] for p in presets}
             chances = {p: [m.scores[p].p_value for m in members if p in m.scores] for p in presets}
             condensed.append(
                 GroupPair(

@@ -273,7 +273,7 @@ def _check_sums(report: Report, file: str, record: Record, spec: Spec) -> None:
         pairs = score.pairs.values()
         wanted = {
             "cknna": mean_value(p.cknna for p in pairs),
-            "alignment.value": mean_value(p.calibrated for p in pairs),
+            "alignment.value": mean_value(p.alignment for p in pairs),
         }
         report.compare(file, means, wanted, at=f"scores.{preset}")
         for name, pair in score.pairs.items():

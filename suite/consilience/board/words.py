@@ -49,7 +49,7 @@ def in_words(record: Record, table: DatasetBoard | None) -> list[str]:
 def _nearest(record: Record) -> str:
     score = record.ranking_score
     scored = {} if score is None else score.pairs
-    pairs = {name: pair.calibrated for name, pair in scored.items() if pair.calibrated is not None}
+    pairs = {name: pair.alignment for name, pair in scored.items() if pair.alignment is not None}
     if not pairs:
         return ""
     ordered = sorted(pairs, key=lambda name: -pairs[name])

@@ -85,7 +85,7 @@ class GroupPair(SchemaModel):
     pairs: int
     """Pairs of targets of different families."""
     calibrated: dict[str, Value]
-    """Mean calibrated CKNNA by preset."""
+    """Mean alignment by preset: calibrated CKNNA, on boards whose alignment is that."""
     p_value: dict[str, Value]
     """Twice the mean p of the pairs: valid however the pairs depend on each other (Vovk and Wang 2020,
     doi:10.1093/biomet/asaa027)."""

@@ -38,7 +38,7 @@ class Neighbour:
     @property
     def value(self) -> float:
         """Agreement beyond composition; -1 where it is undefined."""
-        found = self.ranked.calibrated
+        found = self.ranked.alignment
         return -1.0 if found is None else found
 
 
@@ -120,7 +120,7 @@ def judge(
     records
         Records of the data set.
     """
-    value, chance = best.ranked.calibrated, best.ranked.p_value
+    value, chance = best.ranked.alignment, best.ranked.p_value
     if value is None:
         return "unknown", "Can't be judged: the agreement is undefined."
     if value <= 0 or (chance is not None and chance > CHANCE):

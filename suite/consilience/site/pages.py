@@ -150,11 +150,11 @@ def answers(study: Study) -> list[Answer]:
         for pair in study.pairs(name):
             first, second = records.get(pair.first), records.get(pair.second)
             figures = pair.scores.get(RANKED)
-            if first is None or second is None or figures is None or figures.calibrated is None:
+            if first is None or second is None or figures is None or figures.alignment is None:
                 continue
             if first.card.family == second.card.family:
                 continue
-            groups[frozenset((kind_of(first), kind_of(second)))].append(figures.calibrated)
+            groups[frozenset((kind_of(first), kind_of(second)))].append(figures.alignment)
         table = study.dataset(name)
         both, mixed = groups[frozenset(("trained",))], groups[frozenset(("trained", "untrained"))]
         found.append(

@@ -218,7 +218,7 @@ def reference_plot(record: Record) -> go.Figure:
     for preset, colour in zip(PRESETS, ("#b9862b", "#6d7fbf", "#1b7f5f"), strict=True):
         if preset in record.scores:
             values: Sequence[Value] = [
-                pair.calibrated if (pair := record.scores[preset].pairs.get(name)) else None for name in order
+                pair.alignment if (pair := record.scores[preset].pairs.get(name)) else None for name in order
             ]
             plot.add_scatter(
                 x=values,
@@ -242,7 +242,7 @@ def reference_plot(record: Record) -> go.Figure:
 def _pair(record: Record, name: str) -> float | None:
     score = record.scores.get(RANKED)
     pair = score.pairs.get(name) if score else None
-    return pair.calibrated if pair else None
+    return pair.alignment if pair else None
 
 
 def _plain(name: str) -> str:
