@@ -287,6 +287,9 @@ class DatasetCard(FrozenModel):
     """How the items were chosen."""
     dropped: dict[str, int] = {}
     """Items of the source that are left out, by reason."""
+    contacts: Literal["by element", "fixed"] = "by element"
+    """How near two atoms of an item may be: half the sum of their covalent radii and 0.5 Angstrom, or, in sets made
+    before that rule, 0.5 Angstrom whatever they are."""
 
     def lines(self) -> dict[str, str]:
         """Return what the card states, for people, by the name of each line."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bounds import MOST_ATOMS, MOST_RESIDUES, MOST_SMILES
 from .circumstances import cut
+from .elements import COVALENT_RADII, SYMBOLS
 
 Fault = tuple[str, str]
 
@@ -23,6 +25,17 @@ MESSAGE_LENGTH = 600
 
 #: No two nuclei are this near (Angstrom): the bond of H2, the shortest there is, has 0.74.
 MIN_DISTANCE = 0.5
+#: Nor nearer than this share of the sum of their covalent radii: a water molecule's O-H, squeezed to 0.70 Angstrom, is
+#: at 0.72; two vanadium atoms at 0.60 Angstrom are at 0.20.
+CONTACT = 0.5
+#: How near two atoms may be: by their elements (`CONTACT`, and `MIN_DISTANCE`), or `MIN_DISTANCE` for all, as in data
+#: sets made before there was another rule.
+Contacts = Literal["by element", "fixed"]
+#: What an item is counted as that is left out for this.
+TOO_CLOSE = {
+    "by element": "two atoms closer than half the sum of their covalent radii",
+    "fixed": f"two atoms closer than {MIN_DISTANCE} Angstrom",
+}
 #: The 20 amino acids, U and O (selenocysteine, pyrrolysine), and X, B, Z, J where it is not known which one.
 RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYUOXBZJ")
 _HEAVIEST = 118
@@ -30,6 +43,10 @@ _HEAVIEST = 118
 _MOST_DISTANCE = 1e6
 #: Images of a cell that is at least as high as the cutoff, itself among them.
 _IMAGES = 27
+#: Images of the flattest cell whose contacts are looked for.
+_MOST_IMAGES = 5_000
+#: Atoms whose contacts are looked for at a time.
+_BLOCK = 4_096
 #: So many atoms too close to each other are not compared pair by pair.
 _CROWD = 16
 
@@ -67,7 +84,9 @@ class MalformedDataError(ValueError):
         self.path, self.reason, self.row, self.column = Path(path), reason, row, column
 
 
-def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> Fault | None:
+def structure_fault(
+    numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, *, contacts: Contacts = "by element"
+) -> Fault | None:
     """Return the fault of one structure.
 
     Parameters
@@ -80,12 +99,20 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
         (3, 3) Angstrom, rows are lattice vectors; those of directions that do not repeat may be zero.
     pbc
         (3,) which lattice directions repeat.
+    contacts
+        How near two atoms may be: half the sum of their covalent radii, and 0.5 Angstrom, or (``"fixed"``) 0.5
+        Angstrom whatever they are.
 
     Returns
     -------
     tuple of str or None
         The column and the reason: no atoms, an unknown element, shapes that do not fit, a number that is not
-        finite, lattice vectors that span no cell, two atoms (of periodic images too) closer than 0.5 Angstrom.
+        finite, lattice vectors that span no cell, two atoms (of periodic images too) that are too close.
+
+    Examples
+    --------
+    >>> structure_fault([23, 23], [[0, 0, 0], [0, 0, 0.6]], [[0] * 3] * 3, [False] * 3)
+    ('positions', 'atoms 1 (V) and 2 (V) are 0.600 Angstrom apart, 0.20 times the sum of their covalent radii')
     """
     arrays: dict[str, NDArray[np.float64]] = {}
     for name, given in (("numbers", numbers), ("positions", positions), ("cell", cell), ("pbc", pbc)):
@@ -124,7 +151,7 @@ def structure_fault(numbers: ArrayLike, positions: ArrayLike, cell: ArrayLike, p
     vectors = lattice[arrays["pbc"] != 0]
     if len(vectors) and (reason := _degenerate(vectors)):
         return "cell", reason
-    return _too_close(xyz, vectors)
+    return _too_close(z.astype(np.intp), xyz, vectors, contacts)
 
 
 def smiles_fault(smiles: str | None) -> Fault | None:
@@ -191,33 +218,52 @@ def _crowd(points: NDArray[np.float64]) -> NDArray[np.intp] | None:
     return None
 
 
-def _too_close(xyz: NDArray[np.float64], vectors: NDArray[np.float64]) -> Fault | None:
-    """Two atoms closer than in any real structure, because of a wrong unit or a duplicated atom."""
+def _too_close(
+    numbers: NDArray[np.intp], xyz: NDArray[np.float64], vectors: NDArray[np.float64], contacts: Contacts
+) -> Fault | None:
+    """Two atoms closer than in any real structure, because of a wrong unit, a duplicated atom or disorder."""
     from scipy.spatial import cKDTree
 
     n = len(xyz)
+    radii = CONTACT * COVALENT_RADII[numbers] if contacts == "by element" else np.zeros(n)
+    cutoff = max(MIN_DISTANCE, 2 * radii.max())
     points = xyz
     if len(vectors):
         dual = np.linalg.pinv(vectors)  # (3, p): fractional coordinates along the repeating directions
         if (np.abs(xyz @ dual) > 1e6).any():  # wrapping would lose the digits that tell atoms apart
             return "positions", "an atom lies more than a million cells away"
         points = xyz - np.floor(xyz @ dual) @ vectors
-        # Images as far as the cutoff reaches: one cell each way, more only in a flat cell.
-        reach = np.ceil(MIN_DISTANCE * np.linalg.norm(dual, axis=0)).astype(int)
+        # Images as far as the cutoff reaches: one or two cells each way, more only in a flat cell.
+        reach = np.ceil(cutoff * np.linalg.norm(dual, axis=0)).astype(int)
         images = int(np.prod(2.0 * reach + 1))
-        if images > 1000 or (images > _IMAGES and images * n > MOST_ATOMS * _IMAGES):
+        if images > _MOST_IMAGES or (images > _IMAGES and images * n > MOST_ATOMS * _IMAGES):
             return "cell", "the cell is too flat to hold its atoms"
         shifts = [shift for shift in product(*(range(-r, r + 1) for r in reach)) if any(shift)]
         points = np.vstack([points, *(points + np.array(shift) @ vectors for shift in shifts)])
     if (crowd := _crowd(points[:n])) is not None:
-        points = points[crowd]
-        first, second = (int(place) + 1 for place in crowd[:2])
-        return "positions", f"atoms {first} and {second} are {np.linalg.norm(points[0] - points[1]):.3f} Angstrom apart"
-    near = cKDTree(points).query_pairs(MIN_DISTANCE, output_type="ndarray")
-    if not len(near):
-        return None
-    distances = np.linalg.norm(points[near[:, 0]] - points[near[:, 1]], axis=1)
-    closest = int(distances.argmin())
-    one, other = sorted(int(place) % n + 1 for place in near[closest])
-    pair = f"atoms {one} and {other} are" if one != other else f"atom {one} and its own image are"
-    return "positions", f"{pair} {distances[closest]:.3f} Angstrom apart"
+        first, second = (int(place) for place in crowd[:2])
+        return "positions", _apart(numbers, first, second, float(np.linalg.norm(points[first] - points[second])))
+    tree = cKDTree(points)
+    worst: tuple[float, int, int, float] | None = None
+    # In blocks: the pairs of a large item at a cutoff of some Angstrom would fill the memory.
+    for start in range(0, n, _BLOCK):
+        block = cKDTree(points[start : min(start + _BLOCK, n)])
+        near = block.sparse_distance_matrix(tree, cutoff, output_type="ndarray")
+        one, other, distance = near["i"] + start, near["j"], near["v"]
+        limit = np.maximum(radii[one] + radii[other % n], MIN_DISTANCE)
+        share = np.where(one == other, np.inf, distance / limit)
+        if len(share) and share.min() <= 1 and (worst is None or share.min() < worst[0]):
+            place = int(share.argmin())
+            worst = float(share[place]), int(one[place]), int(other[place]) % n, float(distance[place])
+    return None if worst is None else ("positions", _apart(numbers, *worst[1:]))
+
+
+def _apart(numbers: NDArray[np.intp], one: int, other: int, distance: float) -> str:
+    """Say how near two atoms are."""
+    first, second = sorted((one, other))
+    symbols = [SYMBOLS[numbers[place]] for place in (first, second)]
+    pair = f"atom {first + 1} ({symbols[0]}) and its own image are"
+    if first != second:
+        pair = f"atoms {first + 1} ({symbols[0]}) and {second + 1} ({symbols[1]}) are"
+    share = distance / COVALENT_RADII[numbers[[first, second]]].sum()
+    return f"{pair} {distance:.3f} Angstrom apart, {share:.2f} times the sum of their covalent radii"

@@ -15,7 +15,7 @@ from consilience.records.record import Examined, Record
 from consilience.records.schema import to_json
 from consilience.records.spec import MEASUREMENT_1, Choice, Descriptors, Spec, SpecDataset
 
-from ..scoring.test_gain import DRAWS, REFERENCES, record
+from ..scoring.test_gain import DRAWS, REFERENCES, record  # noqa: TID252
 
 MEASUREMENT = MEASUREMENT_1.model_copy(
     update={

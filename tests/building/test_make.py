@@ -170,7 +170,7 @@ def test_broken_structures_are_left_out_and_counted_without_their_figures(tmp_pa
     assert pq.read_table(found.path)["id"].to_pylist() == KEYS[5:]
     assert found.dropped == {
         "positions: atom # lies at [nan, #, #], which is not finite": 2,
-        "two atoms closer than 0.5 Angstrom": 2,
+        "two atoms closer than half the sum of their covalent radii": 2,
         "cell: a direction repeats (pbc) whose lattice vector is zero": 1,
     }
 

@@ -6,10 +6,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: Tables that travel with the package.
+SHIPPED = Path(__file__).resolve().parents[1] / "data"
+#: Seed of the samples for docs/studies/v2-confirmation.md.
+CONFIRMATION = "confirmation/1"
 
 
 class DroppedError(Exception):
@@ -55,6 +61,18 @@ def ranked(ids: Iterable[str], seed: str) -> list[str]:
 def choose(ids: Iterable[str], count: int, seed: str) -> set[str]:
     """Draw `count` ids, uniformly: those that rank first."""
     return set(ranked(ids, seed)[:count])
+
+
+def without_known(drawn: Iterable[str], names: Iterable[str]) -> tuple[list[str], dict[str, int]]:
+    """Leave out the ids that stand in shipped data sets; return the others, and how many were left out."""
+    import pyarrow.parquet as pq
+
+    known: set[str] = set()
+    for name in names:
+        known.update(pq.read_table(SHIPPED / f"{name}.parquet", columns=["id"])["id"].to_pylist())
+    ids = list(drawn)
+    fresh = [one for one in ids if one not in known]
+    return fresh, {f"in {' or '.join(names)}": len(ids) - len(fresh)}
 
 
 def hill(counts: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consilience.cards import DatasetCard
-from consilience.checks import MIN_DISTANCE, sequence_fault, structure_fault
+from consilience.checks import TOO_CLOSE, Contacts, sequence_fault, structure_fault
 
 from .draft import Draft, DroppedError
 
@@ -79,7 +80,7 @@ def make_table(
     starts = range(0, len(draft.keys), PART)
     done = sum(min(PART, len(draft.keys) - start) for start in starts if _path(parts, start).is_file())
     progress(done, len(draft.keys))
-    with _rows(draft) as rows_of:
+    with _rows(draft, card.contacts) as rows_of:
         for start in starts:
             path = _path(parts, start)
             if path.is_file():
@@ -139,24 +140,25 @@ def write(table: pa.Table, path: Path) -> None:
 class _rows:
     """Make rows in as many processes as there are cores, in order; in this one where processes can't be forked."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, contacts: Contacts) -> None:
         global _draft  # noqa: PLW0603  (what forked processes see)
         _draft = draft
+        self._row = partial(_row, contacts=contacts)
         forking = "fork" in multiprocessing.get_all_start_methods() and len(draft.keys) > PART
         self._pool = multiprocessing.get_context("fork").Pool(os.cpu_count()) if forking else None
 
     def __enter__(self) -> Callable[[Any], Iterator[tuple[dict[str, Any] | None, str | None]]]:
         if self._pool is None:
-            return lambda keys: map(_row, keys)
+            return lambda keys: map(self._row, keys)
         pool = self._pool
-        return lambda keys: pool.imap(_row, keys, chunksize=64)
+        return lambda keys: pool.imap(self._row, keys, chunksize=64)
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.terminate()
 
 
-def _row(key: Any) -> tuple[dict[str, Any] | None, str | None]:
+def _row(key: Any, contacts: Contacts) -> tuple[dict[str, Any] | None, str | None]:
     """Row of a key, or why there is none: the recipe's own reason, or what the gates found."""
     assert _draft is not None
     try:
@@ -165,13 +167,13 @@ def _row(key: Any) -> tuple[dict[str, Any] | None, str | None]:
         return None, str(dropped)
     fault = None
     if "numbers" in row:
-        fault = structure_fault(row["numbers"], row["positions"], row["cell"], row["pbc"])
+        fault = structure_fault(row["numbers"], row["positions"], row["cell"], row["pbc"], contacts=contacts)
     if fault is None and "sequence" in row:
         fault = sequence_fault(row["sequence"])
     if fault is None:
         return row, None
-    if fault[1].endswith("Angstrom apart"):
-        return None, f"two atoms closer than {MIN_DISTANCE} Angstrom"
+    if " Angstrom apart, " in fault[1]:
+        return None, TOO_CLOSE[contacts]
     # Without its figures, so that items with the same fault are counted together.
     return None, f"{fault[0]}: " + re.sub(r"-?\d+(\.\d+)?", "#", fault[1])
 

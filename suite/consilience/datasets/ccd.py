@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience import DatasetCard, Draft, Sources, recipe
-from consilience.building.draft import expect, hill, ranked, tally
+from consilience.building.draft import CONFIRMATION, expect, hill, ranked, tally, without_known
 
 DICTIONARY = "components.bcif"
 SHA256 = "dffdb3a19600d51854058daecfbc9bd1b94aab413a04e7afed8d4b7670621d47"
@@ -25,6 +25,7 @@ POOLS = (45_897, 728)  # to draw from, without and with metals
 DRAWN = (900, 100)
 LARGEST = 100  # atoms
 CLOSEST = 0.5  # Angstrom
+SEED = "ccd-1k/0"
 UNKNOWN = frozenset({"D", "X"})
 SYMBOLS = "H He B C N O F Ne Si P S Cl Ar As Se Br Kr Te I Xe At Rn"
 NONMETALS = frozenset(SYMBOLS.split())
@@ -63,6 +64,7 @@ THOUSAND = DatasetCard(
     },
     revision="af911714af51a332db5eed62ba1b825b6a88c30017d80e3d9967af1e6afdc488",
     recipe="consilience dataset build ccd-1k",
+    contacts="fixed",
     selection=(
         "uniform within two strata, 900 of 45,897 without and 100 of 728 with metals (a uniform draw of 1,000 has "
         "11): in the order of the SHA-256 of the id behind 'ccd-1k/0/', the first that RDKit 2026.9.1 can write a "
@@ -88,15 +90,28 @@ ALL = DatasetCard(
         "deuterium or an unknown element": 9,
     },
     recipe="consilience dataset build ccd",
+    contacts="fixed",
     selection=(
         "all released components of at least 2 atoms with complete coordinates, without deuterium, unknown elements "
         "or two atoms closer than 0.5 Angstrom; the SMILES is empty where RDKit 2026.9.1 accepts no such molecule"
     ),
     **COMMON,
 )
+FRESH = DatasetCard(
+    name="confirmation-ccd",
+    title="Chemical components of the Protein Data Bank that are in no data set of board v1 "
+    "(docs/studies/v2-confirmation.md)",
+    items=965,
+    dropped={**THOUSAND.dropped, "in ccd-1k": 35},
+    revision="0c41e5ca5dbc02481714c8e21dea4baafa71a6815367e3fda39e9b4ab84cb559",
+    recipe="consilience dataset build confirmation-ccd",
+    contacts="fixed",
+    selection="as ccd-1k, drawn behind 'confirmation/1/', without what is in ccd-1k",
+    **COMMON,
+)
 
 
-@recipe(THOUSAND, ALL)
+@recipe(THOUSAND, ALL, FRESH)
 def build(card: DatasetCard, sources: Sources) -> Draft:
     """Rows ordered by id; positions in Angstrom."""
     from biotite.structure import info
@@ -109,7 +124,7 @@ def build(card: DatasetCard, sources: Sources) -> Draft:
     warnings.filterwarnings("ignore", message="No hydrogen found")
     sources.installed(Path(info.__file__).parent / DICTIONARY, SHA256)
     found = list(components())
-    table, dropped = sound(found, LARGEST if card is THOUSAND else None)
+    table, dropped = sound(found, None if card is ALL else LARGEST)
     expect(DICTIONARY, components=(len(found), RECORDS))
     if card is ALL:
         return Draft(
@@ -118,7 +133,11 @@ def build(card: DatasetCard, sources: Sources) -> Draft:
     pools = [[one for one in table.values() if metallic(one) == wanted] for wanted in (False, True)]
     expect(DICTIONARY, **{"without metals": (len(pools[0]), POOLS[0]), "with metals": (len(pools[1]), POOLS[1])})
     known: set[str] = set()
-    drawn = draw(pools[0], DRAWN[0], known) | draw(pools[1], DRAWN[1], known)
+    seed = CONFIRMATION if card is FRESH else SEED
+    drawn = draw(pools[0], DRAWN[0], known, seed) | draw(pools[1], DRAWN[1], known, seed)
+    if card is FRESH:
+        fresh, known_ones = without_known(drawn, [THOUSAND.name])
+        return Draft(COMPONENTS, sorted(fresh), lambda one: row_of(table[one], drawn[one]), dropped | known_ones)
     return Draft(COMPONENTS, sorted(drawn), lambda one: row_of(table[one], drawn[one]), dropped)
 
 
@@ -254,11 +273,11 @@ def sound(found: list[Component], largest: int | None) -> tuple[dict[str, Compon
     return {one.id: one for one in found if reasons[one.id] is None}, tally(reasons.values())
 
 
-def draw(pool: list[Component], count: int, known: set[str]) -> dict[str, str]:
+def draw(pool: list[Component], count: int, known: set[str], seed: str = SEED) -> dict[str, str]:
     """Draw `count` components, uniformly among those with a SMILES, and of one SMILES the first to be drawn."""
     table = {one.id: one for one in pool}
     drawn: dict[str, str] = {}
-    for name in ranked(table, "ccd-1k/0"):
+    for name in ranked(table, seed):
         if len(drawn) == count:
             break
         smiles = smiles_of(table[name])

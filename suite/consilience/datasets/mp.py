@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience import DatasetCard, Draft, Sources, recipe
-from consilience.building.draft import choose, expect, hill, ranked
+from consilience.building.draft import CONFIRMATION, choose, expect, hill, ranked, without_known
 from consilience.cards import Label
 
 ARCHIVE = "matminer==0.4.1"
@@ -75,6 +75,19 @@ THOUSAND = DatasetCard(
     source=SOURCE + "matminer/datasets/flla_2015.csv: 3,938 relaxed crystals",
     recipe="consilience dataset build mp-1k",
     selection="uniform over all 3,938: the 1,000 ids whose SHA-256 behind 'mp-1k/0/' comes first",
+)
+FRESH = DatasetCard(
+    name="confirmation-mp",
+    title="Crystals of the Materials Project that are in no data set of board v1 (docs/studies/v2-confirmation.md)",
+    items=672,
+    dropped={"in mp-1k or mp-polymorphs": 328},
+    revision="4765fd9f4bf5aa4fc46c1a8108b1034bdd69d4aba97d5becd9061d0fec95b65a",
+    recipe="consilience dataset build confirmation-mp",
+    selection="as mp-1k, drawn behind 'confirmation/1/', without what is in mp-1k or mp-polymorphs",
+    **{
+        name: getattr(THOUSAND, name)
+        for name in ("matter", "views", "energy", "strata", "lineage", "licence", "citation", "source")
+    },
 )
 OF_FOUR_TABLES: dict[str, Any] = {
     "matter": "crystal",
@@ -141,7 +154,7 @@ class Crystal(NamedTuple):
     formation_energy_per_atom: float  # eV, NaN where not known
 
 
-@recipe(ALL, THOUSAND, SAME_FORMULA, SAME_PROTOTYPE)
+@recipe(ALL, THOUSAND, SAME_FORMULA, SAME_PROTOTYPE, FRESH)
 def build(card: DatasetCard, sources: Sources) -> Draft:
     """Rows ordered by id; lengths in Angstrom, energies in eV."""
     from consilience.building.schemas import CRYSTALS, UNLABELLED_CRYSTALS
@@ -152,6 +165,11 @@ def build(card: DatasetCard, sources: Sources) -> Draft:
     if card is THOUSAND:
         drawn = choose(table, card.items or 0, seed="mp-1k/0")
         return Draft(CRYSTALS, sorted(drawn, key=number), lambda one: row_of(labelled(table[one])))
+    if card is FRESH:
+        fresh, dropped = without_known(
+            choose(table, THOUSAND.items or 0, CONFIRMATION), (THOUSAND.name, SAME_FORMULA.name)
+        )
+        return Draft(CRYSTALS, sorted(fresh, key=number), lambda one: row_of(labelled(table[one])), dropped)
     for name in OTHERS:
         for record in records(archive, name):
             table.setdefault(record["material_id"], record)

@@ -1,0 +1,114 @@
+"""Embed data sets by every target whose weights come with its package, and by their own untrained twins.
+
+``python scripts/embed_all.py --datasets confirmation-qm9 confirmation-mp --seeds 1 2 3 --jobs 2 --log FILE``
+
+What is in the store is not made again, so that the command can be killed and repeated. A twin is embedded with the
+first of the seeds, and with the others only if that took less than three minutes. Cells that failed stand in the log
+with their reason and are tried again with ``--retry`` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from consilience.datasets.items import Items, open_dataset
+from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.identity import identify
+from consilience.embedding.store import Store
+from consilience.registry import PACKAGE, Target, list_targets
+
+#: A twin that takes longer is embedded with one seed.
+SLOW = 180.0
+LEAST_COVERAGE = 0.95
+
+
+class Log:
+    """States of cells, one JSON object per line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, threading.Lock()
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.failed = {(one["dataset"], one["target"]) for one in map(json.loads, lines) if one["state"] == "failed"}
+
+    def write(self, **state: object) -> None:
+        """Add a line, and show it."""
+        with self._lock, self.path.open("a") as file:
+            file.write(json.dumps(state) + "\n")
+        print(*state.values(), flush=True)
+
+
+def own_targets(patterns: list[str]) -> list[Target]:
+    """Targets of the suite whose weights come with a package, baselines among them."""
+    own = [one for one in list_targets().values() if one.path.is_relative_to(PACKAGE) and one.card.access == "package"]
+    return [one for one in own if not any(pattern in one.name for pattern in patterns)]
+
+
+def cells(datasets: list[Items], targets: list[Target], seeds: list[int]) -> Iterator[tuple[int, Items, Target]]:
+    """Trained targets first, then each seed of the twins (its place in `seeds`, 0 for trained)."""
+    for place, seed in enumerate([0, *seeds]):
+        for items in datasets:
+            for target in targets:
+                if place and not target.card.untrained:
+                    continue
+                one = target.untrained(seed) if place else target
+                try:
+                    covered = covered_items(one, items)
+                except EmbeddingSkippedError:
+                    continue
+                if len(covered) >= LEAST_COVERAGE * len(items):
+                    yield place, items, one
+
+
+def main() -> None:
+    """Read the command line and embed what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", nargs="+", required=True)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--without", nargs="*", default=[], help="leave out targets whose name holds one of these")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--time-limit", type=float, default=3600.0)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--retry", action="store_true")
+    parser.add_argument("--count", action="store_true", help="say what is left, and stop")
+    options = parser.parse_args()
+    store, log = Store(), Log(options.log)
+    datasets = [open_dataset(name) for name in options.datasets]
+    todo = [
+        (place, items, target)
+        for place, items, target in cells(datasets, own_targets(options.without), options.seeds)
+        if not store.contains(identify(target, items))
+        and (options.retry or (items.name, target.name) not in log.failed)
+    ]
+    print(f"{len(todo)} cells are left", flush=True)
+    if options.count:
+        return
+
+    def work(cell: tuple[int, Items, Target]) -> None:
+        place, items, target = cell
+        if place > 1:
+            first = store.get(identify(target.untrained(options.seeds[0]), items))
+            if first is None or float(first.provenance.get("seconds") or 0) > SLOW:
+                log.write(dataset=items.name, target=target.name, state="left out", reason="slow, or its first failed")
+                return
+        began = time.monotonic()
+        try:
+            embedding = embed(target, items, store, time_limit=options.time_limit)
+        except (EmbeddingFailedError, EmbeddingSkippedError) as error:
+            log.write(dataset=items.name, target=target.name, state="failed", reason=str(error))
+            return
+        missing = int((~embedding.embedded).sum())
+        seconds = round(time.monotonic() - began, 1)
+        log.write(dataset=items.name, target=target.name, state="done", missing=missing, seconds=seconds)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(work, todo))
+
+
+if __name__ == "__main__":
+    main()
