@@ -91,15 +91,6 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Correction(FrozenModel):
-    """A former value of a field of a card, which published records hold."""
-
-    field: str
-    """Name of the field."""
-    former: Any
-    """Its value in records that were published before the correction."""
-
-
 class Resources(FrozenModel):
     """Resources that embedding with a target needs."""
 
@@ -132,8 +123,9 @@ class Card(FrozenModel):
     """Version of the published weights: package version, tag or commit."""
     former_revisions: tuple[str, ...] = Field(default=(), exclude=True)
     """Revisions with which boards measured the target before it was mended. Not part of records."""
-    corrections: tuple[Correction, ...] = Field(default=(), exclude=True)
-    """What the card said wrongly, where rows did not change by the correction. Not part of records."""
+    corrections: tuple[tuple[str, Any], ...] = Field(default=(), exclude=True)
+    """What the card said wrongly, where rows did not change by the correction: names of fields, each with the value
+    that published records hold. Not part of records."""
     parameters: int | None = Field(default=None, ge=0)
     """Number of parameters."""
     dimension: int | None = Field(default=None, ge=1)
@@ -204,9 +196,9 @@ class Card(FrozenModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        for one in self.corrections:
-            if one.field not in type(self).model_fields:
-                raise ValueError(f"corrections: a card has no field {one.field!r}")
+        for field, _ in self.corrections:
+            if field not in type(self).model_fields:
+                raise ValueError(f"corrections: a card has no field {field!r}")
         if self.modality == "baseline" and self.view is None:
             raise ValueError("view: a baseline has to say which view it reads (id, smiles, atoms, ...)")
         if not self.invariant and self.rotation_deviation is None:
@@ -219,7 +211,7 @@ class Card(FrozenModel):
 
     def as_published(self, published: Card) -> Card:
         """Return this card with the former values of corrected fields that a published card holds."""
-        names = {one.field for one in self.corrections if getattr(published, one.field) == one.former}
+        names = {field for field, former in self.corrections if getattr(published, field) == former}
         return self.model_copy(update={name: getattr(published, name) for name in names})
 
     @property
@@ -287,7 +279,7 @@ class DatasetCard(FrozenModel):
     """How the items were chosen."""
     dropped: dict[str, int] = {}
     """Items of the source that are left out, by reason."""
-    contacts: Literal["by element", "fixed"] = "by element"
+    contacts: Literal["by element", "fixed"] = Field(default="by element", exclude=True)
     """How near two atoms of an item may be: half the sum of their covalent radii and 0.5 Angstrom, or, in sets made
     before that rule, 0.5 Angstrom whatever they are."""
 

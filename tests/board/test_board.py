@@ -34,7 +34,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONSILIENCE_CACHE", str(tmp_path_factory.mktemp("cache")))
         runner = Runner(SPEC)
-        names = ["so3lr", "chgnet-0.3.0", "chgnet-0.3.0@untrained", "size", "random-gaussian"]
+        names = ["diep-fold1", "chgnet-0.3.0", "chgnet-0.3.0@untrained", "size", "random-gaussian"]
         return [runner.run(Cell("qm9-isomers-1k", get_target(name))) for name in names] + [
             runner.run(Cell("mp-1k", get_target("so3lr")))
         ]
@@ -56,7 +56,7 @@ def test_states_are_what_happened(records: list[Record]) -> None:
 def test_scores_are_what_the_notes_found(records: list[Record]) -> None:
     """findings.md, isomers, standardized: trained 3D pairs 0.54 - 0.74, trained-untrained 0.34 - 0.42 at n=500."""
     trained = records[0].scores["standardized"].pairs["chgnet-0.3.0"]
-    untrained = records[2].scores["standardized"].pairs["so3lr"]
+    untrained = records[2].scores["standardized"].pairs["diep-fold1"]
     assert trained.cknna is not None
     assert untrained.cknna is not None
     assert 0.5 < trained.cknna < 0.8
@@ -83,7 +83,7 @@ def test_provenance_is_complete(records: list[Record]) -> None:
     assert provenance is not None
     assert provenance.settings == SPEC.settings.model_dump()
     assert provenance.metric_versions["cknna"] == 1
-    assert provenance.embedding["weights_sha256"] == get_target("so3lr").card.weights_sha256
+    assert provenance.embedding["weights_sha256"] == get_target("diep-fold1").card.weights_sha256
     assert provenance.embedding["identity"]["dataset"] == "qm9-isomers-1k"
     assert provenance.embedding["hardware"]["cpu"]
     assert len(provenance.references["chgnet-0.3.0"]) == 64
@@ -99,7 +99,7 @@ def test_markdown_and_json_say_the_same(folder: Path) -> None:
             assert f"{row['alignment']['beyond_composition']['value']:.3f}" in page
         else:
             assert row["target"] in page
-    assert "so3lr" in page
+    assert "diep-fold1" in page
     assert "Discrimination" in page
 
 
@@ -150,7 +150,7 @@ def test_the_published_board_is_built_from_its_records() -> None:
 def test_what_was_not_run_shows_as_missing(folder: Path) -> None:
     board = json.loads((folder / "leaderboard.json").read_text())
     states = {row["target"]: row["state"] for row in board["datasets"][1]["rows"]}
-    assert states["diep-fold1"] == "missing"
+    assert states["sevennet-0"] == "missing"
     assert states["size"] == "skipped"
 
 
@@ -160,14 +160,16 @@ def test_pairs_are_published_beside_the_records(tmp_path: Path, records: list[Re
     content = json.loads((tmp_path / "pairs" / "qm9-isomers-1k.json").read_text())
     jsonschema.validate(content, json.loads((REPOSITORY / "leaderboard" / "schema" / "pairs.v1.json").read_text()))
     found = {(pair["first"], pair["second"]): pair for pair in content["pairs"]}
-    assert set(found) == set(combinations(["chgnet-0.3.0", "chgnet-0.3.0@untrained", "random-gaussian", "so3lr"], 2))
+    assert set(found) == set(
+        combinations(["chgnet-0.3.0", "chgnet-0.3.0@untrained", "diep-fold1", "random-gaussian"], 2)
+    )
     # The same figures as in the target's own record, which is scored another way (there, too, the items of the second
     # are relabelled).
     record = next(record for record in records if record.target == "chgnet-0.3.0")
     for preset, score in record.scores.items():
-        pair = found["chgnet-0.3.0", "so3lr"]["scores"][preset]
-        assert pair["cknna"] == pytest.approx(score.pairs["so3lr"].cknna, rel=1e-5)
-        assert pair["calibrated"] == pytest.approx(score.pairs["so3lr"].calibrated, rel=1e-5)
+        pair = found["chgnet-0.3.0", "diep-fold1"]["scores"][preset]
+        assert pair["cknna"] == pytest.approx(score.pairs["diep-fold1"].cknna, rel=1e-5)
+        assert pair["calibrated"] == pytest.approx(score.pairs["diep-fold1"].calibrated, rel=1e-5)
     (table,) = [table for table in board.datasets if table.name == "qm9-isomers-1k"]
     groups = {(group.first, group.second): group for group in table.groups}
     assert set(groups) == {("atoms", "atoms"), ("atoms", "untrained")}  # a network and its own twin are no pair
@@ -186,13 +188,13 @@ def test_pairs_stay_until_an_embedding_is_another(tmp_path: Path, records: list[
         content = json.loads((tmp_path / "pairs" / "qm9-isomers-1k.json").read_text())
         return {frozenset((pair["first"], pair["second"])) for pair in content["pairs"]}
 
-    so3lr = next(record for record in records if record.target == "so3lr")
-    before = pairs(so3lr)
+    diep = next(record for record in records if record.target == "diep-fold1")
+    before = pairs(diep)
     assert len(before) == 6
-    assert so3lr.provenance is not None
-    embedding = {**so3lr.provenance.embedding, "identity": {"code": "other"}}
-    other = so3lr.model_copy(update={"provenance": so3lr.provenance.model_copy(update={"embedding": embedding})})
-    assert pairs(other) == {pair for pair in before if "so3lr" not in pair}
+    assert diep.provenance is not None
+    embedding = {**diep.provenance.embedding, "identity": {"code": "other"}}
+    other = diep.model_copy(update={"provenance": diep.provenance.model_copy(update={"embedding": embedding})})
+    assert pairs(other) == {pair for pair in before if "diep" not in pair}
 
 
 def test_publishing_twice_changes_nothing(folder: Path, records: list[Record]) -> None:

@@ -18,7 +18,7 @@ from consilience.board.findings import Report
 from consilience.board.publish import publish
 from consilience.board.tolerance import differences, tolerance_of
 from consilience.board.verify import verify_board
-from consilience.cards import Card, Correction
+from consilience.cards import Card
 from consilience.cli import main
 from consilience.metrics import MetricCard, metric
 from consilience.records.migrations import read_record
@@ -340,7 +340,7 @@ def test_a_corrected_card_is_no_difference(board: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(registry._targets, "sevennet-0", replace(old, card=card))
     assert {"card.parameters", "card.remark"} <= set(found(verify_board(board), file))
 
-    former = tuple(Correction(field=name, former=getattr(old.card, name)) for name in ("parameters", "remark"))
+    former = tuple((name, getattr(old.card, name)) for name in ("parameters", "remark"))
     monkeypatch.setitem(
         registry._targets, "sevennet-0", replace(old, card=card.model_copy(update={"corrections": former}))
     )
@@ -353,4 +353,4 @@ def test_a_corrected_card_is_no_difference(board: Path, monkeypatch: pytest.Monk
     edit(board / file, lambda content: content["card"].update(parameters=8))
     assert "card.parameters" in found(verify_board(board), file)
     with pytest.raises(ValueError, match="a card has no field 'parametres'"):
-        Card(name="x", family="x", modality="atoms", corrections=(Correction(field="parametres", former=1),))
+        Card(name="x", family="x", modality="atoms", corrections=(("parametres", 1),))

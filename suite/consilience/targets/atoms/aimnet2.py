@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience import Card, Weights, target
-from consilience.cards import Correction, Resources
+from consilience.cards import Resources
 from consilience.targets._batch import embed_by_batch, require_molecule, require_trust
 
 FILE = "models/aimnet2_wb97m-d3_0.jpt"
@@ -52,7 +52,7 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         reads=("TorchScript",),
         energy=True,
         charge="used",
-        corrections=(Correction(field="charge", former="ignored"),),
+        corrections=(("charge", "ignored"),),
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )

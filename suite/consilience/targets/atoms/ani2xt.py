@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience import Card, Weights, target
-from consilience.cards import Correction, Resources
+from consilience.cards import Resources
 from consilience.targets._batch import embed_by_batch, require_molecule
 
 FILE = "models/ani2xt_no_repulsion.pt"
@@ -52,7 +52,7 @@ HARTREE = 27.211386245988  # eV, as in Auto3D
         untrained=True,
         energy=True,
         remark="Its package does not state the level of theory of its training energies.",
-        corrections=(Correction(field="remark", former=None),),
+        corrections=(("remark", None),),
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )

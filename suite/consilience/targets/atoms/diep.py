@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience import Card, Weights, target
-from consilience.cards import Correction, Resources
+from consilience.cards import Resources
 from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, read_checkpoint
 
 FOLDER = "pretrained_models/diep_fold1"
@@ -23,7 +23,7 @@ SETTINGS = ("data_mean", "data_std", "element_refs", "calc_repuls", "use_edges")
         name="diep-fold1",
         family="diep",
         descends_from="m3gnet",
-        corrections=(Correction(field="descends_from", former=None),),
+        corrections=(("descends_from", None),),
         modality="atoms",
         title="DIEP (MatPES r2SCAN, fold 1)",
         revision="diep 2.0.0",

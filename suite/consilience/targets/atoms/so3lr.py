@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from consilience import Card, Weights, target
-from consilience.cards import Correction, Resources
+from consilience.cards import Resources
 from consilience.targets._batch import embed_by_batch, mean_over_atoms, require_trust
 
 FILE = "pretrained/so3lr/so3lr.model"
@@ -57,7 +57,7 @@ RENAMED = {
         untrained=True,
         energy=True,
         charge="used",
-        corrections=(Correction(field="charge", former="ignored"),),
+        corrections=(("charge", "ignored"),),
         resources=Resources(memory_gib=2, batch_size=64),
     )
 )

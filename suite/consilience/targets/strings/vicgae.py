@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience import Card, Weights, target
-from consilience.cards import Correction, Resources
+from consilience.cards import Resources
 from consilience.targets._batch import read_checkpoint
 from consilience.targets._foreign_pickle import read_pickle
 from consilience.targets._tokens import Tokens, embed_tokens
@@ -77,10 +77,9 @@ HEADS = ("decoder.", "output.")
         remark="The training molecules are not published: collected SMILES and isotopologues of the KIDA network. No "
         "paper describes the model; the reference is that of its loss (VICReg).",
         corrections=(
-            Correction(
-                field="remark",
-                former="The training molecules are not published: collected SMILES and isotopologues of the KIDA "
-                "network.",
+            (
+                "remark",
+                "The training molecules are not published: collected SMILES and isotopologues of the KIDA network.",
             ),
         ),
         resources=Resources(batch_size=256, memory_gib=2),
