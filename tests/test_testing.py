@@ -38,6 +38,25 @@ def test_a_good_target_passes_every_check(write_target: Callable[..., Path]) -> 
         ),
         (GOOD, ", untrained=True", "the untrained twin differs"),
         (
+            # The same random network whatever the seed, hence whatever the card.
+            "scale = np.random.default_rng(5 if weights.random else 6).normal(size=8)\n"
+            "return Embedded([scale * np.sort(a.get_all_distances().ravel())[-8:] for a in items])\n",
+            ", untrained=True",
+            "no twin is shared",
+        ),
+        (
+            # UniRep's twin, when the gains of its normalisation were drawn around zero.
+            "return Embedded([[1 + 1e-9 * a.get_all_distances().max() + 2 / len(a), 3 - 1 / len(a)] for a in items])\n",
+            "",
+            "rows say more than the size",
+        ),
+        (GOOD, ', charge="used"', "total charge is used, as the card says"),
+        (
+            "return Embedded([[*np.sort(a.get_all_distances().ravel())[-8:], a.info['charge']] for a in items])\n",
+            "",
+            "total charge is ignored, as the card says",
+        ),
+        (
             "own = load.__dict__.setdefault('own', np.zeros((32, 8), np.float32))\n"
             "own[: len(items)] = [np.sort(a.get_all_distances().ravel())[-8:] for a in items]\n"
             "return Embedded(own[: len(items)])\n",
@@ -111,7 +130,7 @@ def test_what_a_target_saves_it_has_to_load(write_target: Callable[..., Path], s
 def test_the_report_says_where_it_ran_and_how_fast(write_target: Callable[..., Path]) -> None:
     report = check_target(write_target(GOOD, name="check-facts"), dataset="qm9-1k", n=4)
     assert {"environment", "weights", "loaded in", "speed"} <= set(report.facts)
-    assert "all 13 rules hold" in str(report)
+    assert "all 14 rules hold" in str(report)
 
 
 def test_an_exception_of_known_size_stands_on_the_card(write_target: Callable[..., Path]) -> None:

@@ -217,12 +217,20 @@ class _Cell:
         scratch.mkdir()
         self.items_file = scratch / "items.npz"
         sample.save(self.items_file, view=target.card.input_view)
+        self.ends = sorted({0, len(sample) - 1})
+        self.ends_file = scratch / "ends.npz"
+        sample.select(self.ends).save(self.ends_file, view=target.card.input_view)
 
     @property
     def others(self) -> list[str]:
-        """What the second process embeds: the target again, its twin, and the file that it has written."""
-        twin = self.target.card.untrained and not self.target.weights.random
-        names = {"second": True, "twin": twin, "saved": bool(self.outcome.of("saved"))}
+        """What the second process embeds: the target again, twins of two seeds, and the file that it has written."""
+        twin = self.target.card.untrained
+        names = {
+            "second": True,
+            "twin": twin and not self.target.weights.random,
+            "twin of another seed": twin,
+            "saved": bool(self.outcome.of("saved")),
+        }
         return [name for name, needed in names.items() if needed]
 
     def job(self, name: str, *, device: str) -> dict[str, Any]:
@@ -231,14 +239,18 @@ class _Cell:
         folder.mkdir()
         target = self.target
         if name == "twin":
-            target = target.untrained()
+            target = target.untrained(1)
+        if name == "twin of another seed":
+            # Seeds are drawn from the card's name: where they matter, no two cards share a network.
+            target = target.untrained(target.weights.twin + 1 if target.weights.random else 2)
         if name == "saved":
             target = target.from_checkpoint(self.outcome.of("saved")["path"], trusted=True)
         # Where the target reads a user's file it has to read the one that it writes.
         saves = name == "first" and target.card.accepts
         save_to = self.scratch / f"{target.card.name}.checkpoint" if saves else None
         task = "examine" if name == "first" else "embed"
-        return target_job(target, self.items_file, task, folder=folder, device=device, save_to=save_to)
+        file = self.ends_file if name == "twin of another seed" else self.items_file
+        return target_job(target, file, task, folder=folder, device=device, save_to=save_to)
 
     def rows(self, name: str) -> Any:
         """Rows in the folder of this name, float64."""
@@ -255,6 +267,11 @@ class _Cell:
             value = deviation(first, twin) if twin.shape == first.shape else float("inf")
             passed = bool(np.isfinite(twin).all()) and value > TWIN_DIFFERS
             checks.append(Check("the untrained twin differs", passed, value, TWIN_DIFFERS, "random weights"))
+        if "twin of another seed" in self.others:
+            twin, other = self.rows("twin" if "twin" in self.others else "first"), self.rows("twin of another seed")
+            value = deviation(twin[self.ends], other)
+            text = "two seeds, two networks"
+            checks.append(Check("no twin is shared", value > DISTINCT, value, DISTINCT, text))
         if "saved" in self.others:
             value = deviation(first, self.rows("saved"))
             text = "written by the target, read as a user's file"

@@ -28,6 +28,8 @@ TOLERANCE = 1e-4
 PADDING_TOLERANCE = 1e-5
 #: Smallest relative distance that passes for "another row".
 DISTINCT = 1e-6
+#: Smallest share of the rows' variance that is not explained by the size of the items.
+BEYOND_SIZE = 1e-6
 
 #: Crystals of more atoms are left out where a crystal is compared with its supercell.
 SUPERCELL_ATOMS = 16
@@ -107,6 +109,7 @@ def examine(
     passed = nearest > DISTINCT or not card.distinct
     note = "" if card.distinct else " (the card allows equal rows)"
     checks.append(_check("distinct items, distinct rows", passed, nearest, DISTINCT, f"smallest distance{note}"))
+    checks += _beyond_size(base, items, card)
     if card.input_view == "atoms":
         limit = TOLERANCE if card.invariant else float(card.rotation_deviation or 0) * 1.5
         rng = np.random.default_rng(0)
@@ -242,6 +245,24 @@ def nearest_distance(rows: Rows) -> float:
     return float(exact.min() / max(np.sqrt(squared).mean(), 1e-30))
 
 
+def _beyond_size(rows: Rows, items: Sequence[Any], card: Card) -> list[dict[str, Any]]:
+    """Whether rows say more than how large the items are: those of a network with vanishing gains do not."""
+    sizes = np.array([len(item.sequence if card.input_view == "backbone" else item) for item in items], dtype=float)
+    if card.modality == "baseline" or len(np.unique(sizes)) < 4:  # two numbers fit three sizes well enough
+        return []
+    left = min(_unexplained(rows, sizes), _unexplained(rows, 1 / np.maximum(sizes, 1)))
+    detail = "share of the variance beyond a linear fit to the size, or to its inverse"
+    return [_check("rows say more than the size", left > BEYOND_SIZE, left, BEYOND_SIZE, detail)]
+
+
+def _unexplained(rows: Rows, values: Rows) -> float:
+    """Share of the variance of rows that a linear fit to one value per row leaves."""
+    centred, x = rows - rows.mean(axis=0), values - values.mean()
+    total = float((centred**2).sum())
+    fitted = np.outer(x, x @ centred) / max(float(x @ x), 1e-30)
+    return float(((centred - fitted) ** 2).sum()) / total if total else 0.0
+
+
 def _check(name: str, passed: bool, value: float | None, limit: float | None, detail: str) -> dict[str, Any]:
     return {"name": name, "passed": bool(passed), "value": value, "limit": limit, "detail": cut(detail, 500)}
 
@@ -288,10 +309,10 @@ def _charge(embed: Callable[[list[Any]], Embedded], card: Card) -> list[dict[str
     ions = [_acetate(charge) for charge in (-1, 0)]
     try:
         batches = list(run_batches(embed, ions, batch_size=2, dimension=card.dimension))
+        reasons = [reason for batch in batches for reason in batch.reasons if reason]
     except Exception as error:
-        return [_check(name, False, None, None, f"{type(error).__name__}: {error}")]
-    reasons = [reason for batch in batches for reason in batch.reasons if reason]
-    if reasons:
+        reasons = [f"{type(error).__name__}: {error}"]
+    if reasons:  # a model of crystals alone may refuse a molecule
         return [_check(name, card.charge == "ignored", None, None, f"acetate was not embedded: {reasons[0]}")]
     features = np.concatenate([batch.features for batch in batches]).astype(np.float64)
     value = deviation(features[:1], features[1:])
