@@ -43,9 +43,10 @@ class Log:
         print(*state.values(), flush=True)
 
 
-def own_targets(patterns: list[str]) -> list[Target]:
-    """Targets of the suite whose weights come with a package, baselines among them."""
-    own = [one for one in list_targets().values() if one.path.is_relative_to(PACKAGE) and one.card.access == "package"]
+def own_targets(patterns: list[str], also: list[str]) -> list[Target]:
+    """Targets of the suite whose weights come with a package, baselines among them, and those named."""
+    targets = [one for one in list_targets().values() if one.path.is_relative_to(PACKAGE)]
+    own = [one for one in targets if one.card.access == "package" or one.name in also]
     return [one for one in own if not any(pattern in one.name for pattern in patterns)]
 
 
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--without", nargs="*", default=[], help="leave out targets whose name holds one of these")
+    parser.add_argument("--also", nargs="*", default=[], help="targets whose weights were fetched before")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--time-limit", type=float, default=3600.0)
     parser.add_argument("--log", type=Path, required=True)
@@ -81,7 +83,7 @@ def main() -> None:
     datasets = [open_dataset(name) for name in options.datasets]
     todo = [
         (place, items, target)
-        for place, items, target in cells(datasets, own_targets(options.without), options.seeds)
+        for place, items, target in cells(datasets, own_targets(options.without, options.also), options.seeds)
         if not store.contains(identify(target, items))
         and (options.retry or (items.name, target.name) not in log.failed)
     ]

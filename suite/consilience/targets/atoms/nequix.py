@@ -57,6 +57,13 @@ FIRST, CHUNK = 2048, 8192
 EDGES_PER_NODE = 8
 
 
+#: SHA-256 of the files that were at hand.
+SHA256 = {
+    "nequix-mp-1": "1647af8e627e1afa11e2bfadeab0797326513a521afd7dd01606a96f56783eee",
+    "nequix-oam-1": "6a43475eaeb32a7a049f36c1306d78aa1e7a17e8af37aeda7901c8fec0ca845c",
+}
+
+
 def _card(name: str, title: str, trained_on: tuple[str, ...], theory: str, commit: str, remark: str | None) -> Card:
     return Card(
         name=name,
@@ -75,6 +82,7 @@ def _card(name: str, title: str, trained_on: tuple[str, ...], theory: str, commi
         licence_weights="MIT",
         reference="10.48550/arXiv.2508.16067" if commit == MP else "10.48550/arXiv.2601.07742",
         source=f"https://github.com/atomicarchitects/nequix/raw/{commit}/models/{name}.nqx",
+        weights_sha256=SHA256.get(name),
         access="download",
         accepts="a Nequix model of the JAX backend (.nqx)",
         untrained=True,

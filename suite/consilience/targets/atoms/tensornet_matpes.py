@@ -31,6 +31,11 @@ NAMES = {
     "tensornet-matpes-pbe-v2025.1": "TensorNet-MatPES-PBE-v2025.1-PES",
     "tensornet-matpes-r2scan-v2025.1": "TensorNet-MatPES-r2SCAN-v2025.1-PES",
 }
+#: Digest of each published folder (:func:`consilience.weights.sha256_of`).
+SHA256 = {
+    "tensornet-matpes-pbe-v2025.1": "0011c5eeeb324a31db9920c57833c4f74792da29c01c7d0c35c76e25039cdff5",
+    "tensornet-matpes-r2scan-v2025.1": "8977e08efc72fb8ab5362efbfb4ea06513715201aaed6a07d2990f2da6b325d6",
+}
 #: Class and version of the networks that the pinned MatGL computes as they were trained.
 NETWORK = {"@class": "TensorNet", "@module": "matgl.models._tensornet_pyg", "@model_version": 1}
 #: The published configuration, where it is not MatGL's default.
@@ -55,6 +60,7 @@ def _card(name: str, functional: str) -> Card:
         licence_weights="BSD-3-Clause",
         reference="10.48550/arXiv.2503.04070",
         source=f"https://github.com/materialsvirtuallab/matgl/tree/main/pretrained_models/{NAMES[name]}",
+        weights_sha256=SHA256[name],
         access="download",
         accepts="a folder with a TensorNet potential saved by MatGL 2 (model.pt, state.pt)",
         reads=("folder", "Hugging Face folder"),
