@@ -42,7 +42,7 @@ from consilience.records.spec import DEFAULT_SPEC, MetricChoice, Spec, read_spec
 from consilience.registry import PACKAGE, Target, get_target
 
 from .cell import Cell, DominatedError
-from .lineage import distribution
+from .lineage import distribution, lineage_of
 from .protocol import Protocol
 from .provenance import embedding_key, package_versions, repository_state, stated_identity
 
@@ -377,13 +377,19 @@ class Scorer:
             return None
         inputs = {
             "target": own,
-            "family": cell.target.card.family,  # decides which references are left out
+            **self._left_out(cell.target),
             "references": self.reference_keys(cell.dataset),
             "twin": None if twin not in self.spec.controls else self._twin_key(cell.dataset, twin),
         }
         protocol = self.protocol.of_dataset(cell.dataset)
         key = protocol.key(items, self.spec.dataset(cell.dataset).strata, inputs)
         return cache_dir() / "records" / key[:2] / f"{key}.json"
+
+    def _left_out(self, target: Target) -> dict[str, str]:
+        """What decides which references a target is not compared with."""
+        if self.spec.measured.left_out == "family":
+            return {"family": target.card.family}
+        return {"lineage": lineage_of(target.card)}
 
     def _twin_key(self, dataset: str, twin: str) -> str | None:
         return self.embedding_key(dataset, self.member(dataset, twin))

@@ -1,0 +1,350 @@
+"""Score the samples of docs/studies/v2-confirmation.md, and say which of its hypotheses hold.
+
+``python scripts/confirm_v2.py score`` scores every stored embedding (scripts/embed_all.py makes them) and is resumed by
+the cache of records; ``python scripts/confirm_v2.py report --output FILE`` writes the figures as JSON and prints them.
+A hypothesis whose embeddings are incomplete is said to be so, and not decided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta, spearmanr
+
+from consilience.datasets.items import Items, open_dataset
+from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.identity import identify
+from consilience.embedding.store import Store
+from consilience.metrics import NeighborKernel, cknna_from, draw_halves, subsample_scores
+from consilience.metrics.preparation import examine
+from consilience.records.record import Record
+from consilience.records.spec import Spec, read_spec
+from consilience.registry import PACKAGE, Target, get_target, list_targets
+from consilience.scoring.cell import Cell
+from consilience.scoring.discrimination import null_gains, paired_discrimination
+from consilience.scoring.gain import aligned_with, training_gains
+from consilience.scoring.lineage import lineage_of
+from consilience.scoring.presets import LEAST_LEFT, get_controls
+from consilience.scoring.scorer import Scorer
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = read_spec(ROOT / "docs" / "studies" / "v2-confirmation.toml")
+FRESH = ("confirmation-qm9", "confirmation-mp", "confirmation-ccd", "confirmation-mof")
+SHIPPED = ("mp-prototypes-1k", "proteins-matched-500")
+BOARD = {
+    "confirmation-qm9": "qm9-1k",
+    "confirmation-mp": "mp-1k",
+    "confirmation-ccd": "ccd-1k",
+    "confirmation-mof": "mof-500-v2",
+}
+SEEDS = (1, 2, 3)
+ANTIBODY = ("antiberty", "sapiens")
+STORE = Store()
+
+Rows = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def targets_of(items: Items) -> list[Target]:
+    """Targets that read 95 % of the items, and their own twins, of which there is an embedding."""
+    found = []
+    for target in list_targets().values():
+        if not target.path.is_relative_to(PACKAGE):
+            continue
+        for one in [target, *(target.untrained(seed) for seed in SEEDS if target.card.untrained)]:
+            try:
+                covered = covered_items(one, items)
+            except EmbeddingSkippedError:
+                break
+            if len(covered) >= SPEC.settings.least_coverage * len(items) and STORE.contains(identify(one, items)):
+                found.append(one)
+    return found
+
+
+def records_of(dataset: str, spec: Spec = SPEC) -> list[Record]:
+    """Records of a data set, from the cache or scored now."""
+    scorer = Scorer(spec, store=STORE)
+    records = []
+    for target in targets_of(scorer.items(dataset)):
+        record = scorer.score(Cell(dataset, target))
+        if record.state == "ok" and record.coverage is not None and record.coverage >= spec.settings.least_coverage:
+            records.append(record)
+        else:
+            print(f"{dataset}: {target.name}: {record.state}: {record.reason}", flush=True)
+    return records
+
+
+@lru_cache(maxsize=4)
+def features_of(dataset: str) -> dict[str, Rows]:
+    """Embeddings of a data set without missing rows, by target."""
+    items = open_dataset(dataset)
+    stored = {one.name: STORE.get(identify(one, items)) for one in targets_of(items)}
+    return {name: one.features.astype(np.float64) for name, one in stored.items() if one and one.embedded.all()}
+
+
+def prepared(dataset: str, features: Rows, keep: np.ndarray | None = None, **options: Any) -> Any:
+    """Preparation of an embedding beyond composition; of the items of a mask alone."""
+    controls = get_controls("composition").matrix(open_dataset(dataset))
+    if keep is not None:
+        features, controls = features[keep], controls[keep]
+    settings = {"dominance": 50.0, "least_left": LEAST_LEFT} | options
+    return examine(features.astype(np.float32), scheme="standardized", controls=controls, **settings)
+
+
+def atoms(record: Record) -> bool:
+    """Whether a target reads atoms."""
+    return record.card.modality == "atoms"
+
+
+def paired(dataset: str, k: int | None = None, of: Callable[[Record], bool] = atoms) -> dict[str, Any] | None:
+    """Paired discrimination, and the mean gain of each lineage."""
+    spec = SPEC
+    if k is not None:
+        sets = tuple(one.model_copy(update={"k": k}) if one.name == dataset else one for one in SPEC.datasets)
+        spec = SPEC.model_copy(update={"datasets": sets})
+    records = records_of(dataset, spec)
+    found = paired_discrimination(records, of=of)
+    if found is None:
+        return None
+    gains: dict[str, list[float]] = {}
+    for record in records:
+        gain = training_gains(records).get(record.target) if of(record) else None
+        if gain is not None:
+            gains.setdefault(lineage_of(record.card), []).append(gain.estimate.value)
+    means = {name: round(float(np.mean(values)), 4) for name, values in sorted(gains.items())}
+    return {**asdict(found), "gain_by_lineage": means}
+
+
+def headline() -> dict[str, Any]:
+    """H1 and H2."""
+    figures = {name: paired(name) for name in (*FRESH, "mp-prototypes-1k")}
+    first = {name: one for name, one in figures.items() if name != "confirmation-mof"}
+    not_positive: dict[str, int] = {}
+    for one in first.values():
+        for lineage, gain in (one or {}).get("gain_by_lineage", {}).items():
+            not_positive[lineage] = not_positive.get(lineage, 0) + (gain <= 0)
+    holds = all(one and one["value"] >= 0.95 for one in first.values()) and max(not_positive.values(), default=2) < 2
+    mof = figures["confirmation-mof"]
+    return {
+        "H1": {"holds": holds, "figures": first, "not_positive": not_positive},
+        "H2": {"holds": bool(mof and mof["value"] >= 0.95), "figures": {"confirmation-mof": mof}},
+    }
+
+
+def dominance() -> dict[str, Any]:
+    """H3 and H4."""
+    unchanged, moved, by_factor, rare = True, [], [], {}
+    for dataset in (*FRESH, *SHIPPED):
+        k = SPEC.settings_of(dataset).k
+        features = features_of(dataset)
+        references = [name for name in SPEC.dataset(dataset).references if name in features]
+        kernels = {name: NeighborKernel(prepared(dataset, features[name]).rows, k) for name in references}
+        for name, one in features.items():
+            if get_target(name).card.modality == "baseline":
+                continue
+            found = prepared(dataset, one)
+            if not np.isfinite(found.rows).all():
+                continue
+            if get_target(name).trained:
+                rare[f"{dataset} {name}"] = len(found.dominant) / len(one)
+            if not len(found.dominant):
+                unchanged &= np.array_equal(found.rows, prepared(dataset, one, dominance=None).rows)
+                continue
+            keep = np.ones(len(one), bool)
+            keep[found.dominant] = False
+            own = NeighborKernel(found.rows, k)
+            without = NeighborKernel(prepared(dataset, one, keep).rows, k)
+            factors = [NeighborKernel(prepared(dataset, one, dominance=f).rows, k) for f in (25.0, 100.0)]
+            for other in references:
+                if other == name:
+                    continue
+                value = cknna_from(own, kernels[other])
+                rest = NeighborKernel(prepared(dataset, features[other], keep).rows, k)
+                moved.append(abs(value - cknna_from(without, rest)))
+                by_factor.append(max(abs(value - cknna_from(factor, kernels[other])) for factor in factors))
+
+    def within(values: list[float], bound: float) -> bool:
+        return not values or (float(np.median(values)) <= bound and float(np.mean(np.array(values) > bound)) <= 0.05)
+
+    most = max(rare, key=rare.__getitem__) if rare else ""
+    return {
+        "H3": {
+            "holds": bool(unchanged and within(moved, 0.02) and within(by_factor, 0.01)),
+            "unchanged_without_dominant_rows": bool(unchanged),
+            "pairs": len(moved),
+            "moved": quantiles(moved),
+            "by_factor": quantiles(by_factor),
+        },
+        "H4": {"holds": bool(rare) and max(rare.values()) <= 0.01, "most": most, "share": rare.get(most)},
+    }
+
+
+def quantiles(values: Iterable[float]) -> dict[str, float]:
+    """Median, 95 % quantile and largest."""
+    array = np.array(list(values))
+    if not len(array):
+        return {}
+    return {"median": float(np.median(array)), "q95": float(np.quantile(array, 0.95)), "largest": float(array.max())}
+
+
+def linear() -> dict[str, Any]:
+    """H5."""
+    figures, undefined = {}, []
+    holds = True
+    for dataset in (*FRESH, "mp-prototypes-1k"):
+        items, k = open_dataset(dataset), SPEC.settings_of(dataset).k
+        counts, _ = items.composition()
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        random = np.random.default_rng(0)
+        pair = [shares @ random.normal(size=(counts.shape[1], 64)) for _ in range(2)]
+        noise = [random.normal(size=one.shape) for one in pair]
+        linear_rows = [prepared(dataset, one).rows for one in pair]
+        values = {}
+        for share in (1e-4, 1e-2):
+            noisy = [one / one.std(axis=0) + np.sqrt(share) * other for one, other in zip(pair, noise, strict=True)]
+            kernels = [NeighborKernel(prepared(dataset, one).rows, k) for one in noisy]
+            values[f"{share:g}"] = cknna_from(*kernels)
+        all_nan = all(np.isnan(rows).all() for rows in linear_rows)
+        near = abs(values["0.0001"] - values["0.01"]) <= 0.05
+        holds &= all_nan and near
+        figures[dataset] = {"undefined": all_nan, **values}
+        for name, one in features_of(dataset).items():
+            if get_target(name).card.modality != "baseline" and not np.isfinite(prepared(dataset, one).rows).all():
+                undefined.append(f"{dataset} {name}")
+    return {"H5": {"holds": bool(holds and not undefined), "figures": figures, "undefined": undefined}}
+
+
+def neighbours() -> dict[str, Any]:
+    """H6."""
+    figures = {}
+    for dataset, of in (("confirmation-mof", atoms), ("proteins-matched-500", lambda _: True)):
+        found = {str(k): paired(dataset, k, of) for k in (12, 25)}
+        figures[dataset] = {k: one and one["value"] for k, one in found.items()}
+    holds = all(one["12"] is not None and one["12"] >= one["25"] - 0.02 for one in figures.values())
+    return {"H6": {"holds": holds, "figures": figures}}
+
+
+def null() -> dict[str, Any]:
+    """H7."""
+    clear = comparisons = 0
+    figures = {}
+    for dataset in (*FRESH, *SHIPPED):
+        found = null_gains(records_of(dataset))
+        if found is not None:
+            figures[dataset] = {"clear": found.clear, "comparisons": len(found.values), "above": found.above}
+            clear, comparisons = clear + found.clear, comparisons + len(found.values)
+    bound = float(beta.ppf(0.95, clear + 1, comparisons - clear)) if comparisons > clear else 1.0
+    holds = comparisons >= 100 and bound <= 0.08
+    return {"H7": {"holds": holds, "clear": clear, "comparisons": comparisons, "bound": bound, "figures": figures}}
+
+
+def order() -> dict[str, Any]:
+    """H8 and H9."""
+    repeated, halves = {}, {}
+    for dataset in (*FRESH, *SHIPPED):
+        trained = {one.target: float(np.mean(list(aligned_with(one).values()))) for one in records_of(dataset)
+                   if one.trained and aligned_with(one)}  # fmt: skip
+        if dataset in BOARD:
+            board = {one.target: float(np.mean(list(aligned_with(one).values()))) for one in records_of(BOARD[dataset])
+                     if one.trained and aligned_with(one)}  # fmt: skip
+            names = sorted(trained.keys() & board.keys())
+            rho = (
+                float(spearmanr([trained[n] for n in names], [board[n] for n in names])[0]) if len(names) > 2 else None
+            )
+            repeated[dataset] = {"rho": rho, "targets": len(names)}
+        halves[dataset] = half_against_half(dataset, sorted(trained))
+    least = {"confirmation-mof": 0.9}
+    return {
+        "H8": {
+            "holds": all(one["rho"] is not None and one["rho"] >= least.get(n, 0.95) for n, one in repeated.items()),
+            "figures": repeated,
+        },
+        "H9": {"holds": all(halves[name]["rho"] >= 0.9 for name in FRESH), "figures": halves},
+    }
+
+
+def half_against_half(dataset: str, names: list[str]) -> dict[str, Any]:
+    """Mean rank correlation of alignments between the halves of 100 splits."""
+    k = SPEC.settings_of(dataset).k
+    features = features_of(dataset)
+    names = [name for name in names if name in features]
+    references = [name for name in SPEC.dataset(dataset).references if name in features]
+    subsets = draw_halves(len(open_dataset(dataset)), 100)
+    kernels = {name: NeighborKernel(prepared(dataset, features[name]).rows, k) for name in {*names, *references}}
+    scores = []
+    for name in names:
+        own = lineage_of(get_target(name).card)
+        others = [one for one in references if lineage_of(get_target(one).card) != own]
+        scores.append(np.mean([subsample_scores(kernels[name], kernels[one], subsets) for one in others], axis=0))
+    table = np.array(scores)
+    rhos = [spearmanr(table[:, i], table[:, i + 1])[0] for i in range(0, len(subsets), 2)]
+    return {"rho": float(np.mean(rhos)), "least": float(np.min(rhos)), "targets": len(names)}
+
+
+def packing() -> dict[str, Any]:
+    """H10."""
+    changes = []
+    for dataset in (*FRESH, *SHIPPED):
+        k = SPEC.settings_of(dataset).k
+        features = {name: one for name, one in features_of(dataset).items() if get_target(name).trained}
+        whole, packed = {}, {}
+        for name, one in features.items():
+            deviation = one.std(axis=0)
+            varies = deviation > 0
+            mean = one[:, varies].mean(axis=0)
+            small = ((one[:, varies] - mean) / deviation[varies]).astype(np.float16).astype(np.float64)
+            again = small * deviation[varies] + mean
+            whole[name] = NeighborKernel(prepared(dataset, one).rows, k)
+            packed[name] = NeighborKernel(prepared(dataset, again).rows, k)
+        names = sorted(whole)
+        for i, name in enumerate(names):
+            changes += [
+                abs(cknna_from(whole[name], whole[other]) - cknna_from(packed[name], packed[other]))
+                for other in names[:i]
+            ]
+    return {"H10": {"holds": bool(changes) and max(changes) <= 3e-4, "pairs": len(changes), **quantiles(changes)}}
+
+
+def antibodies() -> dict[str, Any]:
+    """H11."""
+    records = {record.target: record for record in records_of("proteins-matched-500")}
+    references = SPEC.dataset("proteins-matched-500").references
+    own = {n: float(np.mean(list(aligned_with(r).values()))) for n, r in records.items()
+           if r.trained and r.card.family in ANTIBODY}  # fmt: skip
+    general = {n: aligned_with(records[n]) for n in references if n in records}
+    among = [value for one in general.values() for value in one.values()]
+    holds = bool(own) and bool(among) and max(own.values()) < 0.05 and min(among) > 0.1
+    return {"H11": {"holds": holds, "antibody": own, "general": general}}
+
+
+PARTS = (headline, dominance, linear, neighbours, null, order, packing, antibodies)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("score", "report"))
+    parser.add_argument("--parts", nargs="*", choices=[part.__name__ for part in PARTS])
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    if options.what == "score":
+        for entry in SPEC.datasets:
+            print(f"{entry.name}: {len(records_of(entry.name))} records", flush=True)
+        return
+    figures: dict[str, Any] = {}
+    for part in PARTS:
+        if options.parts is None or part.__name__ in options.parts:
+            figures |= part()
+            print(json.dumps(figures, indent=1), flush=True)
+    if options.output is not None:
+        options.output.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
