@@ -70,6 +70,14 @@ def test_a_gain_is_the_difference_to_the_mean_of_own_twins() -> None:
     assert (gain.estimate.low, gain.estimate.high) == pytest.approx((low, high))
 
 
+def test_a_users_checkpoint_has_the_twins_of_its_card() -> None:
+    mine = record("diep-fold1", over_references(0.5, 0.4, 0.45, 0.35)).model_copy(update={"target": "diep-fold1@mine"})
+    twin = record("diep-fold1@untrained:1", over_references(0.2, 0.2, 0.1, 0.1))
+    gains = training_gains([mine, twin])
+    assert list(gains) == ["diep-fold1@mine"]
+    assert gains["diep-fold1@mine"].estimate.value == pytest.approx(0.275)
+
+
 def test_the_items_of_target_and_twins_are_the_same() -> None:
     """What is common to their draws (easy or hard items) is no part of the error of a gain."""
     random = np.random.default_rng(0)

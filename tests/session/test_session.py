@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import consilience
 from consilience.cli import main
+from consilience.registry import load_target_file
 from consilience.session.execute import run_cells
 from consilience.session.progress import ItemRate, progress_of, shows_progress
 from consilience.session.request import SessionError, fill
@@ -350,3 +351,25 @@ def test_progress_waits_and_keeps_quiet_in_ci(
     with progress_of("task") as show:
         show(1, 2, "name")
     assert capsys.readouterr() == ("", "")
+
+
+def test_targets_run_with_own_twins_where_the_board_states_gains(
+    tmp_path: Path, write_target: Callable[..., Path]
+) -> None:
+    """One by default; as many as are asked for; none for what was not trained, nor on a board that can't subtract."""
+    studies = Path(__file__).resolve().parents[2] / "docs" / "studies"
+    (tmp_path / "spec.toml").write_text((studies / "v2-confirmation.toml").read_text())
+
+    def cells(**options: object) -> list[str]:
+        session = Session(fill({"datasets": "qm9-1k", **options}, environment={}, folder=tmp_path))
+        own = [mine] if "targets" not in options else None
+        return [cell.id.partition("::")[2] for cell in session.plan(own)]
+
+    (mine,) = load_target_file(write_target(BODY, name="mine", card=", untrained=True"))
+    board = {"publish": str(tmp_path)}
+    assert cells(**board) == ["mine", "mine@untrained:1"]
+    assert cells(**board, seeds=2) == ["mine", "mine@untrained:1", "mine@untrained:2"]
+    assert cells(**board, seeds=0) == ["mine"]
+    assert cells() == ["mine"]
+    named = cells(**board, targets="chgnet-0.3.0,soap,diep-fold1@untrained:3")
+    assert sorted(named) == ["chgnet-0.3.0", "chgnet-0.3.0@untrained:1", "diep-fold1@untrained:3", "soap"]

@@ -116,6 +116,11 @@ class Measurement(FrozenModel):
     free: tuple[Descriptors, ...] = Field(default=(), exclude_if=lambda given: not given)
     """What the alignment above free is measured against, beside own untrained twins."""
 
+    @property
+    def states_gain(self) -> bool:
+        """Whether alignments subtract, so that a board can say what training adds."""
+        return self.calibration.name == "excess"
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         names = [preset.name for preset in self.presets]

@@ -74,14 +74,14 @@ def paired_discrimination(
     gains: dict[str, list[float]] = {}
     targets = 0
     for record in records:
-        if not (record.trained and record.target in twins and of(record)):
+        if not (record.trained and record.card.name in twins and of(record)):
             continue
         own = aligned_with(record)
         names = [name for name in own if against(record.card, cards.get(name) or get_target(name).card)]
         differences = [
             own[name] - other[name]
             for name in names
-            for other in map(aligned_with, twins[record.target])
+            for other in map(aligned_with, twins[record.card.name])
             if name in other
         ]
         if not differences:

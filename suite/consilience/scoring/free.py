@@ -66,7 +66,7 @@ def above_free(records: Sequence[Record], descriptors: Mapping[str, Iterable[Seq
             continue
         groups = [[scored[name] for name in group if name in scored] for group in _groups(descriptors, record)]
         candidates = {group[0].target if len(group) == 1 else _stem(group): group for group in groups if group}
-        if own := twins.get(record.target):
+        if own := twins.get(record.card.name):
             candidates[OWN_TWINS] = own
         if not candidates:
             continue
@@ -95,7 +95,7 @@ def _stem(group: Sequence[Record]) -> str:
 def _spread_of_seeds(records: Sequence[Record], twins: Mapping[str, Sequence[Record]]) -> dict[str, float]:
     by_modality: dict[str, list[list[float]]] = {}
     for record in records:
-        if own := twins.get(record.target):
+        if own := twins.get(record.card.name):
             means = [float(np.mean(list(aligned_with(one).values()))) for one in own]
             by_modality.setdefault(record.card.modality, []).append(means)
     return {modality: pooled_deviation(samples) for modality, samples in by_modality.items()}

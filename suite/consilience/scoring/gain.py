@@ -52,7 +52,9 @@ class Gain:
 
 
 def twins_of(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Scored records of own twins by the name of their target, in the order of their numbers.
+    """Scored records of own twins by the name of their card, in the order of their numbers.
+
+    A user's checkpoint has the twins of the card that reads it: they are of its architecture.
 
     The twin without a number is left out: targets of one architecture share it.
     """
@@ -76,15 +78,15 @@ def training_gains(records: Sequence[Record]) -> dict[str, Gain]:
         Records of one data set, of a board whose alignment is cut off nowhere.
     """
     twins = twins_of(records)
-    trained = [one for one in records if one.trained and one.target in twins and aligned_with(one)]
+    trained = [one for one in records if one.trained and one.card.name in twins and aligned_with(one)]
     by_modality: dict[str, list[list[float]]] = {}
     for one in trained:
-        by_modality.setdefault(one.card.modality, []).append([_mean(twin) for twin in twins[one.target]])
+        by_modality.setdefault(one.card.modality, []).append([_mean(twin) for twin in twins[one.card.name]])
     deviations = {modality: pooled_deviation(samples) for modality, samples in by_modality.items()}
     cards = {one.target: one.card for one in records}
     gains = {}
     for one in trained:
-        own = twins[one.target]
+        own = twins[one.card.name]
         values, draws = _against_twins(one, own)
         if not values:
             continue

@@ -88,6 +88,16 @@ def _mended_since(target: Target, record: Path) -> bool:
     return revision in target.card.former_revisions
 
 
+def own_twins(cells: Iterable[Cell], number: int) -> list[Cell]:
+    """Cells of so many own untrained twins of each trained target that has one."""
+    return [
+        Cell(cell.dataset, cell.target.untrained(seed))
+        for cell in cells
+        if cell.target.trained and cell.target.card.untrained
+        for seed in range(1, number + 1)
+    ]
+
+
 def extend(spec: Spec, datasets: Iterable[str]) -> Spec:
     """Return the spec with those of the registered data sets that it lacks, each with the default references.
 

@@ -108,6 +108,14 @@ class Request:
     metrics: tuple[str, ...] = _option(
         (), "names", "further metrics to compute, comma-separated, in addition to those of the board", metavar="NAMES"
     )
+    seeds: int = _option(
+        1,
+        "integer",
+        "own untrained twins to score beside each target that is named and has one, on boards that state what training "
+        "adds",
+        metavar="N",
+        minimum=0,
+    )
     limit: int | None = _option(
         None,
         "integer",

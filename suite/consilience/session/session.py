@@ -255,7 +255,7 @@ class Session:
         """
         from consilience.scoring.cell import Cell
 
-        from .plan import plan
+        from .plan import own_twins, plan
 
         spec, datasets = self._spec_and_datasets
         selection = self._selection if own is None else None
@@ -267,6 +267,8 @@ class Session:
         except (LookupError, ValueError) as error:
             raise SessionError(message_of(error)) from error
         cells += [Cell(dataset, target) for dataset, target in (selection.cells if selection is not None else ())]
+        if targets is not None and spec.measured.states_gain:
+            cells += own_twins(cells, self.request.seeds)
         order = [entry.name for entry in spec.datasets]
         unique = {cell.id: cell for cell in cells}
         return sorted(unique.values(), key=lambda cell: order.index(cell.dataset))
