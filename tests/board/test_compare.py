@@ -30,6 +30,9 @@ from consilience.registry import UnknownNameError, get_adapter, get_target
 from consilience.scoring.scorer import Cell
 from consilience.session.runner import Runner
 
+from ..scoring.test_gain import DRAWS, REFERENCES  # noqa: TID252
+from ..scoring.test_gain import record as aligned_record  # noqa: TID252
+
 SPEC = read_spec(DEFAULT_SPEC)
 #: Of an unchanged checkpoint; each takes a process of its own, and fifty take minutes.
 REPETITIONS = int(os.environ.get("CONSILIENCE_TEST_REPETITIONS", "5"))
@@ -118,7 +121,7 @@ def test_figures_without_an_interval_go_by_the_limit(board: SavedRun) -> None:
 def shipped(name: str, dataset: str) -> Any:
     runner = Runner(SPEC)
     items = runner.items(dataset)
-    embedding = runner.embedding(dataset, get_target(name))
+    embedding = runner.embedding(dataset, runner.member(dataset, name))
     assert embedding is not None
     return items, embedding
 
@@ -424,3 +427,33 @@ def test_unchanged_weights_never_fail(chgnet: Callable[..., Record]) -> None:
         new = chgnet(0.0, f"again-{i}", 60)
         assert new.state == "ok"
         assert judge(old, new, "cknna:0%,alignment:0%,dcor:0,ii:0")[0].verdict == "ok"
+
+
+def test_a_training_gain_is_gated_against_the_twins_of_either_side() -> None:
+    """What a twin and its target share, easy or hard items, is no part of the interval of a lost gain."""
+    random = np.random.default_rng(0)
+    common = {name: 0.05 * random.normal(size=DRAWS) for name in REFERENCES}
+
+    def run(target: float, twin: float, noise: float = 0.0) -> SavedRun:
+        draws = {name: one + noise * random.normal(size=DRAWS) for name, one in common.items()}
+        records = [
+            aligned_record("diep-fold1", dict.fromkeys(REFERENCES, target), draws),
+            aligned_record("diep-fold1@untrained:1", dict.fromkeys(REFERENCES, twin), common),
+        ]
+        return make_run(SPEC, [record.model_copy(update={"coverage": 1.0}) for record in records])
+
+    def gain(old: SavedRun, new: SavedRun, gate: str = "gain:0.02") -> ComparedFigure:
+        (cell,) = [one for one in compare(old, new, read_gates([gate])).cells if one.target == "diep-fold1"]
+        (figure,) = [one for one in cell.figures if one.name == "gain"]
+        return figure
+
+    lost = gain(run(0.5, 0.2), run(0.45, 0.2))
+    assert (lost.old, lost.new) == pytest.approx((0.3, 0.25))
+    assert (lost.verdict, lost.paired) == ("regressed", True)
+    assert gain(run(0.5, 0.2), run(0.45, 0.2), "gain:0.06").verdict == "worse"
+    assert gain(run(0.5, 0.2), run(0.45, 0.15)).verdict == "same"
+    assert gain(run(0.5, 0.2, 0.2), run(0.45, 0.2, 0.2)).verdict == "noise"
+    without = compare(run(0.5, 0.2), make_run(SPEC, run(0.5, 0.2).records[:1]), read_gates(["gain:0.02"]))
+    assert without.verdict == "regressed", "a gain that can't be told any more does not pass"
+    alone = make_run(SPEC, run(0.5, 0.2).records[:1])
+    assert "no figure" in compare(alone, alone, read_gates(["gain:0.02"])).problems[0]

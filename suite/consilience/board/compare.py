@@ -23,6 +23,7 @@ from consilience.records.record import Interval, PresetScore, Record
 from consilience.records.run import ComparedCell, ComparedFigure, Comparison, SavedRun, Verdict, read_run
 from consilience.records.schema import to_json
 from consilience.records.spec import Spec, read_spec
+from consilience.scoring.gain import gain_and_draws
 
 from .board import read_records
 from .gates import FigureKind, Gate, figure_kinds, gates_by_figure
@@ -183,8 +184,19 @@ def _checkpoints(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def compare_cells(old: Record, new: Record, gates: Sequence[Gate]) -> ComparedCell:
+def compare_cells(
+    old: Record, new: Record, gates: Sequence[Gate], among: tuple[Sequence[Record], Sequence[Record]] = ((), ())
+) -> ComparedCell:
     """Compare two cells.
+
+    Parameters
+    ----------
+    old, new
+        Their records.
+    gates
+        Limits.
+    among
+        The records of their data set on either side; a training gain needs those of the twins.
 
     Raises
     ------
@@ -197,7 +209,7 @@ def compare_cells(old: Record, new: Record, gates: Sequence[Gate]) -> ComparedCe
         asked = gates_by_figure(gates, new.dataset)
         kinds = figure_kinds()
         for name in dict.fromkeys([*ALWAYS, *asked]):
-            figure = _compare_figure(name, kinds[name], old, new, asked.get(name))
+            figure = _compare_figure(name, kinds[name], (old, new), among, asked.get(name))
             if figure is not None:
                 figures.append(figure)
     return ComparedCell(
@@ -210,12 +222,18 @@ def compare_cells(old: Record, new: Record, gates: Sequence[Gate]) -> ComparedCe
     )
 
 
-def _compare_figure(name: str, kind: FigureKind, old: Record, new: Record, gate: Gate | None) -> ComparedFigure | None:
-    before, after = kind.read(old), kind.read(new)
+def _compare_figure(
+    name: str,
+    kind: FigureKind,
+    records: tuple[Record, Record],
+    among: tuple[Sequence[Record], Sequence[Record]],
+    gate: Gate | None,
+) -> ComparedFigure | None:
+    before, after = (kind.read(record, others) for record, others in zip(records, among, strict=True))
     if before is None:  # not measured, or undefined, before: nothing to lose
         return None
     difference = None if after is None else after - before
-    reach, paired = (None, None) if difference is None else _reach(name, old, new)
+    reach, paired = (None, None) if difference is None else _reach(name, *records, among)
     interval = Interval(value=difference)
     if difference is not None and reach is not None:
         interval = Interval(value=difference, low=difference - reach, high=difference + reach)
@@ -250,12 +268,16 @@ def _compare_figure(name: str, kind: FigureKind, old: Record, new: Record, gate:
     )
 
 
-def _reach(name: str, old: Record, new: Record) -> tuple[float | None, bool | None]:
+def _reach(
+    name: str, old: Record, new: Record, among: tuple[Sequence[Record], Sequence[Record]]
+) -> tuple[float | None, bool | None]:
     """Half the width of a difference's interval, and whether it is that of a paired difference.
 
     The halves are the same on both sides where both embedded all items; else, or where a side's draws were cut off
     at 0 and so tell too little spread, the intervals of both sides are put together as if independent (wider).
     """
+    if name == "gain":
+        return _reach_of_gain(old, new, among)
     first, second = old.ranking_score, new.ranking_score
     if name not in ALWAYS or first is None or second is None:
         return None, None
@@ -271,6 +293,21 @@ def _reach(name: str, old: Record, new: Record) -> tuple[float | None, bool | No
     if any(_half(drawn) < 0.99 * width for drawn, width in zip(draws, widths, strict=True)):
         return apart, False
     return _half(draws[1] - draws[0]), True
+
+
+def _reach_of_gain(
+    old: Record, new: Record, among: tuple[Sequence[Record], Sequence[Record]]
+) -> tuple[float | None, bool | None]:
+    """Of a difference of gains: twins that stayed the same cancel, others vary with the items as the targets do."""
+    before, after = gain_and_draws(old, among[0]), gain_and_draws(new, among[1])
+    if before is None or after is None:
+        return None, None
+    first, second = before[1] - before[0], after[1] - after[0]
+    if old.coverage == new.coverage == 1 and len(first) == len(second) > 0:
+        return _half(second - first), True
+    if not (len(first) and len(second)):
+        return None, None
+    return float(np.hypot(_half(first), _half(second))), False
 
 
 def _half(deviations: NDArray[np.float64]) -> float:
@@ -330,7 +367,8 @@ def _compare_dataset(
     for name, record in new.items():
         known = old.get(pairs.get(name, ""))
         if known is not None and known.state == "ok":
-            found.cells.append(compare_cells(known, record, gates))
+            among = list(old.values()), list(new.values())
+            found.cells.append(compare_cells(known, record, gates, among))
             found.remarks += _remarks(known, record)
         elif record.state == "ok":
             found.added.append(f"{dataset}::{name}")

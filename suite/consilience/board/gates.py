@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from consilience.metrics import list_metrics
 from consilience.records.record import PresetScore, Record
 from consilience.registry import UnknownNameError, near_names
+from consilience.scoring.gain import gain_and_draws
 
 _GATE = re.compile(r"(?:(?P<dataset>[^/:]+)/)?(?P<figure>[^/:]+):(?P<number>\d+(?:\.\d*)?(?:e-?\d+)?)(?P<percent>%?)")
 
@@ -19,7 +20,8 @@ class FigureKind:
 
     title: str
     higher_is_better: bool
-    read: Callable[[Record], float | None]
+    read: Callable[[Record, Sequence[Record]], float | None]
+    """Reads it from a record, given the records of its data set."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,17 @@ class Gate:
 def figure_kinds() -> dict[str, FigureKind]:
     """All figures that can be compared, by name."""
 
-    def measured(name: str) -> Callable[[Record], float | None]:
-        return lambda record: _score(record).metrics.get(name)
+    def measured(name: str) -> Callable[[Record, Sequence[Record]], float | None]:
+        return lambda record, _: _score(record).metrics.get(name)
+
+    def gain(record: Record, among: Sequence[Record]) -> float | None:
+        found = gain_and_draws(record, among)
+        return None if found is None else found[0]
 
     kinds = {
-        "alignment": FigureKind("alignment", True, lambda record: _score(record).alignment.value),
-        "cknna": FigureKind("CKNNA", True, lambda record: _score(record).cknna),
+        "alignment": FigureKind("alignment", True, lambda record, _: _score(record).alignment.value),
+        "cknna": FigureKind("CKNNA", True, lambda record, _: _score(record).cknna),
+        "gain": FigureKind("training gain", True, gain),
     }
     for name, entry in list_metrics().items():
         if entry.card.inputs == "pair" and name != "cknna":
@@ -49,11 +56,13 @@ def figure_kinds() -> dict[str, FigureKind]:
                 title = f"{entry.card.title} {suffix[1:]}".strip()
                 higher = bool(entry.card.higher_is_more_alike)
                 kinds[name + suffix] = FigureKind(title, higher, measured(name + suffix))
-    kinds["energy_mae"] = FigureKind("energy MAE", False, lambda record: record.energy.mae if record.energy else None)
-    kinds["energy_mae_out_of_sample"] = FigureKind(
-        "energy MAE out of sample", False, lambda record: record.energy.mae_out_of_sample if record.energy else None
+    kinds["energy_mae"] = FigureKind(
+        "energy MAE", False, lambda record, _: record.energy.mae if record.energy else None
     )
-    kinds["probe_mae"] = FigureKind("probe MAE", False, lambda record: record.probe.mae if record.probe else None)
+    kinds["energy_mae_out_of_sample"] = FigureKind(
+        "energy MAE out of sample", False, lambda record, _: record.energy.mae_out_of_sample if record.energy else None
+    )
+    kinds["probe_mae"] = FigureKind("probe MAE", False, lambda record, _: record.probe.mae if record.probe else None)
     return kinds
 
 

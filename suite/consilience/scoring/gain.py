@@ -99,6 +99,23 @@ def training_gains(records: Sequence[Record]) -> dict[str, Gain]:
     return gains
 
 
+def gain_and_draws(record: Record, records: Sequence[Record]) -> tuple[float, Floats] | None:
+    """Training gain of one target, and the same in other draws of the items, (s,); None without own twins.
+
+    Parameters
+    ----------
+    record
+        Of the target.
+    records
+        Of its data set, its twins among them.
+    """
+    own = twins_of(records).get(record.card.name, [])
+    if not (own and record.trained and aligned_with(record)):
+        return None
+    values, draws = _against_twins(record, own)
+    return (float(np.mean(list(values.values()))), np.mean(draws, axis=0)) if values else None
+
+
 def clear_gains(gains: Mapping[str, Gain], rate: float = 0.05) -> tuple[list[str], list[str]]:
     """Name the targets whose gain is clear, and those of them that stay at a false discovery rate.
 
