@@ -50,7 +50,7 @@ class NoItems:
 
 
 def target(name: str) -> Any:
-    return SimpleNamespace(card=SimpleNamespace(family=name), trained=True)
+    return SimpleNamespace(card=SimpleNamespace(family=name, descends_from=None, ancestor=None), trained=True)
 
 
 def embedding(rows: np.ndarray) -> Embedding:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from consilience.embedding.store import SHIPPED, Store
-from consilience.records.spec import DEFAULT_SPEC, read_spec
+from consilience.records.spec import DEFAULT_SPEC, MEASUREMENT_1, Choice, read_spec
 from consilience.registry import get_target, load_target_file
 from consilience.scoring.presets import RANKED
-from consilience.scoring.scorer import Cell
+from consilience.scoring.scorer import Cell, Scorer
 from consilience.session.plan import plan
 from consilience.session.runner import Runner
 from consilience.session.session import run_all
@@ -232,3 +232,25 @@ def test_a_broken_reference_is_named_once_even_when_data_sets_alternate(
     size = get_target("size")
     records = run_all(runner, [Cell(name, size) for name in ("qm9-1k", "mp-1k", "qm9-1k")])
     assert {record.reason for record in records} == {"scored without references that failed: broken-twice"}
+
+
+def test_own_twins_are_scored_by_what_a_gain_needs(own_cache: Path) -> None:
+    """They stand in their target's row: no board shows their other presets and metrics."""
+    choices = {"calibration": Choice(name="excess"), "interval": Choice(name="lineages"), "left_out": "lineage"}
+    measured = MEASUREMENT_1.model_copy(update=choices)
+    spec = QUICK.model_copy(update={"schema_version": 2, "measurement": measured})
+    scorer = Scorer(spec, limit=150)
+    rows = scorer.embedding("qm9-1k", scorer.member("qm9-1k", "chgnet-0.3.0@untrained"))
+    assert rows is not None
+    records = {
+        name: scorer.score(Cell("qm9-1k", get_target(name)), embedding=rows)
+        for name in ("chgnet-0.3.0@untrained", "chgnet-0.3.0@untrained:1")
+    }
+    whole, brief = records.values()
+    assert set(whole.scores) == {"paper", "standardized", "beyond_composition"}
+    assert set(brief.scores) == {"beyond_composition"}
+    assert not brief.scores["beyond_composition"].metrics
+    assert not brief.singles["beyond_composition"]
+    for name, pair in brief.scores["beyond_composition"].pairs.items():
+        assert pair.aligned == pytest.approx(whole.scores["beyond_composition"].pairs[name].aligned)
+        assert len(pair.draws) == spec.settings.subsamples

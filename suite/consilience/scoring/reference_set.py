@@ -57,7 +57,7 @@ class Prepared:
         self.preparation = preparation
         self.rows: Rows = preparation.rows
         self.k = k
-        self._pair_metrics, self._single_metrics = pair_metrics, singles
+        self.pair_metrics, self._single_metrics = pair_metrics, singles
         self._states: dict[str, Any] = {}
 
     @cached_property
@@ -83,7 +83,7 @@ class Prepared:
         self.kernel.subsampled(halves)
         _ = self.singles if singles else None
         if len(self.rows) <= MAX_DENSE_ITEMS:
-            for metric in self._pair_metrics:
+            for metric in self.pair_metrics:
                 self.state(metric)
 
 
@@ -160,8 +160,9 @@ class ReferenceSet:
         if not usable.all():
             return self._restrict(usable).score(target, embedding.take(usable), twin and twin.take(usable))
         _ = self._subsets  # drawn once, before threads ask for them
-        features, presets = embedding.features, self.protocol.names
-        prepared = {preset: self._prepare(features, preset) for preset in presets}
+        brief = self._in_brief(target)
+        features, presets = embedding.features, (self.protocol.ranked,) if brief else self.protocol.names
+        prepared = {preset: self._prepare(features, preset, brief=brief) for preset in presets}
         for one in prepared.values():
             number = len(one.preparation.dominant)
             if number > max(1, int(MOST_DOMINANT * len(features))):
@@ -183,11 +184,15 @@ class ReferenceSet:
             "probe": self._probe(features),
         }
 
+    def _in_brief(self, target: Target) -> bool:
+        """Whether a target is an own twin, which stands in its target's row: its alignment is all that is asked for."""
+        return self.protocol.spec.measured.states_gain and target.weights.random and target.weights.twin > 0
+
     def _against_references(self, target: Target, prepared: Prepared, preset: str) -> PresetScore:
         pairs: dict[str, PairScore] = {}
         aligned: list[PairAlignment] = []
         others = {name: self._reference(name, preset) for name in self._outside(target)}
-        metrics = _other_metrics(prepared, others, self.protocol.pair_metrics)
+        metrics = _other_metrics(prepared, others, prepared.pair_metrics)
         for name, other in others.items():
             calibration = self._calibrate(prepared, other)
             cknna, threshold = calibration.score, calibration.null_quantile
@@ -259,12 +264,13 @@ class ReferenceSet:
             self._prepared[name, preset] = self._prepare(self.references[name][1].features, preset)
         return self._prepared[name, preset]
 
-    def _prepare(self, features: NDArray[np.float32], preset: str) -> Prepared:
+    def _prepare(self, features: NDArray[np.float32], preset: str, *, brief: bool = False) -> Prepared:
         with warnings.catch_warnings():
             # An embedding that is linear in the controls has no score; the record says so with a null.
             warnings.simplefilter("ignore", DegenerateInputWarning)
             preparation = examine_in(self.protocol.preset(preset), features, self.items)
-        return Prepared(preparation, self.settings.k, self.protocol.pair_metrics, self.protocol.single_metrics)
+        pair_metrics, singles = ((), ()) if brief else (self.protocol.pair_metrics, self.protocol.single_metrics)
+        return Prepared(preparation, self.settings.k, pair_metrics, singles)
 
     def _restrict(self, usable: NDArray[np.bool_]) -> ReferenceSet:
         """Return the reference set of the items that this target, too, could embed."""
