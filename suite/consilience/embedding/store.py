@@ -23,6 +23,7 @@ from consilience._moved import moved_names
 from consilience.cache import cache_dir
 from consilience.files import sealed, unsealed, write_atomically
 
+from .half import DEVIATION, from_half, to_half
 from .identity import Identity
 from .inputs import Inputs, changes, stamps_of
 from .tensors import checksum, tensors_to_bytes
@@ -207,14 +208,19 @@ def shipped_path(folder: Path, dataset: str, target: str) -> Path:
     return folder / dataset / f"{target}.safetensors.gz"
 
 
-def write_embedding(path: Path, identity: Identity, embedding: Embedding, inputs: Inputs | None = None) -> None:
+def write_embedding(
+    path: Path, identity: Identity, embedding: Embedding, inputs: Inputs | None = None, *, half: bool = False
+) -> None:
     """Write an embedding as one safetensors file with ids, provenance and checksum in its header.
 
     The same embedding makes the same file, byte for byte.
 
-    A name that ends in ``.gz`` makes it a compressed file (the shipped ones: columns that never vary cost nothing).
+    A name that ends in ``.gz`` makes it a compressed file (the shipped ones: columns that never vary cost nothing);
+    `half` keeps standardized columns at half precision (:mod:`.half`).
     """
     tensors: dict[str, NDArray[Any]] = {"features": np.ascontiguousarray(embedding.features)}
+    if half:
+        tensors = to_half(embedding.features)
     if np.isfinite(embedding.energies).any():
         tensors["energies"] = embedding.energies
     if embedding.truncated.any():
@@ -315,7 +321,7 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
 
 
 def _embedding(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Embedding:
-    features = tensors["features"]
+    features = from_half(tensors) if DEVIATION in tensors else tensors["features"]
     return Embedding(
         features=features,
         energies=tensors.get("energies", np.full(len(features), np.nan)),
