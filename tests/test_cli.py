@@ -102,7 +102,7 @@ def test_schemas_are_written(tmp_path: Path) -> None:
 
 def test_environments_are_listed(own_cache: Path) -> None:
     code, text = invoke("environments", "--json")
-    assert code == 0
+    assert code == 0, text
     assert json.loads(text) == []
 
 

@@ -194,7 +194,7 @@ def test_pairs_stay_until_an_embedding_is_another(tmp_path: Path, records: list[
     assert diep.provenance is not None
     embedding = {**diep.provenance.embedding, "identity": {"code": "other"}}
     other = diep.model_copy(update={"provenance": diep.provenance.model_copy(update={"embedding": embedding})})
-    assert pairs(other) == {pair for pair in before if "diep" not in pair}
+    assert pairs(other) == {pair for pair in before if "diep-fold1" not in pair}
 
 
 def test_publishing_twice_changes_nothing(folder: Path, records: list[Record]) -> None:

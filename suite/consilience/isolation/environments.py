@@ -231,6 +231,8 @@ def inventory(target_files: Mapping[Path, list[str]]) -> list[dict[str, Any]]:
     """
     users: dict[str, list[str]] = {}
     for path, names in target_files.items():
+        if not path.is_file():  # registered in this process, and removed since
+            continue
         users.setdefault(Header.of(path).digest[:16], []).extend(names)
     seen: set[tuple[int, int]] = set()
     entries = []
