@@ -67,14 +67,20 @@ def test_nothing_else_is_shipped() -> None:
 
 
 @pytest.mark.environment
-@pytest.mark.parametrize("name", [*SPEC.dataset("qm9-1k").references, "chgnet-0.3.0@untrained", "soap"])
-def test_a_reference_embeds_itself_to_what_is_shipped(name: str, tmp_path: object) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        *(("qm9-1k", name) for name in (*SPEC.dataset("qm9-1k").references, "chgnet-0.3.0@untrained", "soap")),
+        ("proteins-500", "foldseek-3di"),
+    ],
+)
+def test_a_reference_embeds_itself_to_what_is_shipped(dataset: str, name: str, tmp_path: object) -> None:
     """The first items, embedded by the real model now, against the shipped rows."""
     from pathlib import Path
 
-    items = items_of("qm9-1k", name)
+    items = items_of(dataset, name)
     store = Store(Path(str(tmp_path)))
-    identity = store.shipped_identity("qm9-1k", name)  # of a mended target, its former code's: QM9 has no ions
+    identity = store.shipped_identity(dataset, name)  # of a mended target, its former code's: QM9 has no ions
     assert identity is not None
     shipped = store.get(identity)
     assert shipped is not None

@@ -167,7 +167,8 @@ class Card(FrozenModel):
     untrained: bool = False
     """Whether `load` can build the architecture with random weights (the untrained twin)."""
     twin: str | None = None
-    """How the untrained twin's configuration differs from the published one; ``None`` where it does not."""
+    """How the untrained twin's configuration differs from the published one, or how it is drawn where its package does
+    not say; ``None`` where it does not. Of a network without a twin, why there is none."""
     charge: Literal["used", "ignored"] = Field(default="ignored", exclude_if=lambda how: how == "ignored")
     """Whether the total charge of a structure reaches the model."""
     energy: bool = False

@@ -16,7 +16,8 @@ from pathlib import Path
 
 TARGETS = Path(__file__).resolve().parents[1] / "targets"
 #: Digests of the first kind (the text of `ast.unparse`, which depends on Python's version), by those of today. Board
-#: v1's files and the embeddings shipped with it name the former. Digests of new code have no entry.
+#: v1's files and the embeddings shipped with it name the former. Digests of new code have no entry, but for files that
+#: learned to build a twin and do the same as before with the published weights (foldseek.py; a test compares the rows).
 FORMER_DIGESTS = Path(__file__).resolve().parents[1] / "data" / "former_code_digests.json"
 #: Decorators that hold cards: a corrected licence does not make stored embeddings stale.
 _REGISTERING = ("target", "dataset", "recipe")

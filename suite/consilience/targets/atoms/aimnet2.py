@@ -50,9 +50,12 @@ FILE = "models/aimnet2_wb97m-d3_0.jpt"
         weights_sha256="a6d366b05c5997668f24a834584b4033d0cab67d13d2f8caf143b965018d3735",
         accepts="TorchScript file of AIMNet2 whose outputs hold `aim` and `energy` (runs code: has to be trusted)",
         reads=("TorchScript",),
+        untrained=True,
+        twin="weights drawn in the traced network, as aimnet 0.2.5 draws them: orthogonal element vectors, random sine "
+        "waves, normal matrices (Xavier); no energies of atoms",
         energy=True,
         charge="used",
-        corrections=(("charge", "ignored"),),
+        corrections=(("charge", "ignored"), ("twin", None), ("untrained", False)),
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )
@@ -64,6 +67,8 @@ def load(card: Card, weights: Weights, device: str) -> Any:
     package = Path(find_spec("Auto3D").submodule_search_locations[0])  # type: ignore[union-attr,index]
     path = weights.file_or_published(package / FILE)
     model = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+    if weights.random:
+        _draw(model, weights.seed)
 
     def prepare(atoms: Any) -> Any:
         require_molecule(atoms)
@@ -81,3 +86,41 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         return out["aim"].double().sum(dim=1) / (numbers > 0).sum(dim=1, keepdim=True), out["energy"]
 
     return embed_by_batch(prepare, forward, 256, card.elements, save=lambda path: model.save(str(path)))
+
+
+def _draw(model: Any, seed: int) -> None:
+    """Draw all that is learned anew; cutoffs, radial grid and the tables of D3 stay."""
+    import torch
+
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            kind = name.rpartition(".")[2]
+            if name == "afv.weight":  # one vector per element, the same for each radial shift; row 0 pads
+                features = values.shape[1] // len(model.aev.shifts_s)
+                vectors = torch.zeros(len(values), features)
+                torch.nn.init.orthogonal_(vectors[1:])
+                values.copy_(vectors.repeat_interleave(len(model.aev.shifts_s), dim=1))
+            elif kind == "agh":
+                values.copy_(torch.stack([_waves(*values.shape[1:]) for _ in values]))
+            elif kind == "weight" and "mlp" in name:
+                torch.nn.init.xavier_normal_(values)
+            elif kind == "bias" or name == "outputs.atomic_shift.shifts.weight":
+                values.zero_()
+
+
+def _waves(length: int, number: int) -> Any:
+    """(length, number) random sine waves, far apart from each other: of eight times as many, the most distant."""
+    import torch
+
+    a, b, c, d = torch.randn(8 * number, 4)[:, None].unbind(-1)
+    x = 2 * torch.pi * torch.arange(length) / length
+    waves = a * torch.sin(b * x) + c * torch.cos(d * x)
+    waves = (waves - waves.mean(dim=-1, keepdim=True)) / waves.std(dim=-1, keepdim=True)
+    distances = torch.cdist(waves, waves)
+    chosen = [int(distances.sum(dim=-1).argmax())]
+    while len(chosen) < number:
+        nearest = distances[chosen].min(dim=0).values
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return waves[chosen].T

