@@ -169,6 +169,9 @@ class Card(FrozenModel):
     twin: str | None = None
     """How the untrained twin's configuration differs from the published one, or how it is drawn where its package does
     not say; ``None`` where it does not. Of a network without a twin, why there is none."""
+    domain: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Kind of items it was made for, where that is a part of what it reads: antibodies among proteins, say. Elsewhere
+    it stands outside its domain, which a board shows like out of distribution."""
     charge: Literal["used", "ignored"] = Field(default="ignored", exclude_if=lambda how: how == "ignored")
     """Whether the total charge of a structure reaches the model."""
     energy: bool = False
@@ -280,6 +283,8 @@ class DatasetCard(FrozenModel):
     """How the items were chosen."""
     dropped: dict[str, int] = {}
     """Items of the source that are left out, by reason."""
+    domain: str | None = Field(default=None, exclude=True)
+    """Kind of items, where all are of one that models are made for (`Card.domain`)."""
     contacts: Literal["by element", "fixed"] = Field(default="by element", exclude=True)
     """How near two atoms of an item may be: half the sum of their covalent radii and 0.5 Angstrom, or, in sets made
     before that rule, 0.5 Angstrom whatever they are."""

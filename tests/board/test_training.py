@@ -94,6 +94,26 @@ def test_the_figures_of_a_data_set(records: list[Record]) -> None:
     assert training.null.comparisons == 4
 
 
+def test_models_of_a_narrower_domain_have_a_line_of_their_own(records: list[Record]) -> None:
+    """Antibody models, say: what they lose on other proteins is not lost by models of proteins."""
+
+    def narrowed(one: Record) -> Record:
+        if one.card.family != "ani":
+            return one
+        return one.model_copy(
+            update={"card": one.card.model_copy(update={"domain": "antibodies"}), "distribution": "out"}
+        )
+
+    board = build_board(SPEC, [narrowed(one) for one in records])
+    training = board.datasets[0].training
+    assert training is not None
+    assert set(training.paired) == {"atoms", "antibodies"}
+    assert training.paired["atoms"].targets == training.paired["antibodies"].targets == 1
+    page = render(board, records=records)
+    assert "- antibodies: " in page
+    assert "out, for antibodies" in page
+
+
 def test_the_page_says_it_and_the_files_follow_the_schema(records: list[Record]) -> None:
     board = build_board(SPEC, records)
     page = render(board, records=records)

@@ -62,6 +62,15 @@ def test_targets_of_the_suite() -> None:
     assert distribution(get_target("transformers"), mp).label == "unknown"  # a card that is silent
 
 
+def test_outside_its_domain_a_target_is_out_of_distribution_whatever_it_was_trained_on() -> None:
+    proteins = open_dataset("proteins-500")
+    assert distribution(trained(trained_on=("PDB",)), proteins).label == "in"
+    assert distribution(trained(trained_on=("PDB",), domain="antibodies"), proteins).label == "out"
+    of_antibodies = Items(proteins.card.model_copy(update={"domain": "antibodies"}), proteins._table)
+    assert distribution(trained(trained_on=("PDB",), domain="antibodies"), of_antibodies).label == "in"
+    assert {get_target(name).card.domain for name in ("antiberty", "sapiens-vh", "sapiens-vl")} == {"antibodies"}
+
+
 def test_what_was_not_trained_lies_nowhere() -> None:
     mp = open_dataset("mp-1k")
     assert distribution(get_target("soap"), mp) == Distribution(None)

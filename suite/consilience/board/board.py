@@ -212,6 +212,7 @@ def row_of(
         parameters=card.parameters,
         trained_on=card.trained_on if record.trained else None,
         distribution=record.distribution,
+        domain=card.domain,
         overlap=record.overlap,
         coverage=record.coverage,
         alignment={preset: score.alignment for preset, score in record.scores.items()},

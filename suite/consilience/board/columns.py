@@ -226,7 +226,8 @@ COLUMNS: list[Column | ColumnGroup] = [
     ),
     Column("trained_on", "trained on", lambda line: line.row.trained_on, NAMES, _WIDE),
     Column(
-        "distribution", "in/out", lambda line: (line.row.distribution, line.row.overlap), DISTRIBUTION,
+        "distribution", "in/out", lambda line: (line.row.distribution, line.row.overlap, line.row.domain),
+        DISTRIBUTION,
         (*_MARKDOWN, "site"), titles={"site": "distri\u00adbution"},
     ),
     Column("side", "distri\u00adbution", lambda line: line.row.distribution, TEXT, ("target",)),

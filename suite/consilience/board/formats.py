@@ -38,9 +38,10 @@ def digits(number: int) -> Format:
     return Format(lambda value, numbers: numbers.number(value, number), numeric=True)
 
 
-def _distribution(value: tuple[str | None, float | None], numbers: Numbers) -> str:
-    side, overlap = value
-    return (side or numbers.absent) + (f" ({numbers.percent(overlap)} seen)" if overlap is not None else "")
+def _distribution(value: tuple[str | None, float | None, str | None], numbers: Numbers) -> str:
+    side, overlap, domain = value
+    seen = f" ({numbers.percent(overlap)} seen)" if overlap is not None else ""
+    return (side or numbers.absent) + seen + (f", for {domain}" if domain and side == "out" else "")
 
 
 def _two_errors(value: tuple[float | None, float | None], numbers: Numbers) -> str:

@@ -46,19 +46,18 @@ def training_of(records: Sequence[Record], gains: Mapping[str, Gain]) -> Trainin
     """Figures over the targets of a data set; None where no target has own twins."""
     if not gains:
         return None
-    modalities = sorted({record.card.modality for record in records if record.target in gains})
     null = null_gains(records)
     paired: dict[str, PairedDiscrimination] = {}
     others: dict[str, PairedDiscrimination] = {}
-    for modality in modalities:
+    for kind in sorted({_kind(record) for record in records if record.target in gains}):
 
-        def reads_it(record: Record, modality: str = modality) -> bool:
-            return record.card.modality == modality
+        def is_of_it(record: Record, kind: str = kind) -> bool:
+            return _kind(record) == kind
 
-        if (found := paired_discrimination(records, of=reads_it)) is not None:
-            paired[modality] = PairedDiscrimination(**asdict(found))
-        if (found := paired_discrimination(records, of=reads_it, against=other_training_sets)) is not None:
-            others[modality] = PairedDiscrimination(**asdict(found))
+        if (found := paired_discrimination(records, of=is_of_it)) is not None:
+            paired[kind] = PairedDiscrimination(**asdict(found))
+        if (found := paired_discrimination(records, of=is_of_it, against=other_training_sets)) is not None:
+            others[kind] = PairedDiscrimination(**asdict(found))
     return Training(
         paired=paired,
         other_training_sets=others,
@@ -75,3 +74,8 @@ def training_of(records: Sequence[Record], gains: Mapping[str, Gain]) -> Trainin
             above=None if np.isnan(null.above) else null.above,
         ),
     )
+
+
+def _kind(record: Record) -> str:
+    """What is put together: models that read the same, and those of a narrower domain apart."""
+    return record.card.domain or record.card.modality

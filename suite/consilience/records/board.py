@@ -77,6 +77,8 @@ class Row(SchemaModel):
     """Training data sets."""
     distribution: str | None = None
     """In or out of distribution for this target."""
+    domain: str | None = Field(default=None, exclude_if=is_empty)
+    """Kind of items that the target was made for, where that is a part of what it reads."""
     overlap: float | None = None
     """Share of the items that the target was trained on, where its training items are known."""
     coverage: float

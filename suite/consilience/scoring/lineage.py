@@ -77,6 +77,8 @@ def distribution(target: Target, items: Items) -> Distribution:
         return Distribution("in", overlap)
     if not items.card.lineage:  # a user's own file: nobody said where it comes from
         return Distribution("unknown" if overlap is None else "out", overlap)
+    if card.domain not in (None, items.card.domain):
+        return Distribution("out", overlap)
     shared = collections(card.trained_on or ()) & {name.casefold() for name in items.card.lineage}
     return Distribution("in" if shared else "out", overlap)
 

@@ -136,9 +136,10 @@ def _words(table: Table, line: Line, value: Any) -> Markup:
 def _distribution(table: Table, line: Line, value: Any) -> Markup:
     from markupsafe import Markup, escape
 
-    side, overlap = value
+    side, overlap, domain = value
     seen = Markup(" <small>({} seen)</small>").format(SITE.percent(overlap)) if overlap is not None else Markup()
-    return escape(side or SITE.absent) + seen
+    made_for = Markup(" <small>(for {})</small>").format(domain) if domain and side == "out" else Markup()
+    return escape(side or SITE.absent) + seen + made_for
 
 
 def _baseline(table: Table, line: Line, value: Any) -> Markup:

@@ -65,6 +65,8 @@ HEADS = ("bert.pooler.", "cls.")
         accepts="a state dict of AntiBERTy (pytorch_model.bin)",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        domain="antibodies",
+        corrections=(("domain", None),),
         distinct=False,  # chains that differ after residue 510 only, or in unknown residues only
         remark="Trained on antibodies: other proteins are outside its domain.",
         resources=Resources(batch_size=32, memory_gib=3),
