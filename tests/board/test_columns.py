@@ -20,7 +20,7 @@ from consilience.board.publish import publish
 from consilience.board.report import run_markdown
 from consilience.board.terminal import summarize
 from consilience.board.verify import Report, _verify_pages
-from consilience.records.board import Board, Row
+from consilience.records.board import Board, Gain, Row
 from consilience.records.record import Interval, Record
 from consilience.records.run import SavedRun
 from consilience.records.schema import to_json
@@ -262,9 +262,9 @@ def row(**fields: Any) -> Row:
 
 def text(name: str, line: Line, **options: Any) -> str:
     """Text of a column by its name."""
-    column = next(entry for entry in COLUMNS if entry.name == name)
-    assert isinstance(column, Column)
-    return column.text(line, **options)
+    entry = next(entry for entry in COLUMNS if entry.name == name)
+    columns = entry.columns([line]) if isinstance(entry, ColumnGroup) else [entry]
+    return next(column for column in columns if column.name == name).text(line, **options)
 
 
 def test_texts_of_columns() -> None:
@@ -296,6 +296,9 @@ def test_texts_of_columns() -> None:
     assert text("standardized", line) == "0.500"
     assert text("alignment_standardized", line) == "0.500 [0.400, 0.600]"
     assert text("alignment", line) == ""
+    gain = Gain(value=0.21, low=0.1, high=0.33, untrained=0.2, seeds=3, clear=True, stays=True)
+    wide = Line(row(alignment={"beyond_composition": Interval(value=0.4127, low=0.38, high=0.44)}, gain=gain))
+    assert text("alignment", wide) == "0.41 [0.38, 0.44]", "no digit more than the interval carries"
 
 
 def cells(place: str, line: Line, **options: Any) -> str:

@@ -85,7 +85,9 @@ def build_board(
         references = {name for t in tables if t.name in alike for name in t.references}
         alike = {name: order for name, order in alike.items() if references <= set(order)}
         overall += [row.model_copy(update={"matter": matter}) for row in ranking.borda(alike)]
-    generality = ranking.generality({table.name: table.rows for table in tables}, spec.ranked)
+    # A ratio of shares near chance says little: boards that state gains leave it out.
+    of_tables = {} if spec.measured.states_gain else {table.name: table.rows for table in tables}
+    generality = ranking.generality(of_tables, spec.ranked)
     return Board(
         schema_version=spec.schema_version,
         board=spec.board,

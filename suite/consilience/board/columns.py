@@ -17,6 +17,7 @@ from consilience.scoring.presets import RANKED
 
 from .formats import (
     BESIDE_BASELINE,
+    CARRIED,
     COUNT,
     DISTRIBUTION,
     GAIN,
@@ -166,6 +167,20 @@ def _metrics(lines: Sequence[Line]) -> list[Column]:
     return [_metric(name) for name in names]
 
 
+def _aligned(lines: Sequence[Line]) -> list[Column]:
+    """Alignment beyond composition, with the digits that its interval carries where boards state gains."""
+    title, titles = "alignment [95 %]", dict.fromkeys(_SITE, "beyond composition")
+    return [Column("alignment", title, _alignment(RANKED), _interval_of(lines), (), titles)]
+
+
+def _of_preset(name: str, title: str, preset: str) -> Callable[[Sequence[Line]], list[Column]]:
+    return lambda lines: [Column(name, title, _alignment(preset), _interval_of(lines), ())]
+
+
+def _interval_of(lines: Sequence[Line]) -> Format:
+    return CARRIED if any(line.row.gain for line in lines) else INTERVAL
+
+
 def _training(lines: Sequence[Line]) -> list[Column]:
     """What training adds, in tables of boards that say so."""
     if not any(line.row.gain or line.row.above_free for line in lines):
@@ -173,7 +188,7 @@ def _training(lines: Sequence[Line]) -> list[Column]:
     return [
         Column("gain", "training gain [95 %]", lambda line: line.row.gain, GAIN, ()),
         Column("untrained", "own twins", lambda line: line.row.gain and line.row.gain.untrained, NUMBER, ()),
-        Column("above_free", "above free [95 %]", lambda line: line.row.above_free, INTERVAL, ()),
+        Column("above_free", "above free [95 %]", lambda line: line.row.above_free, CARRIED, ()),
     ]
 
 
@@ -233,14 +248,11 @@ COLUMNS: list[Column | ColumnGroup] = [
     Column("side", "distri\u00adbution", lambda line: line.row.distribution, TEXT, ("target",)),
     Column("coverage", "covered", _coverage, SHARE, (*_WIDE, "site"), key=lambda line: line.row.coverage),
     Column("covered", "covered", _coverage, SHARE, ("target", "overview")),
-    Column(
-        "alignment", "alignment [95 %]", _alignment(RANKED), INTERVAL, (*_MARKDOWN, *_SITE),
-        titles=dict.fromkeys(_SITE, "beyond composition"),
-    ),
+    ColumnGroup("alignment", _aligned, (*_MARKDOWN, *_SITE)),
     ColumnGroup("training", _training, (*_MARKDOWN, *_SITE)),
     Column("standardized", "standardized", _alignment_value("standardized"), NUMBER, _MARKDOWN),
-    Column("alignment_standardized", "standardized", _alignment("standardized"), INTERVAL, _SITE),
-    Column("alignment_paper", "paper (rows L2)", _alignment("paper"), INTERVAL, _SITE),
+    ColumnGroup("alignment_standardized", _of_preset("alignment_standardized", "standardized", "standardized"), _SITE),
+    ColumnGroup("alignment_paper", _of_preset("alignment_paper", "paper (rows L2)", "paper"), _SITE),
     Column(
         "cknna_paper", "paper", lambda line: line.row.cknna.get("paper"), NUMBER, (*_MARKDOWN, "site"),
         titles={"site": "CKNNA, paper, as measured"},

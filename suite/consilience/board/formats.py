@@ -70,12 +70,19 @@ INTERVAL = Format(
     key=lambda value: value.value if value else None,
     element="interval",
 )
+#: Interval of boards that state gains: of few lineages, a wide one.
+CARRIED = Format(
+    lambda value, numbers: numbers.carried(value.value, value.low, value.high) if value else numbers.absent,
+    numeric=True,
+    key=lambda value: value.value if value else None,
+    element="carried",
+)
 #: A training gain; an asterisk where it is clear at the false discovery rate of the table.
 GAIN = Format(
-    lambda gain, numbers: INTERVAL.text(gain, numbers) + (" *" if gain and gain.stays else ""),
+    lambda gain, numbers: CARRIED.text(gain, numbers) + (" *" if gain and gain.stays else ""),
     numeric=True,
     key=lambda gain: gain.value if gain else None,
-    element="interval",
+    element="carried",
 )
 #: A share that may be tiny.
 PART = Format(lambda value, numbers: numbers.part(value), numeric=True, key=lambda value: value)

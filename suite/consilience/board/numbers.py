@@ -84,6 +84,21 @@ class Numbers:
         """
         return self.absent if value is None else f"{self.number(value)} {self.ends(low, high)}".rstrip()
 
+    def carried(self, value: float | None, low: float | None = None, high: float | None = None) -> str:
+        """Value and interval without a digit that the interval does not carry: the last is that of its half width.
+
+        Examples
+        --------
+        >>> PLAIN.carried(0.4127, 0.3811, 0.4444), PLAIN.carried(0.4127, 0.1, 0.7)
+        ('0.41 [0.38, 0.44]', '0.4 [0.1, 0.7]')
+        """
+        if value is None or low is None or high is None:
+            return self.interval(value)
+        half = (high - low) / 2
+        digits = 3 if half <= 0 else min(3, max(1, -math.floor(math.log10(half))))
+        ends = ", ".join(self.number(end, digits) for end in (low, high))
+        return f"{self.number(value, digits)} [{ends}]"
+
     def rank(self, rank: int | None, interval: tuple[int, int] | None = None) -> str:
         """Rank, with its interval where that holds another rank.
 

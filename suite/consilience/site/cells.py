@@ -127,6 +127,17 @@ def _interval(table: Table, line: Line, value: Any) -> Markup:
     )
 
 
+def _carried(table: Table, line: Line, value: Any) -> Markup:
+    from markupsafe import Markup
+
+    if value is None or value.value is None:
+        return Markup('<span class="none">{}</span>').format(SITE.absent)
+    number, _, ends = SITE.carried(value.value, value.low, value.high).partition(" ")
+    picture = Markup(interval_svg(value.value, value.low, value.high, table.top))  # noqa: S704
+    star = " *" if getattr(value, "stays", False) else ""
+    return Markup('<span class="num">{}{}</span>{}<span class="iv-text">{}</span>').format(number, star, picture, ends)
+
+
 def _words(table: Table, line: Line, value: Any) -> Markup:
     from markupsafe import escape
 
@@ -172,6 +183,7 @@ _ELEMENTS: dict[str, Callable[[Table, Line, Any], Markup]] = {
     "target": _target,
     "name": _name,
     "interval": _interval,
+    "carried": _carried,
     "words": _words,
     "distribution": _distribution,
     "baseline": _baseline,
