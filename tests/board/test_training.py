@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from consilience.board.board import build_board
+from consilience.board.groups import with_all_lineages
 from consilience.board.markdown import render
 from consilience.board.schemas import json_schemas
+from consilience.records.pairs import Pair, PairFigures
 from consilience.records.record import Examined, Record
 from consilience.records.schema import to_json
 from consilience.records.spec import MEASUREMENT_1, Choice, Descriptors, Spec, SpecDataset
+from consilience.registry import get_target
 
 from ..scoring.test_gain import DRAWS, REFERENCES, record  # noqa: TID252
 
@@ -112,6 +115,29 @@ def test_models_of_a_narrower_domain_have_a_line_of_their_own(records: list[Reco
     page = render(board, records=records)
     assert "- antibodies: " in page
     assert "out, for antibodies" in page
+
+
+def test_every_other_lineage_counts_once(records: list[Record]) -> None:
+    """Two siblings are one voice, and one's own lineage none."""
+
+    def pair(first: str, second: str, aligned: float) -> Pair:
+        figures = PairFigures(cknna=0.5, calibrated=0.4, p_value=0.01, aligned=aligned)
+        return Pair(first=first, second=second, items=1000, scores={"beyond_composition": figures})
+
+    of = {one.target: one for one in records}
+    for name in ("sevennet-0", "hienet-v3", "chgnet-0.3.0"):
+        of[name] = of["diep-fold1"].model_copy(update={"target": name, "card": get_target(name).card})
+    pairs = [
+        pair("diep-fold1", "sevennet-0", 0.6),
+        pair("diep-fold1", "hienet-v3", 0.4),  # of SevenNet's lineage
+        pair("chgnet-0.3.0", "diep-fold1", 0.3),
+        pair("hienet-v3", "sevennet-0", 0.9),
+        pair("diep-fold1", "soap", 0.8),  # nobody trained it
+    ]
+    found = with_all_lineages(pairs, of, "beyond_composition")
+    assert found == pytest.approx({"diep-fold1": 0.4, "sevennet-0": 0.6, "hienet-v3": 0.4, "chgnet-0.3.0": 0.3})
+    (table,) = build_board(SPEC, records, pairs={"qm9-1k": pairs}).datasets
+    assert {row.target: row.all_lineages for row in table.rows}["soap"] is None
 
 
 def test_the_page_says_it_and_the_files_follow_the_schema(records: list[Record]) -> None:

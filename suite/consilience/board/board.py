@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from consilience.cards import Twin
 from consilience.records.board import Board, DatasetBoard, Free, Gain, Row, Sanity
 from consilience.records.migrations import read_record
 from consilience.records.pairs import Pair
 from consilience.records.record import Interval, Record
 from consilience.records.spec import Spec, SpecDataset
 from consilience.registry import PACKAGE, get_dataset, get_target
+from consilience.scoring.gain import is_own_twin
 
 from . import ranking
-from .groups import agreement
+from .groups import agreement, with_all_lineages
 from .training import free_of, gains_of, training_of
 
 
@@ -118,7 +118,7 @@ def _table(
     spec: Spec, entry: SpecDataset, records: Mapping[str, Record], expected: Iterable[str], pairs: Sequence[Pair]
 ) -> DatasetBoard:
     # Own twins with a number stand in their target's row.
-    shown = {name: record for name, record in records.items() if name in spec.controls or not _numbered(name)}
+    shown = {name: record for name, record in records.items() if name in spec.controls or not is_own_twin(name)}
     for name in (*entry.references, *spec.controls, *expected):
         if name not in shown:
             shown[name] = _missing(spec, entry, name)
@@ -140,6 +140,8 @@ def _table(
         intervals = ranking.rank_intervals({name: rankable[name].scores[spec.ranked].draws for name in values})
     scored = list(records.values())
     gains, free = gains_of(scored), free_of(scored, spec.measured)
+    # Boards without gains were published without it.
+    everyone = with_all_lineages(pairs, records, spec.ranked) if spec.measured.states_gain else {}
     rows = [
         row_of(
             record,
@@ -150,7 +152,7 @@ def _table(
             rank_interval=intervals.get(name) if name in order else None,
             gain=gains.get(name),
             above_free=free.get(name),
-        )
+        ).model_copy(update={"all_lineages": everyone.get(name)})
         for name, record in shown.items()
     ]
     rows.sort(key=partial(_position, spec.ranked))
@@ -165,11 +167,6 @@ def _table(
         groups=agreement(pairs, records, spec.presets),
         training=training_of(scored, gains),
     )
-
-
-def _numbered(name: str) -> bool:
-    twin = Twin.of(name)
-    return twin is not None and twin.number > 0
 
 
 def row_of(

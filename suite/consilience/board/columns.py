@@ -193,9 +193,13 @@ def _training(lines: Sequence[Line]) -> list[Column]:
 
 
 def _left(lines: Sequence[Line]) -> list[Column]:
-    """Share of variance beyond composition, where records state it."""
+    """Share of variance beyond composition, and alignment with all lineages, where a board states them."""
     left = Column("left", "beyond composition", lambda line: line.row.left, PART, ())
-    return [left] if any(line.row.left is not None for line in lines) else []
+    everyone = Column("all_lineages", "with all lineages", lambda line: line.row.all_lineages, NUMBER, ())
+    return [
+        *([left] if any(line.row.left is not None for line in lines) else []),
+        *([everyone] if any(line.row.all_lineages is not None for line in lines) else []),
+    ]
 
 
 def _origin(lines: Sequence[Line]) -> list[Column]:

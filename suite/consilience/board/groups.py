@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
+from statistics import mean
 
 from consilience.bounds import parse_json
 from consilience.cards import MODALITIES
@@ -14,6 +15,7 @@ from consilience.records.pairs import PAIRS_VERSION, AllPairs, GroupPair, Pair
 from consilience.records.record import Record
 from consilience.records.schema import refuse_newer, to_json, validated
 from consilience.records.values import mean_value
+from consilience.scoring.lineage import lineage_of
 
 from .tolerance import same_model
 
@@ -119,6 +121,20 @@ def agreement(pairs: Sequence[Pair], records: Mapping[str, Record], presets: Seq
                 )
             )
     return condensed
+
+
+def with_all_lineages(pairs: Sequence[Pair], records: Mapping[str, Record], preset: str) -> dict[str, float]:
+    """Mean alignment of each trained target with those of all other lineages, each lineage counted once."""
+    lineages = {name: lineage_of(record.card) for name, record in records.items() if record.trained}
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for pair in pairs:
+        first, second = lineages.get(pair.first), lineages.get(pair.second)
+        figures = pair.scores.get(preset)
+        if first is None or second is None or first == second or figures is None or figures.alignment is None:
+            continue
+        values[pair.first][second].append(figures.alignment)
+        values[pair.second][first].append(figures.alignment)
+    return {name: mean(map(mean, of_lineage.values())) for name, of_lineage in values.items()}
 
 
 _ORDER = [*(name for name in MODALITIES if name != "baseline"), UNTRAINED_GROUP]

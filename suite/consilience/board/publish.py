@@ -15,6 +15,7 @@ from consilience.records.pairs import AllPairs
 from consilience.records.record import Record
 from consilience.records.schema import to_json
 from consilience.records.spec import Spec, read_spec
+from consilience.scoring.gain import is_own_twin
 from consilience.scoring.provenance import embedding_key
 
 from .board import build_board, check_belongs, read_records, record_path
@@ -109,7 +110,7 @@ def _renew_pairs(own: Publication, spec: Spec, records: Iterable[Record], all_pa
     """Score the pairs of the data sets that changed; those of another embedding than the record's go in any case."""
     scored: dict[str, dict[str, Record]] = defaultdict(dict)
     for record in records:
-        if record.state == "ok":
+        if record.state == "ok" and not is_own_twin(record.target):
             scored[record.dataset][record.target] = record
     for entry in spec.datasets:
         of_dataset = scored[entry.name]

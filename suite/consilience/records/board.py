@@ -107,6 +107,8 @@ class Row(SchemaModel):
     """Training gain, of a trained target with own twins."""
     above_free: Free | None = Field(default=None, exclude_if=is_empty)
     """Alignment above free."""
+    all_lineages: Value = Field(default=None, exclude_if=is_empty)
+    """Mean alignment with the trained targets of all other lineages, each lineage counted once: no part of the rank."""
     left: Value = Field(default=None, exclude_if=is_empty)
     """Share of the embedding's variance that is not linear in composition."""
 

@@ -51,6 +51,12 @@ class Gain:
     by_reference: Mapping[str, float]
 
 
+def is_own_twin(name: str) -> bool:
+    """Whether a name is that of an own twin, ``NAME@untrained:1`` and up, which stands in its target's row."""
+    twin = Twin.of(name)
+    return twin is not None and twin.number > 0
+
+
 def twins_of(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Scored records of own twins by the name of their card, in the order of their numbers.
 
