@@ -297,8 +297,11 @@ def altered(spec: Spec, dataset: dict[str, Any] | None = None, **changes: Any) -
     ],
 )
 def test_what_was_measured_differently_is_refused(board: SavedRun, spec: Spec, limit: int, message: str) -> None:
-    with pytest.raises(ValueError, match=f"measured differently.*{message}"):
+    with pytest.raises(
+        ValueError, match=f"measured differently.*{message}.*A new baseline: .*--align-save NAME"
+    ) as refusal:
         check_spec(board, spec, limit=limit)
+    assert "\n" not in str(refusal.value)
 
 
 def test_other_metric_versions_and_references_are_refused(board: SavedRun) -> None:

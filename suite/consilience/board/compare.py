@@ -135,7 +135,11 @@ def _sample(limit: int | None) -> str:
 
 def _refuse(found: Sequence[str]) -> None:
     if found:
-        raise MeasuredDifferentlyError("the baseline was measured differently: " + "; ".join(dict.fromkeys(found)))
+        differences = "; ".join(dict.fromkeys(found))
+        raise MeasuredDifferentlyError(
+            f"the baseline was measured differently: {differences}. A new baseline: the baseline's model, run with "
+            "--align-save NAME (consilience run --save NAME)"
+        )
 
 
 def check_records(old: Record, new: Record) -> None:
@@ -157,7 +161,7 @@ def check_records(old: Record, new: Record) -> None:
     first, second = old.provenance.references, new.provenance.references
     others = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
     if others:
-        found.append(f"{new.dataset}: other embeddings of the references {', '.join(others)} (save the baseline anew)")
+        found.append(f"{new.dataset}: other embeddings of the references {', '.join(others)}")
     _refuse(found)
 
 
