@@ -172,8 +172,9 @@ class Card(FrozenModel):
     domain: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Kind of items it was made for, where that is a part of what it reads: antibodies among proteins, say. Elsewhere
     it stands outside its domain, which a board shows like out of distribution."""
-    charge: Literal["used", "ignored"] = Field(default="ignored", exclude_if=lambda how: how == "ignored")
-    """Whether the total charge of a structure reaches the model."""
+    charge: Literal["used", "ignored", "unknown"] = Field(default="ignored", exclude_if=lambda how: how == "ignored")
+    """Whether the total charge of a structure changes the rows; unknown where a published file decides that was not at
+    hand."""
     energy: bool = False
     """Whether `embed` also returns energies (eV, total, the model's own reference)."""
     distinct: bool = True

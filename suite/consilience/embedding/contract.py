@@ -303,7 +303,11 @@ def _supercell(atoms: Any) -> Any:
 
 def _charge(embed: Callable[[list[Any]], Embedded], card: Card) -> list[dict[str, Any]]:
     """Whether acetate and the neutral radical of the same atoms have rows as the card's `charge` says."""
-    if card.periodic or (card.elements is not None and not {"H", "C", "O"} <= set(card.elements)):
+    if (
+        card.periodic
+        or card.charge == "unknown"
+        or (card.elements is not None and not {"H", "C", "O"} <= set(card.elements))
+    ):
         return []
     name = f"total charge is {card.charge}, as the card says"
     ions = [_acetate(charge) for charge in (-1, 0)]

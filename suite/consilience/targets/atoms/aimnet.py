@@ -58,6 +58,7 @@ def _card(name: str, title: str, sha256: str, folder: str, **facts: Any) -> Card
             "untrained": True,
             "twin": "architecture of the package's aimnet2.yaml; no dispersion term in the energy",
             "energy": True,
+            "charge": "used",
             "resources": Resources(memory_gib=2, batch_size=64),
             **facts,
         }
@@ -109,6 +110,7 @@ def _card(name: str, title: str, sha256: str, folder: str, **facts: Any) -> Card
         elements=("H", "C", "N", "O"),
         level_of_theory="wB97M-D3/def2-TZVPP",
         twin="architecture of the package's aimnet2_rxn.yaml",
+        charge="ignored",
         remark="Neutral molecules only: the package refuses a net charge.",
     ),
 )

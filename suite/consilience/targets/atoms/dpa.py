@@ -185,6 +185,7 @@ def _card(name: str, *, trained_on: tuple[str, ...], **facts: Any) -> Card:
         trained_on=OPENLAM_2,
         reference="arXiv:2506.01686",
         twin="six layers, as in DeePMD-kit's example of DPA-3, with charge and spin (1.4 million parameters)",
+        charge="used",
         remark=MANY_HEADS + " Charge and multiplicity of the item are inputs.",
     ),
     _card(

@@ -57,6 +57,7 @@ def _card(name: str) -> Card:
         untrained=True,
         twin=None if twin_layers == layers else f"{twin_layers} layers instead of {layers}",
         energy=True,
+        charge="used",
         remark="Reads charge and multiplicity of each molecule.",
         resources=Resources(memory_gib=4, batch_size=16),
     )

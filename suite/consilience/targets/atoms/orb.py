@@ -76,6 +76,7 @@ def _card(
         untrained=True,
         twin=f"{steps} message-passing step instead of {STEPS[version]}" if steps else None,
         energy=True,
+        charge="used" if name.endswith("-omol") else "ignored",
         invariant=False,
         rotation_deviation=deviation,
         remark=" ".join((*remarks, "The figure for rotations is the untrained twin's.")),

@@ -125,6 +125,7 @@ def _card(model: str, size: str, version: str, *, documented: bool = True) -> Ca
         source=f"{REPOSITORY}: models/{model}-{size}-v{version}.ckpt (Hugging Face)",
         twin="no heads for direct forces and stress" if same else "size XS, with heads of the published width",
         rotation_deviation=DEVIATIONS[size],
+        charge="unknown" if model == "pet-omol" else "ignored",  # read where the file says so; the twin's does not
         remark=TWINS_FIGURE,
         resources=Resources(memory_gib=4 if same else 16, batch_size=16 if same else 8),
         **COMMON,

@@ -61,6 +61,7 @@ def _card(name: str, title: str, twin: str, **more: Any) -> Card:
         "untrained": True,
         "twin": twin,
         "energy": True,
+        "charge": "used",
         "remark": TASKS,
         "resources": Resources(memory_gib=8, batch_size=16),
     }
