@@ -202,7 +202,7 @@ def test_items_without_what_is_needed_are_left_out_and_counted(own_cache: Path, 
     expect_same(found, [rows[0], *rows[4:]])
     dropped = built.manifest["dropped"]
     assert dropped["no energy"] == dropped["no charge or spin"] == 1
-    assert dropped["two atoms closer than 0.5 Angstrom"] == 1
+    assert dropped["two atoms closer than half the sum of their covalent radii"] == 1
 
 
 def test_a_sample_is_drawn_by_rank(own_cache: Path, tmp_path: Path) -> None:

@@ -118,9 +118,9 @@ def test_only_what_is_named_runs_and_nothing_else_is_imported(nested: Path, own_
     assert "imported" not in done.stdout + done.stderr
     done = run_pytest(nested, "--co", "models", *options)
     assert "RuntimeError: imported" in done.stdout, "without a name, a folder's files are collected"
-    done = run_pytest(nested, "--align-targets=compositon", *options)
+    done = run_pytest(nested, "--align-targets=randomgaussian", *options)
     assert done.returncode == 2
-    assert "no target is named 'compositon'; did you mean 'composition'?" in done.stdout + done.stderr
+    assert "no target is named 'randomgaussian'; did you mean 'random-gaussian'?" in done.stdout + done.stderr
     done = run_pytest(nested, "--align-targets=zzzz", *options)
     assert done.returncode == 2
     assert (done.stdout + done.stderr).partition("there are: ")[2].splitlines()[0].count(",") == 9

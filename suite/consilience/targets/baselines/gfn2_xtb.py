@@ -70,6 +70,8 @@ class Row(NamedTuple):
         reference="10.1021/acs.jctc.8b01176",
         source="tblite==0.8.0",
         energy=True,
+        charge="used",
+        corrections=(("charge", "ignored"),),
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )
