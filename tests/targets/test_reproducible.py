@@ -34,7 +34,7 @@ ITEMS = 150
 def rows(
     target: Target, items: Items, folder: Path, *, batch: int | None = None, variables: dict[str, str] | None = None
 ) -> NDArray[np.float64]:
-    """Rows of one run in a process of its own."""
+    """Rows of one run in a process of its own; NaN where an item cannot be embedded (atoms out of reach)."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (variables or {}).items():
             patch.setenv(name, value)
@@ -46,7 +46,9 @@ def rows(
             target = Target(card, target.load, target.path, target.weights)
         run_worker(target, items, "embed", folder=folder)
     found = read_shards(folder)
-    assert not any(found.reasons), found.reasons
+    whole = np.isfinite(found.features).all(axis=1)
+    assert whole.tolist() == [reason is None for reason in found.reasons]
+    assert whole.mean() > 0.9, found.reasons
     return found.features.astype(np.float64)
 
 
@@ -57,11 +59,15 @@ def test_rows_do_not_depend_on_circumstances(name: str, tmp_path: Path) -> None:
     base = rows(target, items, tmp_path / "base", variables={"OMP_NUM_THREADS": "1"})
     elsewhere = {"OMP_NUM_THREADS": "1", "LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
     np.testing.assert_array_equal(rows(target, items, tmp_path / "other", variables=elsewhere), base)
+    whole = np.isfinite(base).all(axis=1)
+    base = base[whole]
     reference = np.random.default_rng(0).normal(size=(base.shape[1], 16))
     fixed = np.tanh(base / base.std() @ reference)  # something to be aligned with, the same for all
     for batch in (1, 7, 64):
         for threads in ("1", "2"):
             folder = tmp_path / f"{batch}-{threads}"
             others = rows(target, items, folder, batch=batch, variables={"OMP_NUM_THREADS": threads})
+            np.testing.assert_array_equal(np.isfinite(others).all(axis=1), whole)
+            others = others[whole]
             assert deviation(base, others) <= TOLERANCE
             assert abs(cknna(others, fixed) - cknna(base, fixed)) <= 2e-4
