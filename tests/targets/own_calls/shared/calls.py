@@ -10,6 +10,8 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from itertools import pairwise
 from typing import Any
 from unittest.mock import MagicMock
@@ -50,7 +52,10 @@ def run(call: Callable[[Any], Any]) -> None:
         try:
             found = call(item)
             row, energy = found if isinstance(found, tuple) else (found, np.nan)
-            rows.append(np.asarray(row, dtype=np.float64).reshape(-1))
+            row = np.asarray(row, dtype=np.float64).reshape(-1)
+            if not np.isfinite(row).all():
+                raise ValueError("the package gives no number in some column")
+            rows.append(row)
             energies.append(float(energy))
             reasons.append("")
         except Exception as error:  # a package may fail in any way
@@ -76,8 +81,23 @@ def boxed(atoms: Any) -> Any:
 
 def absent(*names: str) -> None:
     """Stand-ins for packages that the environment leaves out and a package's import, but not its call, asks for."""
-    for name in names:
-        sys.modules[name] = MagicMock(__path__=[], __spec__=None)
+    sys.meta_path.append(_StandIns(names))
+
+
+class _StandIns(MetaPathFinder, Loader):
+    """Finds modules of absent packages: whatever is taken from them exists and does nothing."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self, is_package=True) if fullname.split(".")[0] in self.names else None
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        return MagicMock(__path__=[])
+
+    def exec_module(self, module: Any) -> None:
+        pass
 
 
 class Caught:
