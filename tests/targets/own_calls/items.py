@@ -82,12 +82,12 @@ def backbones() -> Items:
         return shipped[name].sequence[:stop], shipped[name].coordinates[:stop].astype(float)
 
     found = {
-        "whole": part("3K2T_A"),
         "short": part("1J34_C"),
         "six": part("1MOF_A", 6),
         "gap": part("2VWF_A"),
         "unknown": part("2BJN_A"),
-        "no-oxygen": part("1PFB_A"),
+        "no-oxygen": part("1SVB_A", 80),
+        "no-oxygen-short": part("1PFB_A"),  # 47 of 55 residues are whole, of 48 that ProteinMPNN looks for
         "ends": part("4EKX_D"),
         "far": part("3GXQ_B"),
         "mirrored": part("2YHX_A"),
@@ -97,7 +97,8 @@ def backbones() -> Items:
     sequence, coordinates = found["unknown"]
     found["unknown"] = sequence[:10] + "XX" + sequence[12:40] + "X" + sequence[41:], coordinates
     coordinates[10:12] = np.nan  # the third unknown residue is seen
-    found["no-oxygen"][1][5::7, 3] = np.nan
+    for name in ("no-oxygen", "no-oxygen-short"):
+        found[name][1][5::7, 3] = np.nan
     found["ends"][1][:4] = found["ends"][1][-3:] = np.nan
     found["far"][1][:] += 1000.0
     found["mirrored"][1][..., 0] *= -1
