@@ -17,7 +17,7 @@ caught = Caught(model.agg)
 
 def call(smiles):
     data = MoleculeDataset(data=[MoleculeDatapoint(mol=Chem.MolFromSmiles(smiles))])
-    (batch,) = build_dataloader(dataset=data, num_workers=0, shuffle=False)
+    (batch,) = build_dataloader(dataset=data, batch_size=1, num_workers=0, shuffle=False)
     with torch.no_grad():
         model(batch.bmg)
     return caught.mean()
