@@ -259,3 +259,24 @@ def test_the_list_of_targets_is_that_of_the_cards() -> None:
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert script.TARGETS_PAGE.read_text("utf-8") == script.targets_page(), "run: scripts/update_readme.py"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "target"),
+    [("mp-1k", "ani-2xt"), ("mp-1k", "minimol"), ("proteins-500", "foldseek-3di"), ("qm9-1k", "diep-fold1")],
+)
+def test_a_corrected_card_leaves_a_published_record_as_it_is(dataset: str, target: str, tmp_path: Path) -> None:
+    """Also when the new record came from another process, as text: it has lost what its card said before."""
+    published = REPOSITORY / "leaderboard" / "v1"
+    path = tmp_path / "results" / dataset / f"{target}.json"
+    path.parent.mkdir(parents=True)
+    before = (published / "results" / dataset / f"{target}.json").read_bytes()
+    path.write_bytes(before)
+    (tmp_path / "spec.toml").write_bytes((published / "spec.toml").read_bytes())
+    card = get_target(target).card
+    assert card.corrections
+    new = read_record(path).model_copy(update={"card": card})
+    publish(tmp_path, [new])
+    assert path.read_bytes() == before
+    publish(tmp_path, [Record.model_validate_json(to_json(new))])
+    assert path.read_bytes() == before

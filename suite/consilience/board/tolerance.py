@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from consilience.cards import Card
 from consilience.records.migrations import as_version
 from consilience.records.record import Record
 from consilience.records.schema import to_json
+from consilience.registry import get_target
 
 #: Figures are published to 6 digits. Measured: 149 cells of board v1 (all data sets, 65,000 figures), scored again from
 #: the published embeddings by later code, agree in all of them. What follows from counts alone may differ by rounding.
@@ -74,7 +76,8 @@ def record_differences(published: Record, recomputed: Record, version: int) -> I
 
     Both are compared as schema `version` states them. A field of the card that was corrected since is no difference.
     """
-    recomputed = recomputed.model_copy(update={"card": recomputed.card.as_published(published.card)})
+    card = _with_corrections(recomputed.card).as_published(published.card)
+    recomputed = recomputed.model_copy(update={"card": card})
     old, new = (_json(as_version(one, version)) for one in (published, recomputed))
     embeddings = [(one.pop("provenance") or {}).get("embedding", {}) for one in (old, new)]
     if embeddings[0].get("finished") != embeddings[1].get("finished"):
@@ -83,6 +86,15 @@ def record_differences(published: Record, recomputed: Record, version: int) -> I
         embeddings = [{key: one.get(key) for key in ("identity", "weights_sha256")} for one in embeddings]
     yield from differences(old, new)
     yield from differences(embeddings[0], embeddings[1], at="provenance.embedding")
+
+
+def _with_corrections(card: Card) -> Card:
+    """Card with what it said wrongly before, which records don't hold: one that was read from a file has lost it."""
+    try:
+        known = get_target(card.name).card
+    except LookupError:  # a user's own
+        return card
+    return card if card.corrections else card.model_copy(update={"corrections": known.corrections})
 
 
 def is_unchanged(published: Record, new: Record, version: int) -> bool:
