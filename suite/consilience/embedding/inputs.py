@@ -15,14 +15,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import DistributionFinder, MetadataPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.cache import cache_dir
 from consilience.header import Header
 from consilience.isolation.environments import site_folders
-from consilience.isolation.trace import version_of
+from consilience.isolation.trace import find_version
 from consilience.isolation.variables import passed_digests
 
 from .code import source_files
@@ -377,10 +376,7 @@ def is_ignored(name: str) -> bool:
 @lru_cache(maxsize=2048)
 def installed_version(name: str, folders: tuple[str, ...]) -> str | None:
     """Version of a distribution in these folders; None where there is none."""
-    context = DistributionFinder.Context(name=name, path=list(folders))
-    for one in MetadataPathFinder.find_distributions(context):
-        return version_of(one)
-    return None
+    return find_version(name, list(folders))
 
 
 def _own_folders(outputs: Iterable[Path]) -> list[str]:

@@ -155,16 +155,22 @@ def _modules(installed: list[str]) -> tuple[set[str], set[str]]:
 
 def _packages(names: set[str]) -> dict[str, str]:
     """Versions of the distributions that hold these top-level modules."""
-    from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+    from importlib.metadata import packages_distributions
 
     owners = packages_distributions()
-    versions = {}
-    for owner in {owner for name in names for owner in owners.get(name, ())}:
-        try:
-            versions[owner] = version_of(distribution(owner))
-        except PackageNotFoundError:
-            continue
-    return dict(sorted(versions.items()))
+    # Not along all of sys.path: setuptools puts its own copies of packages there, and its version says which they are.
+    folders = [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+    found = {owner: find_version(owner, folders) for name in names for owner in owners.get(name, ())}
+    return {owner: version for owner, version in sorted(found.items()) if version is not None}
+
+
+def find_version(name: str, folders: list[str]) -> str | None:
+    """Version of a distribution in these folders; None where there is none."""
+    from importlib.metadata import DistributionFinder, MetadataPathFinder
+
+    for one in MetadataPathFinder.find_distributions(DistributionFinder.Context(name=name, path=folders)):
+        return version_of(one)
+    return None
 
 
 def version_of(distribution: Any) -> str:
