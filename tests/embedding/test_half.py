@@ -30,6 +30,7 @@ def test_rows_come_back_to_a_thousandth_of_their_spread(tmp_path: Path) -> None:
     found = Store(tmp_path / "own", tmp_path).get(IDENTITY)
     assert found is not None
     assert found.features.dtype == np.float32
+    assert found.provenance["precision"] == "float16 of standardized columns"
     assert found.embedded.tolist() == [i != 7 for i in range(200)]
     exact = features.astype(np.float64)
     error = np.nanmax(np.abs(found.features.astype(np.float64) - exact), axis=0)

@@ -10,7 +10,7 @@ from consilience.datasets.items import open_dataset
 from consilience.embedding.batches import Batch
 from consilience.embedding.identity import Identity, code_digest, identify
 from consilience.embedding.shards import embed_again, finished_items, read_shards, rows_missing_for_now, write_shard
-from consilience.embedding.store import Embedding, Store, shipped_path, write_embedding
+from consilience.embedding.store import SHIPPED, Embedding, Store, shipped_path, shipped_with, write_embedding
 from consilience.registry import get_target
 
 IDENTITY = Identity("t", "sha256:0", "c", "e", "d", "r", "i", "last", "mean")
@@ -179,3 +179,16 @@ def test_rows_of_circumstance_are_embedded_again_and_replace_their_shard(tmp_pat
     assert found.features[6].tolist() == [9, 9, 9]
     assert found.reasons[1] == "no memory"
     assert rows_missing_for_now(tmp_path) == ""
+
+
+def test_a_board_brings_its_own_references_from_the_suites_repository_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consilience.embedding.store.BOARDS", tmp_path / "suite")
+    own = tmp_path / "suite" / "v0" / "embeddings"
+    forged = tmp_path / "here" / "leaderboard" / "v9" / "embeddings"
+    for folder in (own, forged):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert shipped_with("v0") == own
+    assert shipped_with("v9") == SHIPPED  # a board's folder that anybody made brings no references

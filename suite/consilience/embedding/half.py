@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 #: Names of the tensors beside ``features``.
 MEAN, DEVIATION = "mean", "deviation"
+#: What the provenance of such an embedding says of its precision.
+HALF = "float16 of standardized columns"
 
 
 def to_half(features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

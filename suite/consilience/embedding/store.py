@@ -1,7 +1,8 @@
 """The embedding store: every embedding under a key made of all that determines it.
 
-Two places are read, in this order: the reference embeddings shipped with the package, which count as cells already
-done, and the cache folder. Files are written whole or not at all, and a checksum is verified whenever
+Two places are read, in this order: the reference embeddings that come with a board, which count as cells already
+done, and the cache folder. The package ships those of the board that it measures by default; those of earlier boards
+stay in the suite's repository. Files are written whole or not at all, and a checksum is verified whenever
 one is read; a damaged file is as good as none.
 """
 
@@ -23,7 +24,7 @@ from consilience._moved import moved_names
 from consilience.cache import cache_dir
 from consilience.files import sealed, unsealed, write_atomically
 
-from .half import DEVIATION, from_half, to_half
+from .half import DEVIATION, HALF, from_half, to_half
 from .identity import Identity
 from .inputs import Inputs, changes, stamps_of
 from .tensors import checksum, tensors_to_bytes
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SHIPPED = Path(__file__).resolve().parents[1] / "data" / "embeddings"
+PACKAGE = Path(__file__).resolve().parents[1]
+SHIPPED = PACKAGE / "data" / "embeddings"
+#: Boards of the suite's own repository; there is no such folder beside an installed package.
+BOARDS = PACKAGE.parents[1] / "leaderboard"
 FORMAT = 2
 #: What reading a header raises that is not one of ours.
 _HEADER_ERRORS = (KeyError, TypeError, AttributeError, RecursionError)
@@ -203,6 +207,25 @@ class Store:
             _write_stamps(entry.path, stamps)
 
 
+def shipped_with(board: str) -> Path:
+    """Folder of the reference embeddings of a board.
+
+    Parameters
+    ----------
+    board
+        Version, such as ``v1``.
+
+    Returns
+    -------
+    Path
+        ``leaderboard/<board>/embeddings`` of the suite's own repository, where it is there; else what the package
+        ships. The folder of a board that was passed to a command does not count: whoever forges a board would bring the
+        references along.
+    """
+    own = BOARDS / board / "embeddings"
+    return own if own.is_dir() else SHIPPED
+
+
 def shipped_path(folder: Path, dataset: str, target: str) -> Path:
     """Where a shipped embedding lies."""
     return folder / dataset / f"{target}.safetensors.gz"
@@ -321,13 +344,15 @@ def parse_embedding(content: bytes, identity: Identity | None = None) -> tuple[I
 
 
 def _embedding(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Embedding:
-    features = from_half(tensors) if DEVIATION in tensors else tensors["features"]
+    provenance, features = json.loads(metadata["provenance"]), tensors["features"]
+    if DEVIATION in tensors:
+        provenance, features = provenance | {"precision": HALF}, from_half(tensors)
     return Embedding(
         features=features,
         energies=tensors.get("energies", np.full(len(features), np.nan)),
         ids=json.loads(metadata["ids"]),
         reasons={int(i): reason for i, reason in json.loads(metadata["reasons"]).items()},
-        provenance=json.loads(metadata["provenance"]),
+        provenance=provenance,
         truncated=tensors.get("truncated", np.zeros(0, np.float32)),
     )
 

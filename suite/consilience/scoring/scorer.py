@@ -30,7 +30,7 @@ from consilience.embedding.embed import (
     covered_items,
 )
 from consilience.embedding.identity import Identity, identify
-from consilience.embedding.store import SHIPPED, Embedding, Store
+from consilience.embedding.store import Embedding, Store, shipped_with
 from consilience.escaping import masked
 from consilience.files import sealed, unsealed, write_atomically
 from consilience.metrics import get_metric
@@ -64,7 +64,7 @@ class Scorer:
     spec
         The board; the one shipped with the package by default.
     store
-        Where embeddings are looked up; the suite's cache folder and the shipped ones by default.
+        Where embeddings are looked up; by default the suite's cache folder and those that come with the board.
     limit
         Only a seeded sample of so many items of each data set (:meth:`Items.sample`); never published.
     metrics
@@ -87,7 +87,7 @@ class Scorer:
         self.spec = (spec or read_spec(DEFAULT_SPEC)).with_metrics(map(_choice, metrics))
         self.protocol = Protocol.of(self.spec)
         self.limit = limit
-        self.store = store or Store(shipped=SHIPPED)
+        self.store = store or Store(shipped=shipped_with(self.spec.board))
         self.failures: dict[str, str] = {}
         """Why an embedding could not be made in this run, by its key."""
         self.interrupted: set[str] = set()

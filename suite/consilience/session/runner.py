@@ -14,7 +14,7 @@ from consilience.embedding.embed import (
     covered_items,
     embed,
 )
-from consilience.embedding.store import SHIPPED, Store
+from consilience.embedding.store import Store
 from consilience.execution.executor import Executor
 from consilience.scoring.cell import Cell
 from consilience.scoring.scorer import Scorer
@@ -57,7 +57,7 @@ class Runner(Scorer):
         limit: int | None = None,
         metrics: Sequence[str] = (),
     ) -> None:
-        store = store or Store(shipped=None if fresh_references else SHIPPED)
+        store = store or (Store(shipped=None) if fresh_references else None)
         super().__init__(spec, store=store, limit=limit, metrics=metrics)
         self.device = device
         self.time_limit = time_limit

@@ -14,7 +14,7 @@ from consilience.board.groups import read_pairs
 from consilience.board.publish import read_board
 from consilience.datasets.items import open_for_board
 from consilience.embedding.identity import identify
-from consilience.embedding.store import Store
+from consilience.embedding.store import Store, shipped_with
 from consilience.records.board import Board
 from consilience.records.pairs import Pair
 from consilience.records.record import Record
@@ -46,7 +46,7 @@ class Study:
         A saved run (``--align-save``) whose records are studied with the board's; those of data sets that the board
         lacks are left out.
     store
-        Where embeddings are looked up; the suite's cache and what is shipped, by default.
+        Where embeddings are looked up; by default the suite's cache and those that come with the board.
 
     Raises
     ------
@@ -57,9 +57,14 @@ class Study:
     def __init__(self, folder: Path, *, run: SavedRun | None = None, store: Store | None = None) -> None:
         self.folder = folder
         self.run = run
-        self.store = store or Store()
+        self._store = store
         self._items: dict[str, Items] = {}
         self._embeddings: dict[tuple[str, str], Embedding | None] = {}
+
+    @cached_property
+    def store(self) -> Store:
+        """Where embeddings are looked up."""
+        return self._store or Store(shipped=shipped_with(self.board.spec.board))
 
     @cached_property
     def board(self) -> Board:
