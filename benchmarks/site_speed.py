@@ -35,6 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from consilience.records import DEFAULT_BOARD
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -339,7 +341,7 @@ def main(arguments: list[str] | None = None) -> None:
     from playwright.sync_api import sync_playwright  # asv imports all files here, and needs no browser
 
     parser = argparse.ArgumentParser(description="Speed of the static site.")
-    parser.add_argument("--board", type=Path, default=ROOT / "leaderboard" / "v1", help="folder of a board")
+    parser.add_argument("--board", type=Path, default=ROOT / "leaderboard" / DEFAULT_BOARD, help="folder of a board")
     parser.add_argument("--dataset", default="qm9-1k", help="data set that the large board and map are of")
     parser.add_argument("--targets", type=int, default=60, help="scored targets of the large board")
     parser.add_argument("--points", type=int, default=60_000, help="points of the large map")

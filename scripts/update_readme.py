@@ -14,6 +14,7 @@ from consilience.board.columns import lay_out, lines_of
 from consilience.board.markdown import modality_matrix, tabulated
 from consilience.board.numbers import PLAIN
 from consilience.datasets.tables import DATA
+from consilience.records import DEFAULT_BOARD
 from consilience.records.board import Board
 from consilience.records.record import Record
 from consilience.registry import PACKAGE, Target, list_datasets, list_targets
@@ -171,7 +172,7 @@ def filled(text: str, board: Board, records: Iterable[Record] = ()) -> str:
 
 
 if __name__ == "__main__":
-    page, folder = ROOT / "README.md", ROOT / "leaderboard" / "v1"
+    page, folder = ROOT / "README.md", ROOT / "leaderboard" / DEFAULT_BOARD
     board = Board.model_validate_json((folder / "leaderboard.json").read_text("utf-8"))
     records = read_records(folder / "results")
     page.write_text(with_options(filled(page.read_text("utf-8"), board, records)), "utf-8")

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from consilience.records import DEFAULT_BOARD
 from consilience.records.record import Record
 from consilience.records.run import read_run
 
@@ -33,6 +34,7 @@ def misalignment(records: Iterable[Record]) -> type:
     One Python float each: ASV takes neither numpy's floats nor dictionaries.
     """
     cells = {(record.dataset, record.target): record for record in records}
+    boards = sorted({record.board for record in cells.values()}) or [DEFAULT_BOARD]
 
     class Alignment:  # ASV finds it again by this name
         """1 - calibrated alignment (beyond composition) and 1 - CKNNA (the paper's preset)."""
@@ -50,10 +52,14 @@ def misalignment(records: Iterable[Record]) -> type:
             return float(1 - (self.score.alignment.value or 0.0))
 
         def track_misalignment_paper(self, dataset: str, target: str) -> float:
+            if "paper" not in self.record.scores:  # a board of one's own
+                raise NotImplementedError
             return float(1 - (self.record.scores["paper"].cknna or 0.0))
 
     tracked: Any
     for tracked in (Alignment.track_misalignment_calibrated, Alignment.track_misalignment_paper):
-        tracked.version = "1"  # ASV would hash this file instead, and drop the history with every edit
+        # ASV would hash this file instead, and drop the history with every edit. Series of two boards do not compare:
+        # ASV drops the earlier one. The first board's is "1".
+        tracked.version = "1" if boards == ["v1"] else "+".join(boards)
         tracked.unit = "1 - score"
     return Alignment

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from consilience.asv import misalignment
+from consilience.records.migrations import read_record
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -33,3 +36,17 @@ def test_misalignment_is_read_from_the_published_records() -> None:
     assert 0 < value < 1
     with pytest.raises(NotImplementedError):
         tracked.setup("mp-1k", "so3lr")
+
+
+def test_series_of_two_boards_have_two_versions() -> None:
+    results = REPOSITORY / "leaderboard" / "v1" / "results" / "qm9-1k"
+    record = read_record(results / "so3lr.json")
+    versions = {misalignment([record.model_copy(update={"board": board})]).track_misalignment_calibrated.version  # type: ignore[attr-defined]
+                for board in ("v1", "v2", "mine")}  # fmt: skip
+    assert versions == {"1", "v2", "mine"}  # ASV drops the history of another version, and v1's stays
+    alone = misalignment(
+        [record.model_copy(update={"scores": {"mine": record.scores["beyond_composition"]}, "ranked": "mine"})]
+    )()
+    alone.setup("qm9-1k", "so3lr")  # a board of one's own without the paper's preset
+    with pytest.raises(NotImplementedError):
+        alone.track_misalignment_paper("qm9-1k", "so3lr")

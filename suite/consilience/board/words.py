@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from consilience.cards import is_twin
+from consilience.records import DEFAULT_BOARD
 from consilience.records.board import Board, DatasetBoard, Row
 from consilience.records.record import Interval, Record
 from consilience.scoring.presets import RANKED
@@ -19,7 +20,7 @@ from .numbers import PLAIN
 def published() -> Mapping[str, DatasetBoard]:
     """Tables of the published board by data set; empty where the package came without it, or with an older one."""
     try:
-        path = find_board("v1", own=False) / "leaderboard.json"
+        path = find_board(DEFAULT_BOARD, own=False) / "leaderboard.json"
         board = Board.model_validate(json.loads(path.read_text("utf-8")))
     except (ValueError, FileNotFoundError):  # of another version: words are a help, no reason to fail
         return {}

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import click
 
+from consilience.records import DEFAULT_BOARD
+
 from ._common import say
 from ._options import OutputPath
 
 
 @click.command("figures")
-@click.option("--board", default="v1", show_default=True, help="A board's folder, or its version in leaderboard/.")
+@click.option(
+    "--board", default=DEFAULT_BOARD, show_default=True, help="A board's folder, or its version in leaderboard/."
+)
 @click.option("--dataset", "datasets", multiple=True, help="Data set of the board; all by default. May be repeated.")
 @click.option("--figure", "names", multiple=True, help="Figure (--list names them); all by default. May be repeated.")
 @click.option("--output", type=OutputPath(folder=True), help="Folder to write to.")

@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consilience.records import DEFAULT_BOARD
+
 from ._common import say
 from ._options import OutputPath
 
 if TYPE_CHECKING:
     from consilience.site.build import StageProgress
 
-_BOARD = "Name of a published board (v1) or its folder; by default leaderboard/v1 below the current folder."
+_BOARD = (
+    f"Name of a published board ({DEFAULT_BOARD}) or its folder; by default leaderboard/{DEFAULT_BOARD} below the "
+    "current folder."
+)
 
 
 @click.command("site")
-@click.option("--board", default="v1", show_default=True, help=_BOARD)
+@click.option("--board", default=DEFAULT_BOARD, show_default=True, help=_BOARD)
 @click.option("--output", required=True, type=OutputPath(folder=True), help="Folder of the site.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Number of drawing processes; by default one per processor, at most 4."
@@ -50,7 +55,7 @@ def site_command(board: str, output: Path, jobs: int | None, quiet: bool) -> Non
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--output", required=True, type=OutputPath(), help="The HTML file.")
-@click.option("--board", default="v1", show_default=True, help=_BOARD)
+@click.option("--board", default=DEFAULT_BOARD, show_default=True, help=_BOARD)
 @click.option("--target", help="Target of the run, if the run has several.")
 def report_command(run: Path, output: Path, board: str, target: str | None) -> None:
     """Write one HTML file about one checkpoint of RUN (a file of `--align-save` or `run --save`)."""
