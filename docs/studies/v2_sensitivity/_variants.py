@@ -1,0 +1,44 @@
+"""What the variants of the study share: the network inside an `embed`, and wider random weights."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from consilience.registry import Target, load_target_file
+
+
+def board_target(module: str, name: str) -> Target:
+    """Return a target of the suite's file `module`, without importing the other files (their packages are not here)."""
+    found = find_spec(f"consilience.targets.{module}")
+    return next(one for one in load_target_file(str(found and found.origin)) if one.name == name)
+
+
+def network_of(embed: Any, kind: type) -> Any:
+    """Return the network of a class that an `embed` of the suite's targets runs."""
+    waiting, seen = [embed], set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, kind):
+            return one
+        if id(one) in seen or not callable(one):
+            continue
+        seen.add(id(one))
+        waiting += [cell.cell_contents for cell in getattr(one, "__closure__", None) or ()]
+        waiting += one.children() if hasattr(one, "children") else ()
+    raise LookupError(f"no {kind.__name__} in {embed!r}")
+
+
+def widen(network: Any, another: Any, seed: int, factor: float = 2.0) -> None:
+    """Draw what the package drew at random anew: normal, with mean 0 and `factor` times the deviation of its values.
+
+    `another` is a network drawn with another seed: what is the same in both was not drawn.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for values, others in zip(network.parameters(), another.parameters(), strict=True):
+            if values.numel() > 1 and not torch.equal(values, others):
+                drawn = torch.randn(values.shape, generator=generator, dtype=values.dtype)
+                values.copy_(drawn * (factor * float(values.std())))
