@@ -185,8 +185,8 @@ def test_a_board_brings_its_own_references_from_the_suites_repository_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consilience.embedding.store.BOARDS", tmp_path / "suite")
-    own = tmp_path / "suite" / "v0" / "embeddings"
-    forged = tmp_path / "here" / "leaderboard" / "v9" / "embeddings"
+    own = tmp_path / "suite" / "v0" / "references"
+    forged = tmp_path / "here" / "leaderboard" / "v9" / "references"
     for folder in (own, forged):
         folder.mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")

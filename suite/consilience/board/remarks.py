@@ -8,6 +8,8 @@ from pathlib import Path
 
 from consilience.records.spec import Spec
 
+from .withdrawals import in_markdown, read_withdrawals
+
 FILE = "remarks.md"
 #: Key of what stands above the first heading, shown at the top of the page.
 GENERAL = ""
@@ -19,13 +21,22 @@ def read_remarks(folder: Path, spec: Spec) -> Mapping[str, str]:
     """Read the remarks of a board's folder by where they are shown; empty where it has none.
 
     ``remarks.md`` is Markdown. The text above its first ``## `` heading goes to the top of the page, the section
-    ``## every table`` under each data set's table, and a section named after a data set under that one's table.
+    ``## every table`` under each data set's table, and a section named after a data set under that one's table. What
+    was withdrawn from the board stands below the former.
 
     Raises
     ------
     ValueError
         A section names no data set of the board or stands twice, or the file is no UTF-8 text.
     """
+    remarks = _read(folder, spec)
+    withdrawn = in_markdown(read_withdrawals(folder))
+    if withdrawn:
+        remarks[GENERAL] = "\n\n".join(filter(None, [remarks.get(GENERAL), withdrawn]))
+    return remarks
+
+
+def _read(folder: Path, spec: Spec) -> dict[str, str]:
     path = folder / FILE
     if not path.is_file():
         return {}

@@ -9,6 +9,8 @@ from consilience.records.pairs import PAIRS_VERSION, AllPairs
 from consilience.records.record import RECORD_VERSION, Record
 from consilience.records.run import RUN_VERSION, Comparison, SavedRun
 
+from .withdrawals import Withdrawals
+
 
 def json_schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema of everything that is published or handed in, by file name: of the versions that are written now."""
@@ -20,5 +22,6 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         f"pairs.v{PAIRS_VERSION}.json": AllPairs.model_json_schema(mode="serialization"),
         f"board.v{BOARD_VERSION}.json": Board.model_json_schema(mode="serialization"),
         f"run.v{RUN_VERSION}.json": SavedRun.model_json_schema(mode="serialization"),
+        "withdrawn.v1.json": Withdrawals.model_json_schema(mode="serialization"),
         "comparison.v1.json": Comparison.model_json_schema(mode="serialization"),
     }

@@ -131,3 +131,19 @@ def build(folder: Path) -> None:
     board = publish(folder, all_pairs=pairs_of(folder, board_runner(folder)), tell=say_aside)
     scored = sum(row.state == "ok" for table in board.datasets for row in table.rows)
     say(f"{folder / 'leaderboard.md'}: {len(board.datasets)} data sets, {scored} scored cells")
+
+
+@leaderboard.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("target")
+@click.option("--reason", required=True, help="One line for the board's page.")
+def withdraw(folder: Path, target: str, reason: str) -> None:
+    """Take TARGET's rows from the board in FOLDER, and say so on its page.
+
+    The name is free afterwards: a corrected model is submitted under it again. References and controls can't be
+    withdrawn, since the scores of others rest on them.
+    """
+    from consilience.board.withdraw import withdraw as withdraw_rows
+
+    datasets = withdraw_rows(folder, target, reason, tell=say_aside)
+    say(f"{folder}: {target} is withdrawn from {', '.join(datasets)}")

@@ -218,11 +218,11 @@ def shipped_with(board: str) -> Path:
     Returns
     -------
     Path
-        ``leaderboard/<board>/embeddings`` of the suite's own repository, where it is there; else what the package
+        ``leaderboard/<board>/references`` of the suite's own repository, where it is there; else what the package
         ships. The folder of a board that was passed to a command does not count: whoever forges a board would bring the
         references along.
     """
-    own = BOARDS / board / "embeddings"
+    own = BOARDS / board / "references"
     return own if own.is_dir() else SHIPPED
 
 
