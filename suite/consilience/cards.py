@@ -214,6 +214,18 @@ class Card(FrozenModel):
             raise ValueError("source: a target whose weights are downloaded says where from")
         return self
 
+    def corrected(self, **values: Any) -> Card:
+        """Return this card with other values of some fields, and the present ones noted as published before.
+
+        Examples
+        --------
+        >>> card = Card(name="a", family="a", modality="atoms").corrected(licence_code="MIT")
+        >>> card.licence_code, card.corrections
+        ('MIT', (('licence_code', None),))
+        """
+        former = tuple((field, getattr(self, field)) for field in values)
+        return self.model_copy(update={**values, "corrections": (*self.corrections, *former)})
+
     def as_published(self, published: Card) -> Card:
         """Return this card with the former values of corrected fields that a published card holds."""
         names = {field for field, former in self.corrections if getattr(published, field) == former}

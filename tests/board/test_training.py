@@ -147,6 +147,13 @@ def test_the_page_says_it_and_the_files_follow_the_schema(records: list[Record])
     assert "**Training against own untrained twins**" in page
     assert "2 of 2 lineages gain" in page
     assert "would be expected if training added nothing" in page
+    assert "**Training gain** is the alignment minus" in page
+    assert "calibrated" not in page  # these boards' alignments are cut off nowhere
+    assert "k = 12." in page
+    twins = page.split("## How own twins are drawn")[1]
+    drawn = {cells[1].strip(): cells[3].strip() for line in twins.splitlines() if len(cells := line.split("|")) > 3}
+    assert drawn["ani"] == "all weights as the package draws them"
+    assert "reference" in drawn["diep"]
     jsonschema.validate(json.loads(to_json(board)), json_schemas()["board.v2.json"])
     for one in records:
         jsonschema.validate(json.loads(to_json(one)), json_schemas()["record.v2.json"])
@@ -160,6 +167,7 @@ def test_a_board_without_own_twins_has_none_of_it(records: list[Record]) -> None
     content = json.loads(to_json(board))["datasets"][0]
     assert "training" not in content
     assert not {"gain", "above_free"} & set(content["rows"][0])
-    page = render(board)
-    assert "training gain" not in page
+    page = render(board, records=alone)
+    assert "training gain [95 %]" not in page
     assert "own untrained twins" not in page
+    assert "| soap" not in page.split("## How own twins are drawn")[1]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from consilience.escaping import code, markdown, one_line
 from consilience.records.board import Board, DatasetBoard, Generality, OverallRow, PairedDiscrimination
 from consilience.records.record import Record
+from consilience.records.spec import Spec
 from consilience.scoring.presets import PRESET_TITLES, RANKED
 
 from .columns import Line, lay_out, lines_of
@@ -25,6 +26,29 @@ which removes the part of an embedding that is linear in composition and size; e
 linear remain. *Paper* is the plain CKNNA of arXiv 2512.03750 (rows L2-normalised, not calibrated), for comparison
 with it. Intervals are 95 %, from the differences between the halves of {splits} random splits of the items. They do
 not include the choice of references or run-to-run training variance.
+
+Built from `results/`, `pairs/` and `remarks.md` of this folder; do not edit.
+"""
+
+#: Head of boards whose alignments subtract.
+_HEAD_GAIN = """\
+# Consilience leaderboard {board}
+
+{title}
+
+- **Alignment** of a target with a reference is (CKNNA - m) / (1 - m), where m is the mean CKNNA after relabelling
+  the items: 0 is chance, 1 means that both models name the same nearest neighbours. A target's alignment is the mean
+  over the references outside its lineage, beyond linear composition. The board ranks by it.
+- **Training gain** is the alignment minus the mean alignment of *own twins*, untrained networks of the same
+  architecture, with the same references. An asterisk marks gains that stay at a false discovery rate of 5 %.
+- **Above free** is the alignment minus the largest of own twins, descriptors that nobody trains, and random features
+  of composition.
+
+Intervals are 95 %. They cover the choice of items ({splits} random splits), of the references' lineages and, for
+gains, of the twins' seeds; they leave out what another training run would change. Numbers have no digits beyond their
+interval. Ranks in brackets are those that the intervals of the differences leave open. *Standardized* is the alignment
+before composition is removed; *paper* is the plain CKNNA of arXiv 2512.03750 (rows L2-normalised).
+`docs/training.md` in the repository defines the figures.
 
 Built from `results/`, `pairs/` and `remarks.md` of this folder; do not edit.
 """
@@ -57,8 +81,9 @@ def render(board: Board, remarks: Mapping[str, str] | None = None, records: Iter
         Its records, for columns of what only they have.
     """
     remarks, records = remarks or {}, list(records)
-    settings = board.spec.settings
-    parts = [_HEAD.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
+    settings, states_gain = board.spec.settings, board.spec.measured.states_gain
+    head = _HEAD_GAIN if states_gain else _HEAD
+    parts = [head.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
     if remarks.get(GENERAL):
         parts.append(f"## Remarks\n\n{remarks[GENERAL]}\n")
     for matter in dict.fromkeys(row.matter for row in board.overall):
@@ -67,8 +92,9 @@ def render(board: Board, remarks: Mapping[str, str] | None = None, records: Iter
         parts.append(_generality(board.generality))
     for table in board.datasets:
         notes = [remarks[name] for name in (table.name, EVERY_TABLE) if remarks.get(name)]
-        strata = board.spec.dataset(table.name).strata
-        parts.append(_dataset(table, settings.permutations, strata, notes, records))
+        parts.append(_dataset(table, board.spec, notes, records))
+    if states_gain:
+        parts.append(_twins(records))
     return "\n".join(parts)
 
 
@@ -125,9 +151,9 @@ def _generality(rows: Sequence[Generality]) -> str:
     return f"## Generality\n\n{text}\n" + tabulated([head, *table], "pipe") + "\n"
 
 
-def _dataset(
-    table: DatasetBoard, permutations: int, strata: str | None, notes: Sequence[str], records: Sequence[Record]
-) -> str:
+def _dataset(table: DatasetBoard, spec: Spec, notes: Sequence[str], records: Sequence[Record]) -> str:
+    settings, strata = spec.settings_of(table.name), spec.dataset(table.name).strata
+    states_gain = spec.measured.states_gain
     card = table.card
     energy = f"Energies: {markdown(str(card.energy.level_of_theory))}." if card.energy else ""
     scored = lines_of(table, (row for row in table.rows if row.state == "ok"), records)
@@ -137,12 +163,13 @@ def _dataset(
         f"{markdown(card.title)}. {card.items:,} {card.matter}s, revision `{code(table.revision[:12])}`, "
         f"{markdown(card.licence)}. {energy}",
         f"References: {', '.join(table.references)}."
+        + (f" k = {settings.k}." if states_gain else "")
         + (f" Permutations stay within `{code(strata)}`: agreement explained by it is not credited." if strata else ""),
         tabulated(lay_out("page", scored), "pipe"),
         *notes,
         _LEGEND,
         _training(table),
-        _groups(table, permutations),
+        _groups(table, settings.permutations, "alignment" if states_gain else "calibrated CKNNA"),
         _discrimination(table),
         _sanity(table),
         _remarks(scored),
@@ -204,6 +231,19 @@ def paired_words(paired: PairedDiscrimination) -> str:
     )
 
 
+def _twins(records: Sequence[Record]) -> str:
+    """How own twins are drawn, by family, and why some models have none."""
+    cards = {record.card.name: record.card for record in records if record.trained}
+    drawn = "all weights as the package draws them"
+    texts: dict[tuple[str, str], list[str]] = {}
+    for card in cards.values():
+        text = card.twin or (drawn if card.untrained else "none")
+        texts.setdefault((card.family, text), []).append(card.name)
+    rows = [[family, ", ".join(sorted(names)), text] for (family, text), names in sorted(texts.items())]
+    table = tabulated([["family", "models", "own twins"], *rows], "pipe")
+    return f"## How own twins are drawn\n\nWhat is not named is drawn anew, as the package draws it.\n\n{table}\n"
+
+
 def _words(modality: str) -> str:
     return modality.replace("_", " ")
 
@@ -228,13 +268,13 @@ def _discrimination(table: DatasetBoard) -> str:
     return head + "\n\n" + "\n".join(f"- {word}" for word in words)
 
 
-def _groups(table: DatasetBoard, permutations: int) -> str:
+def _groups(table: DatasetBoard, permutations: int, figure: str) -> str:
     rows = modality_matrix(table)
     if not rows:
         return ""
     smallest = PLAIN.chance(2 / (permutations + 1))
     text = (
-        "**Across modalities**: mean calibrated CKNNA beyond composition of all pairs of models from different "
+        f"**Across modalities**: mean {figure} beyond composition of all pairs of models from different "
         "families, by what the models read; in brackets the number of pairs and a p-value (twice the mean of the "
         f"pairs' permutation p, which holds however they depend on each other; {smallest} is "
         f"the smallest that {permutations} permutations can give). *untrained*: the untrained networks."

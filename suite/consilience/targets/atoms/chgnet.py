@@ -54,29 +54,34 @@ def _card(name: str, **fields: Any) -> Card:
 
 
 @target(
-    _card(
-        "chgnet-0.3.0",
-        title="CHGNet 0.3.0",
-        revision="0.3.0 (chgnet 0.4.2)",
-        weights_sha256="d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
-    ),
-    _card(
-        "chgnet-0.2.0",
-        title="CHGNet 0.2.0 (the model of the paper)",
-        revision="0.2.0 (chgnet 0.4.2)",
-        parameters=400_438,
-        layer="atom features after the last convolution (input of the energy MLP)",
-        weights_sha256="ef624f78b6db9d315b4ef256f1bb3207449924191b91720dc17d3f60c5df980e",
-    ),
-    _card(
-        "chgnet-r2scan",
-        title="CHGNet r2SCAN (0.3.0, fine-tuned)",
-        revision="r2scan (chgnet 0.4.2)",
-        trained_on=("MPtrj", "MP-r2SCAN"),
-        level_of_theory="r2SCAN (fine-tuned from PBE/PBE+U)",
-        reference="10.1038/s41524-025-01796-y",
-        weights_sha256="8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad",
-    ),
+    *(
+        card.corrected(twin="as published stay the elements' reference energies, which no row depends on")
+        for card in (
+            _card(
+                "chgnet-0.3.0",
+                title="CHGNet 0.3.0",
+                revision="0.3.0 (chgnet 0.4.2)",
+                weights_sha256="d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
+            ),
+            _card(
+                "chgnet-0.2.0",
+                title="CHGNet 0.2.0 (the model of the paper)",
+                revision="0.2.0 (chgnet 0.4.2)",
+                parameters=400_438,
+                layer="atom features after the last convolution (input of the energy MLP)",
+                weights_sha256="ef624f78b6db9d315b4ef256f1bb3207449924191b91720dc17d3f60c5df980e",
+            ),
+            _card(
+                "chgnet-r2scan",
+                title="CHGNet r2SCAN (0.3.0, fine-tuned)",
+                revision="r2scan (chgnet 0.4.2)",
+                trained_on=("MPtrj", "MP-r2SCAN"),
+                level_of_theory="r2SCAN (fine-tuned from PBE/PBE+U)",
+                reference="10.1038/s41524-025-01796-y",
+                weights_sha256="8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad",
+            ),
+        )
+    )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; molecules are put into a box (CHGNet knows only periodic structures)."""

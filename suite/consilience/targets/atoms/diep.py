@@ -23,7 +23,7 @@ SETTINGS = ("data_mean", "data_std", "element_refs", "calc_repuls", "use_edges")
         name="diep-fold1",
         family="diep",
         descends_from="m3gnet",
-        corrections=(("descends_from", None),),
+        corrections=(("descends_from", None), ("twin", None)),
         modality="atoms",
         title="DIEP (MatPES r2SCAN, fold 1)",
         revision="diep 2.0.0",
@@ -42,6 +42,7 @@ SETTINGS = ("data_mean", "data_std", "element_refs", "calc_repuls", "use_edges")
         accepts="state_dict of diep's Potential around a DIEP of the published configuration (state.pt)",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        twin="as published stay mean, scale and elements' references of the energies, which no row depends on",
         energy=True,
         resources=Resources(memory_gib=4, batch_size=8),
     )

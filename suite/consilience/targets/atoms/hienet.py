@@ -43,7 +43,7 @@ ATOMS_PER_BATCH = 96
         name="hienet-v3",
         family="hienet",
         descends_from="sevennet",
-        corrections=(("descends_from", None),),
+        corrections=(("descends_from", None), ("twin", None)),
         modality="atoms",
         title="HIENet-V3",
         revision="V3 (hienet 1.0.2)",
@@ -62,6 +62,8 @@ ATOMS_PER_BATCH = 96
         accepts="checkpoint of hienet's trainer (a dict with model_state_dict and config; a pickle: has to be trusted)",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        twin="as published stay the mean number of neighbours by which convolutions divide, and the energies' "
+        "scale and shift",
         energy=True,
         remark="The wheel holds no licence file; at Matbench Discovery the authors say GPL-3.0 for code and weights.",
         resources=Resources(memory_gib=4, batch_size=8),

@@ -93,16 +93,26 @@ def _card(name: str, title: str, trained_on: tuple[str, ...], theory: str, commi
 
 
 @target(
-    _card(
-        "nequix-mp-1",
-        "Nequix MP-1",
-        ("MPtrj",),
-        "PBE/PBE+U",
-        MP,
-        "60 of the 128 features were zero on every MPtrj frame tried.",
-    ),
-    _card("nequix-omat-1", "Nequix OMat-1", ("OMat24",), "PBE/PBE+U (VASP 54 potentials)", OMAT, None),
-    _card("nequix-oam-1", "Nequix OAM-1", ("OMat24", "sAlex", "MPtrj"), "PBE/PBE+U", OMAT, None),
+    *(
+        card.model_copy(
+            update={
+                "twin": "as published stay the mean number of neighbours by which convolutions divide, "
+                "and the energies' scale and shift"
+            }
+        )
+        for card in (
+            _card(
+                "nequix-mp-1",
+                "Nequix MP-1",
+                ("MPtrj",),
+                "PBE/PBE+U",
+                MP,
+                "60 of the 128 features were zero on every MPtrj frame tried.",
+            ),
+            _card("nequix-omat-1", "Nequix OMat-1", ("OMat24",), "PBE/PBE+U (VASP 54 potentials)", OMAT, None),
+            _card("nequix-oam-1", "Nequix OAM-1", ("OMat24", "sAlex", "MPtrj"), "PBE/PBE+U", OMAT, None),
+        )
+    )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; molecules need no cell."""

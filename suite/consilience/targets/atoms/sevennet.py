@@ -73,28 +73,36 @@ def _multi_fidelity(name: str, theory: str) -> Card:
 
 
 @target(
-    _card(
-        "sevennet-0",
-        title="SevenNet-0 (11 July 2024)",
-        revision="11Jul2024 (sevenn 0.13.0)",
-        weights_sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
-    ),
-    _card(
-        "sevennet-0-22may2024",
-        title="SevenNet-0 (22 May 2024, the model of the paper)",
-        revision="22May2024 (sevenn 0.13.0)",
-        trained_on=("MPF.2021.2.8", "Materials-Project"),
-        weights_sha256="5d389fafd512e6ae2830d74d0b66ffc49a55d3832653ff8e7bf7f1343013c1d1",
-    ),
-    _card(
-        "sevennet-l3i5",
-        title="SevenNet-l3i5",
-        revision="l3i5 (sevenn 0.13.0)",
-        parameters=1_171_327,
-        weights_sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
-    ),
-    _multi_fidelity("sevennet-mf-0-pbe", "PBE/PBE+U"),
-    _multi_fidelity("sevennet-mf-0-r2scan", "r2SCAN"),
+    *(
+        card.corrected(
+            twin="as published stay the mean number of neighbours by which convolutions divide, and the energies' "
+            "scale and shift"
+        )
+        for card in (
+            _card(
+                "sevennet-0",
+                title="SevenNet-0 (11 July 2024)",
+                revision="11Jul2024 (sevenn 0.13.0)",
+                weights_sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
+            ),
+            _card(
+                "sevennet-0-22may2024",
+                title="SevenNet-0 (22 May 2024, the model of the paper)",
+                revision="22May2024 (sevenn 0.13.0)",
+                trained_on=("MPF.2021.2.8", "Materials-Project"),
+                weights_sha256="5d389fafd512e6ae2830d74d0b66ffc49a55d3832653ff8e7bf7f1343013c1d1",
+            ),
+            _card(
+                "sevennet-l3i5",
+                title="SevenNet-l3i5",
+                revision="l3i5 (sevenn 0.13.0)",
+                parameters=1_171_327,
+                weights_sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
+            ),
+            _multi_fidelity("sevennet-mf-0-pbe", "PBE/PBE+U"),
+            _multi_fidelity("sevennet-mf-0-r2scan", "r2SCAN"),
+        )
+    )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; molecules need no cell."""

@@ -55,9 +55,10 @@ RENAMED = {
         accepts="SO3LR model saved whole with torch.save (a pickle: has to be trusted)",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        twin="as published stay the arguments of the network, the mean number of neighbours among them",
         energy=True,
         charge="used",
-        corrections=(("charge", "ignored"),),
+        corrections=(("charge", "ignored"), ("twin", None)),
         resources=Resources(memory_gib=2, batch_size=64),
     )
 )
