@@ -49,7 +49,9 @@ BOARD = {
 SEEDS = [1, 2, 3]
 #: References whose weights are published files.
 ALSO = ["nequix-mp-1", "nequix-oam-1", "tensornet-matpes-pbe-v2025.1", "tensornet-matpes-r2scan-v2025.1"]
-MODELS = own_targets([], ALSO)
+#: Targets that the suite got after the design was committed: they are no part of the study.
+LATER = ["garnet-0.1.0", "chython-rxnmap-2.0"]
+MODELS = own_targets(LATER, ALSO)
 ANTIBODY = ("antiberty", "sapiens")
 STORE = Store()
 
@@ -62,13 +64,17 @@ def targets_of(items: Items) -> list[Target]:
 
 
 def missing_cells(log: Path | None) -> list[str]:
-    """Cells that are neither stored nor said by the log to have failed or to be left out."""
+    """Cells that are neither stored nor said by the log to have failed or to be left out.
+
+    Of board v2's own sets the order of trained targets alone is asked for (H8), and no twin.
+    """
     lines = log.read_text().splitlines() if log is not None and log.exists() else []
     said = {(one["dataset"], one["target"]) for one in map(json.loads, lines) if one["state"] != "done"}
-    names = [entry.name for entry in SPEC.datasets]
+    board = set(BOARD.values())
     return [
         f"{items.name}::{one.name}"
-        for _, items, one in cells([open_dataset(name) for name in names], MODELS, SEEDS)
+        for entry in SPEC.datasets
+        for _, items, one in cells([open_dataset(entry.name)], MODELS, [] if entry.name in board else SEEDS)
         if (items.name, one.name) not in said and not STORE.contains(identify(one, items))
     ]
 

@@ -69,6 +69,8 @@ SCRIPTS = {
     "admet-ai-regression": "admet_ai",
     "admet-ai-classification": "admet_ai",
     "openff-nagl-am1bcc-1.0.0": "nagl",
+    "garnet-0.1.0": "garnet",
+    "chython-rxnmap-2.0": "chython_rxnmap",
     "soltrannet": "soltrannet",
     "antiberty": "antiberty",
     "sapiens-vh": "sapiens",
