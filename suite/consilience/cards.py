@@ -102,6 +102,21 @@ class Resources(FrozenModel):
     """Items per call of `embed`; halved when memory runs out."""
 
 
+class BenchmarkFigure(FrozenModel):
+    """A figure of a model on a published benchmark."""
+
+    benchmark: str
+    """Name of the benchmark."""
+    figure: str
+    """What was measured."""
+    value: float
+    """The value."""
+    higher_is_better: bool
+    """Direction."""
+    source: str
+    """Address of the page or file that states it, at a fixed version."""
+
+
 class Card(FrozenModel):
     """What a target declares about itself.
 
@@ -127,7 +142,9 @@ class Card(FrozenModel):
     """What the card said wrongly, where rows did not change by the correction: names of fields, each with the value
     that published records hold. Not part of records."""
     parameters: int | None = Field(default=None, ge=0)
-    """Number of parameters."""
+    """Number of parameters that act on the rows."""
+    total_parameters: int | None = Field(default=None, ge=0, exclude_if=lambda number: number is None)
+    """Number of parameters of the whole model, where heads or other parts of it do not act on the rows."""
     dimension: int | None = Field(default=None, ge=1)
     """Columns of the embedding."""
     layer: str | None = None
@@ -153,6 +170,8 @@ class Card(FrozenModel):
     """DOI or arXiv identifier of the paper."""
     source: str | None = None
     """Where the weights come from."""
+    benchmarks: tuple[BenchmarkFigure, ...] = Field(default=(), exclude_if=lambda figures: not figures)
+    """Figures of this very model on published benchmarks, to compare alignments with."""
     access: Access = "package"
     """How to obtain the published weights: from a package of the header, by download on first use, or by download
     after their owner granted access; ``file``: there are none, the target reads a user's file. Only targets of the
@@ -224,7 +243,8 @@ class Card(FrozenModel):
         ('MIT', (('licence_code', None),))
         """
         former = tuple((field, getattr(self, field)) for field in values)
-        return self.model_copy(update={**values, "corrections": (*self.corrections, *former)})
+        fields = {field: getattr(self, field) for field in type(self).model_fields}
+        return type(self)(**{**fields, **values, "corrections": (*self.corrections, *former)})
 
     def as_published(self, published: Card) -> Card:
         """Return this card with the former values of corrected fields that a published card holds."""

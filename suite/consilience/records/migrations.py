@@ -21,8 +21,10 @@ from .schema import refuse_newer, validated
 #: Where a record of schema 1, which has no field for it, states what is known of submitted rows: among the free fields
 #: of the embedding's provenance. A receiver removes what a submitter wrote there.
 SUBMISSION = "submission"
-#: Fields of cards that schema 1 does not have.
-_NEW_ON_CARDS = ("charge", "descends_from")
+#: Fields of cards that schema 1 does not have, but for the ancestor: without it a copy would be ranked on its own.
+_NEW_ON_CARDS = tuple(
+    name for name, field in Card.model_fields.items() if field.exclude_if is not None and name != "ancestor"
+)
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 #: Normal quantile of the 95 % intervals.
 _Z = NormalDist().inv_cdf(0.975)

@@ -62,6 +62,25 @@ def _card(name: str, **fields: Any) -> Card:
                 title="CHGNet 0.3.0",
                 revision="0.3.0 (chgnet 0.4.2)",
                 weights_sha256="d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
+            ).corrected(
+                benchmarks=(
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "F1, unique prototypes",
+                        "value": 0.613,
+                        "higher_is_better": True,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "chgnet/chgnet-0.3.0.yml",
+                    },
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "kappa SRME",
+                        "value": 1.7167,
+                        "higher_is_better": False,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "chgnet/chgnet-0.3.0.yml",
+                    },
+                )
             ),
             _card(
                 "chgnet-0.2.0",

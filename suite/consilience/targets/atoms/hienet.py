@@ -67,6 +67,25 @@ ATOMS_PER_BATCH = 96
         energy=True,
         remark="The wheel holds no licence file; at Matbench Discovery the authors say GPL-3.0 for code and weights.",
         resources=Resources(memory_gib=4, batch_size=8),
+    ).corrected(
+        benchmarks=(
+            {
+                "benchmark": "Matbench Discovery",
+                "figure": "F1, unique prototypes",
+                "value": 0.777,
+                "higher_is_better": True,
+                "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                "hienet/hienet.yml",
+            },
+            {
+                "benchmark": "Matbench Discovery",
+                "figure": "kappa SRME",
+                "value": 0.6423,
+                "higher_is_better": False,
+                "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                "hienet/hienet.yml",
+            },
+        )
     )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:

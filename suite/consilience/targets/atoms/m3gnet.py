@@ -75,6 +75,25 @@ ARCHITECTURE = {
         twin="no reference energies of the elements; energies are not scaled",
         energy=True,
         resources=Resources(memory_gib=4, batch_size=32),
+    ).corrected(
+        benchmarks=(
+            {
+                "benchmark": "Matbench Discovery",
+                "figure": "F1, unique prototypes",
+                "value": 0.569,
+                "higher_is_better": True,
+                "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                "m3gnet/m3gnet.yml",
+            },
+            {
+                "benchmark": "Matbench Discovery",
+                "figure": "kappa SRME",
+                "value": 1.4094,
+                "higher_is_better": False,
+                "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                "m3gnet/m3gnet.yml",
+            },
+        )
     )
 )
 def load(card: Card, weights: Weights, device: str) -> Any:

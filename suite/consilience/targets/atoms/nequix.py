@@ -108,6 +108,25 @@ def _card(name: str, title: str, trained_on: tuple[str, ...], theory: str, commi
                 "PBE/PBE+U",
                 MP,
                 "60 of the 128 features were zero on every MPtrj frame tried.",
+            ).corrected(
+                benchmarks=(
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "F1, unique prototypes",
+                        "value": 0.751,
+                        "higher_is_better": True,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "nequix/nequix-mp-1.yml",
+                    },
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "kappa SRME",
+                        "value": 0.4461,
+                        "higher_is_better": False,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "nequix/nequix-mp-1.yml",
+                    },
+                )
             ),
             _card("nequix-omat-1", "Nequix OMat-1", ("OMat24",), "PBE/PBE+U (VASP 54 potentials)", OMAT, None),
             _card("nequix-oam-1", "Nequix OAM-1", ("OMat24", "sAlex", "MPtrj"), "PBE/PBE+U", OMAT, None),

@@ -84,6 +84,25 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                 title="SevenNet-0 (11 July 2024)",
                 revision="11Jul2024 (sevenn 0.13.0)",
                 weights_sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
+            ).corrected(
+                benchmarks=(
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "F1, unique prototypes",
+                        "value": 0.724,
+                        "higher_is_better": True,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "sevennet/sevennet-0.yml",
+                    },
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "kappa SRME",
+                        "value": 0.762,
+                        "higher_is_better": False,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "sevennet/sevennet-0.yml",
+                    },
+                )
             ),
             _card(
                 "sevennet-0-22may2024",
@@ -98,6 +117,25 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                 revision="l3i5 (sevenn 0.13.0)",
                 parameters=1_171_327,
                 weights_sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
+            ).corrected(
+                benchmarks=(
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "F1, unique prototypes",
+                        "value": 0.76,
+                        "higher_is_better": True,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "sevennet/sevennet-l3i5.yml",
+                    },
+                    {
+                        "benchmark": "Matbench Discovery",
+                        "figure": "kappa SRME",
+                        "value": 0.5496,
+                        "higher_is_better": False,
+                        "source": "https://github.com/janosh/matbench-discovery/blob/2c7f9fc42d018711dc2f5df573d225ea6d2d17b2/models/"
+                        "sevennet/sevennet-l3i5.yml",
+                    },
+                )
             ),
             _multi_fidelity("sevennet-mf-0-pbe", "PBE/PBE+U"),
             _multi_fidelity("sevennet-mf-0-r2scan", "r2SCAN"),
