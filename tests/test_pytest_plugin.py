@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from .boards import V1_SPEC
+
 GOOD = """
 distances = [a.get_all_distances() for a in items]
 weights = [np.sqrt(np.outer(a.numbers, a.numbers)) for a in items]
@@ -287,12 +289,11 @@ def test_own_data_that_cannot_be_used_stop_the_run(tmp_path: Path, own_cache: Pa
 
 @pytest.mark.slow
 def test_own_data_are_not_published(tmp_path: Path) -> None:
-    from consilience.records.spec import DEFAULT_SPEC
 
     folder = folder_with_toy(tmp_path)
     board = folder / "board"
     board.mkdir()
-    (board / "spec.toml").write_bytes(DEFAULT_SPEC.read_bytes())
+    (board / "spec.toml").write_bytes(V1_SPEC.read_bytes())
     own_molecules(folder / "mine.extxyz", 3)
     for wanted in ("mine.extxyz", "qm9-1k,mp-prototypes-1k"):
         options = (f"--align-datasets={wanted}", "--align-publish=board")
@@ -478,10 +479,10 @@ references = ["diep-fold1", "chgnet-0.3.0"]
 
 
 def small_board(folder: Path, dataset: str = "qm9-isomers-1k") -> Path:
-    from consilience.records.spec import DEFAULT_SPEC, read_spec
+    from consilience.records.spec import read_spec
 
     folder.mkdir(parents=True)
-    revision = read_spec(DEFAULT_SPEC).dataset(dataset).revision
+    revision = read_spec(V1_SPEC).dataset(dataset).revision
     (folder / "spec.toml").write_text(BOARD.format(dataset=dataset, revision=revision))
     return folder
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from consilience.board.publish import publish
-from consilience.records.spec import DEFAULT_SPEC, read_spec
+from consilience.records.spec import read_spec
 from consilience.registry import get_target
 from consilience.scoring.scorer import Cell
 from consilience.session.runner import Runner
+
+from ..boards import V1_SPEC  # noqa: TID252
 
 SMALL = """\
 board = "v1"
@@ -33,7 +35,7 @@ references = ["diep-fold1", "chgnet-0.3.0"]
 def made_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board of mof-500: two references, a further target, controls; published as `consilience run --board` does."""
     folder = tmp_path_factory.mktemp("board")
-    revision = read_spec(DEFAULT_SPEC).dataset("mof-500").revision
+    revision = read_spec(V1_SPEC).dataset("mof-500").revision
     (folder / "spec.toml").write_text(SMALL.format(revision=revision))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONSILIENCE_CACHE", str(tmp_path_factory.mktemp("cache")))

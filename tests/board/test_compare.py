@@ -21,19 +21,20 @@ from consilience.board.compare import check_spec, compare, find_run, load_run, m
 from consilience.board.gates import read_gates
 from consilience.board.report import comparison_lines, comparison_markdown
 from consilience.board.schemas import json_schemas
-from consilience.embedding.store import SHIPPED, Store
+from consilience.embedding.store import Store, shipped_with
 from consilience.records.record import Record
 from consilience.records.run import ComparedFigure, Comparison, SavedRun, read_run
 from consilience.records.schema import to_json
-from consilience.records.spec import DEFAULT_SPEC, Spec, read_spec
+from consilience.records.spec import Spec, read_spec
 from consilience.registry import UnknownNameError, get_adapter, get_target
 from consilience.scoring.scorer import Cell
 from consilience.session.runner import Runner
 
+from ..boards import V1_SPEC  # noqa: TID252
 from ..scoring.test_gain import DRAWS, REFERENCES  # noqa: TID252
 from ..scoring.test_gain import record as aligned_record  # noqa: TID252
 
-SPEC = read_spec(DEFAULT_SPEC)
+SPEC = read_spec(V1_SPEC)
 #: Of an unchanged checkpoint; each takes a process of its own, and fifty take minutes.
 REPETITIONS = int(os.environ.get("CONSILIENCE_TEST_REPETITIONS", "5"))
 PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboard" / "v1"
@@ -386,7 +387,7 @@ def chgnet(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Record]:
     python = environments.ensure(environments.Header.of(adapter.path))
     (published,) = python.parents[1].glob("lib/python*/site-packages/chgnet/pretrained/0.3.0/*.pth.tar")
     folder = tmp_path_factory.mktemp("checkpoints")
-    runners = {n: Runner(SPEC, limit=n, store=Store(folder, shipped=SHIPPED)) for n in (60, 200)}
+    runners = {n: Runner(SPEC, limit=n, store=Store(folder, shipped=shipped_with("v1"))) for n in (60, 200)}
 
     def record(level: float, name: str, n: int = 200) -> Record:
         """`level`: noise in deviations of each tensor."""

@@ -27,14 +27,16 @@ from consilience.board.recompute import Recomputation
 from consilience.board.submission import Manifest
 from consilience.datasets.items import open_dataset
 from consilience.embedding.identity import identify
-from consilience.embedding.store import Embedding, Store, write_embedding
+from consilience.embedding.store import Embedding, Store, shipped_with, write_embedding
 from consilience.header import Header
 from consilience.isolation.environments import python_of
 from consilience.records.schema import to_json
-from consilience.records.spec import DEFAULT_SPEC, MEASUREMENT_1, Spec, read_spec
+from consilience.records.spec import MEASUREMENT_1, Spec, read_spec
 from consilience.registry import Target, get_target, load_target_file
 from consilience.scoring.scorer import Cell
 from consilience.session.runner import Runner
+
+from ..boards import V1_SPEC  # noqa: TID252
 
 Rows = NDArray[np.float64]
 #: Models whose embeddings are shipped, by data set.
@@ -158,7 +160,7 @@ MISSED = {"blended", "item by item"}
 
 def spec() -> Spec:
     """Board v1 with few draws and one metric: what is tested is not how sharp its scores are."""
-    whole = read_spec(DEFAULT_SPEC)
+    whole = read_spec(V1_SPEC)
     measured = MEASUREMENT_1.model_copy(
         update={
             "presets": tuple(one for one in MEASUREMENT_1.presets if one.name == MEASUREMENT_1.ranked),
@@ -171,7 +173,7 @@ def spec() -> Spec:
 
 
 def shipped(dataset: str, name: str) -> Embedding:
-    found = Store().get(identify(get_target(name), open_dataset(dataset)))
+    found = Store(shipped=shipped_with("v1")).get(identify(get_target(name), open_dataset(dataset)))
     assert found is not None
     return found
 
@@ -271,7 +273,7 @@ def words(report: Report) -> str:
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return Runner(spec(), store=Store(tmp_path_factory.mktemp("receiver")))
+    return Runner(spec(), store=Store(tmp_path_factory.mktemp("receiver"), shipped_with("v1")))
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from consilience.records.migrations import read_record
 from consilience.records.spec import read_spec
 from consilience.scoring.scorer import Scorer
 
+from ..boards import V1_SPEC  # noqa: TID252
+
 #: Holds the lock while it writes its name, waits, and reads it again.
 HOLDER = """
 import sys, time
@@ -274,11 +276,11 @@ def _then(method, action):  # type: ignore[no-untyped-def]
 
 def test_pairs_of_schema_2_carry_the_keys_of_their_embeddings(tmp_path: Path, own_cache: Path) -> None:
     """A record that came from elsewhere (a merge, a copy) has no pairs of another embedding."""
-    from consilience.records.spec import DEFAULT_SPEC, MEASUREMENT_1
+    from consilience.records.spec import MEASUREMENT_1
     from consilience.registry import get_target
     from consilience.scoring.scorer import Cell
 
-    spec = read_spec(DEFAULT_SPEC)
+    spec = read_spec(V1_SPEC)
     entry = spec.dataset("mof-500").model_copy(update={"references": ("diep-fold1", "chgnet-0.3.0")})
     settings = spec.settings.model_copy(update={"permutations": 5, "subsamples": 2})
     update = {"schema_version": 2, "measurement": MEASUREMENT_1, "datasets": (entry,), "settings": settings}

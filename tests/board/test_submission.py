@@ -26,7 +26,7 @@ from consilience.board.submission import read_archive
 from consilience.board.verify import verify_board
 from consilience.cli import main
 from consilience.embedding.identity import Identity, identify
-from consilience.embedding.store import SHIPPED, Embedding, Store, parse_embedding, write_embedding
+from consilience.embedding.store import Embedding, Store, parse_embedding, shipped_with, write_embedding
 from consilience.records.migrations import parse_record, read_record
 from consilience.records.record import Submission
 from consilience.records.schema import to_json
@@ -87,7 +87,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory, made_board: Path) -> Iterat
 @pytest.fixture(scope="module")
 def runner(made_board: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """The receiver's: it prepares its references once for all tests."""
-    store = Store(tmp_path_factory.mktemp("receiver"))
+    store = Store(tmp_path_factory.mktemp("receiver"), shipped_with("v1"))
     return Runner(read_spec(made_board / "spec.toml"), store=store)
 
 
@@ -285,7 +285,7 @@ def test_nothing_is_added_where_anything_was_found(packed: Path, tmp_path: Path,
 def test_a_copy_is_called_one(packed: Path, tmp_path: Path, runner: Runner, scale: float) -> None:
     """SevenNet's shipped rows under another name; turned over and scaled, a reference's still give themselves away."""
     source = get_target("sevennet-0" if scale == 1 else "diep-fold1")
-    shipped = Store(tmp_path, SHIPPED).get(identify(source, runner.items(DATASET)))
+    shipped = Store(tmp_path, shipped_with("v1")).get(identify(source, runner.items(DATASET)))
     assert shipped is not None
     rows = (shipped.features * np.float32(scale))[:, ::-1] if scale != 1 else shipped.features
     path = spoil(packed, tmp_path, of_embedding(lambda e: replace(e, features=np.ascontiguousarray(rows))))
@@ -481,7 +481,7 @@ def test_rows_under_a_known_name_are_compared_with_those_known(
 
 def _without(folder: Path, name: str) -> Path:
     """Shipped embeddings but for one target's."""
-    for path in (SHIPPED / DATASET).iterdir():
+    for path in (shipped_with("v1") / DATASET).iterdir():
         if not path.name.startswith(f"{name}.safetensors"):
             (folder / DATASET).mkdir(parents=True, exist_ok=True)
             (folder / DATASET / path.name).symlink_to(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from consilience.records.spec import DEFAULT_SPEC
+from ..boards import V1_SPEC  # noqa: TID252
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
 CODE = "from consilience.cli import main; main()"
@@ -197,7 +197,7 @@ def test_a_board_that_cannot_be_written_is_refused_first(
 ) -> None:
     board = tmp_path / "board"
     board.mkdir()
-    shutil.copy(DEFAULT_SPEC, board / "spec.toml")
+    shutil.copy(V1_SPEC, board / "spec.toml")
     board.chmod(0o555)
     path = write_target("open(items, 'never reached')\n")
     for arguments in (

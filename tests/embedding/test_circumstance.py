@@ -17,8 +17,9 @@ from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, embed
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
-from consilience.records.spec import DEFAULT_SPEC
 from consilience.registry import Target, load_target_file
+
+from ..boards import V1_SPEC  # noqa: TID252
 
 GOOD = "return Embedded([[len(a), a.positions.std()] for a in items])\n"
 
@@ -211,7 +212,7 @@ def test_a_cell_ended_by_time_is_not_published(
 ) -> None:
     board = tmp_path / "board"
     board.mkdir()
-    shutil.copy(DEFAULT_SPEC, board / "spec.toml")
+    shutil.copy(V1_SPEC, board / "spec.toml")
     slow = write_target("import time; time.sleep(600)\n", name="slow")
     broken = write_target("raise ValueError('own')\n", name="broken")
     words = [str(slow), str(broken)]

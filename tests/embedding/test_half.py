@@ -11,7 +11,7 @@ import pytest
 from consilience.datasets.items import open_dataset
 from consilience.embedding.half import from_half, to_half
 from consilience.embedding.identity import Identity
-from consilience.embedding.store import Embedding, Store, shipped_path, write_embedding
+from consilience.embedding.store import Embedding, Store, shipped_path, shipped_with, write_embedding
 from consilience.metrics import cknna
 from consilience.metrics.preparation import prepare
 
@@ -48,7 +48,7 @@ def test_an_embedding_of_no_rows_stays_one() -> None:
 
 @pytest.mark.parametrize("dataset", ["qm9-isomers-1k", "mp-1k"])
 def test_scores_of_shipped_pairs_do_not_move(dataset: str) -> None:
-    store = Store()
+    store = Store(shipped=shipped_with("v1"))
     names = ("diep-fold1", "chgnet-0.3.0", "sevennet-0", "chgnet-0.3.0@untrained")
     rows = {}
     for name in names:

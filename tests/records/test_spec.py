@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from consilience.records import DEFAULT_BOARD
 from consilience.records.spec import DEFAULT_SPEC, read_spec
 from consilience.registry import get_target
 
+from ..boards import ROOT  # noqa: TID252
 
-def test_the_shipped_spec_names_registered_targets_only() -> None:
+
+def test_the_shipped_spec_is_that_of_the_default_board_and_names_registered_targets_only() -> None:
+    assert DEFAULT_SPEC.read_text("utf-8") == (ROOT / "leaderboard" / DEFAULT_BOARD / "spec.toml").read_text("utf-8")
     spec = read_spec(DEFAULT_SPEC)
+    assert spec.board == DEFAULT_BOARD
     for name in {*spec.controls, *(name for entry in spec.datasets for name in entry.references)}:
         assert get_target(name).name == name
 

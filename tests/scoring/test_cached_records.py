@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from consilience.records.spec import DEFAULT_SPEC, read_spec
+from consilience.records.spec import read_spec
 from consilience.registry import get_target
 from consilience.scoring.scorer import Cell
 from consilience.session.runner import Runner
 
+from ..boards import V1_SPEC  # noqa: TID252
+
 
 def test_a_damaged_score_is_computed_again(own_cache: Path) -> None:
     def score() -> object:
-        runner = Runner(read_spec(DEFAULT_SPEC), limit=60)
+        runner = Runner(read_spec(V1_SPEC), limit=60)
         return runner.run(Cell("mp-1k", get_target("size"))).scores
 
     wanted = score()

@@ -14,14 +14,16 @@ from consilience.embedding.store import Embedding
 from consilience.metrics import calibrate, cka, distance_correlation, information_imbalance, prepare
 from consilience.records.pairs import AllPairs, Pair, PairFigures
 from consilience.records.record import Record
-from consilience.records.spec import DEFAULT_SPEC, SpecSettings, read_spec
+from consilience.records.spec import SpecSettings, read_spec
 from consilience.scoring.pairs import score_all_pairs
 from consilience.scoring.presets import PRESETS
 from consilience.scoring.protocol import Protocol
 
+from ..boards import V1_SPEC  # noqa: TID252
+
 N = 120
-SETTINGS = SpecSettings(**{**read_spec(DEFAULT_SPEC).settings.model_dump(), "k": 10, "permutations": 50})
-PROTOCOL = Protocol.of(read_spec(DEFAULT_SPEC).model_copy(update={"settings": SETTINGS}))
+SETTINGS = SpecSettings(**{**read_spec(V1_SPEC).settings.model_dump(), "k": 10, "permutations": 50})
+PROTOCOL = Protocol.of(read_spec(V1_SPEC).model_copy(update={"settings": SETTINGS}))
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.records.spec import DEFAULT_SPEC, MEASUREMENT_1, Choice, MetricChoice, Spec, read_spec
+from consilience.records.spec import MEASUREMENT_1, Choice, MetricChoice, Spec, read_spec
 from consilience.registry import UnknownNameError
 from consilience.scoring import alignment, energy, presets
 from consilience.scoring.alignment import Halves, PairAlignment, mean_alignment
 from consilience.scoring.presets import Controls, Preset, controls_sha256, get_controls, get_preset, prepare_in
 from consilience.scoring.protocol import Protocol
 
+from ..boards import V1_SPEC  # noqa: TID252
+
 PINNED = Path(__file__).with_name("pinned.json")
-SPEC = read_spec(DEFAULT_SPEC)
+SPEC = read_spec(V1_SPEC)
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,20 @@ from consilience.embedding.store import Embedding
 from consilience.metrics import cknna, prepare
 from consilience.metrics.inference.resampling import draw_halves
 from consilience.records.record import PresetScore
-from consilience.records.spec import DEFAULT_SPEC, SpecSettings, read_spec
+from consilience.records.spec import SpecSettings, read_spec
 from consilience.registry import get_target
 from consilience.scoring import reference_set as panel_module
 from consilience.scoring.protocol import Protocol
 from consilience.scoring.reference_set import ReferenceSet
+
+from ..boards import V1_SPEC  # noqa: TID252
 
 N = 160
 SETTINGS = SpecSettings(k=8, permutations=39, subsamples=20, seed=5)
 
 
 def of(settings: SpecSettings) -> Protocol:
-    return Protocol.of(read_spec(DEFAULT_SPEC).model_copy(update={"settings": settings}))
+    return Protocol.of(read_spec(V1_SPEC).model_copy(update={"settings": settings}))
 
 
 PROTOCOL = of(SETTINGS)

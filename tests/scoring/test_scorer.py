@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consilience.embedding.store import SHIPPED, Store
-from consilience.records.spec import DEFAULT_SPEC, MEASUREMENT_1, Choice, read_spec
+from consilience.embedding.store import Store, shipped_with
+from consilience.records.spec import MEASUREMENT_1, Choice, read_spec
 from consilience.registry import get_target, load_target_file
 from consilience.scoring.presets import RANKED
 from consilience.scoring.scorer import Cell, Scorer
@@ -16,7 +16,9 @@ from consilience.session.plan import plan
 from consilience.session.runner import Runner
 from consilience.session.session import run_all
 
-SPEC = read_spec(DEFAULT_SPEC)
+from ..boards import V1_SPEC  # noqa: TID252
+
+SPEC = read_spec(V1_SPEC)
 #: Few draws, where no test looks at how sharp a figure is.
 QUICK = SPEC.model_copy(update={"settings": SPEC.settings.model_copy(update={"permutations": 20, "subsamples": 10})})
 GOOD = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] for a in items])\n"
@@ -25,7 +27,7 @@ GOOD = "return Embedded([np.histogram(a.get_all_distances(), 24, (0.5, 8))[0] fo
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """It prepares its references once for all tests."""
-    return Runner(QUICK, store=Store(tmp_path_factory.mktemp("store"), shipped=SHIPPED))
+    return Runner(QUICK, store=Store(tmp_path_factory.mktemp("store"), shipped=shipped_with("v1")))
 
 
 def test_the_plan_goes_data_set_by_data_set_references_first_controls_last() -> None:

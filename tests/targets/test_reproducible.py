@@ -13,12 +13,14 @@ from consilience.embedding.contract import TOLERANCE, deviation
 from consilience.embedding.embed import covered_items, run_worker
 from consilience.embedding.shards import read_shards
 from consilience.metrics import cknna
-from consilience.records.spec import DEFAULT_SPEC, read_spec
+from consilience.records.spec import read_spec
 from consilience.registry import Target, get_target
+
+from ..boards import V1_SPEC  # noqa: TID252
 
 pytestmark = [pytest.mark.environment, pytest.mark.slow, pytest.mark.nightly]
 
-SPEC = read_spec(DEFAULT_SPEC)
+SPEC = read_spec(V1_SPEC)
 #: Each reference on one data set of which it is a reference, and five more.
 CELLS = {name: entry.name for entry in reversed(SPEC.datasets) for name in entry.references}
 CELLS |= {
