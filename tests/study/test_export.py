@@ -171,3 +171,14 @@ def test_what_is_not_known_is_left_empty() -> None:
     text = table_csv([{"a": 0.1, "b": None}, {"a": float("nan"), "b": "x,y"}])
     assert text == 'a,b\n0.1,\n,"x,y"\n'
     assert [row["b"] for row in csv.DictReader(io.StringIO(text))] == ["", "x,y"]
+
+
+def test_a_theme_changes_background_and_text_alone() -> None:
+    plot = go.Figure(go.Scatter(x=[0], y=[1], marker={"color": "#123456"}))
+    light, dark = (for_print(plot, theme) for theme in ("light", "dark"))
+    assert (light["layout"]["paper_bgcolor"], light["layout"]["font"]["color"]) == ("white", "#222222")
+    assert dark["layout"]["paper_bgcolor"] == dark["layout"]["plot_bgcolor"] == "#0d1117"
+    assert dark["layout"]["font"]["color"] == "#e6edf3"
+    assert light["data"] == dark["data"]
+    with pytest.raises(ValueError, match="theme: expected one of light, dark, found 'sepia'"):
+        for_print(plot, "sepia")

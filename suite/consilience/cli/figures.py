@@ -23,9 +23,17 @@ from ._options import OutputPath
 @click.option("--output", type=OutputPath(folder=True), help="Folder to write to.")
 @click.option("--format", "formats", default="svg,pdf", show_default=True,
               help="Any of svg, pdf, png, comma-separated; csv for the numbers only.")  # fmt: skip
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True,
+              help="Background and text of the images.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="List the available figures.")
 def figures_command(
-    board: str, datasets: tuple[str, ...], names: tuple[str, ...], output: Path | None, formats: str, listing: bool
+    board: str,
+    datasets: tuple[str, ...],
+    names: tuple[str, ...],
+    output: Path | None,
+    formats: str,
+    theme: str,
+    listing: bool,
 ) -> None:
     """Write figures of a board as SVG, PDF or PNG, each with a CSV file of its numbers.
 
@@ -47,7 +55,7 @@ def figures_command(
     study = Study(find_board(board))
     began = time.perf_counter()
     done = export_figures(
-        study, output, figures=names or None, datasets=datasets or None, formats=kinds, progress=_tell
+        study, output, figures=names or None, datasets=datasets or None, formats=kinds, theme=theme, progress=_tell
     )
     for label, reason in done.failed.items():
         say(f"{label}: {reason}", err=True)

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,8 +35,11 @@ FORMATS = ("svg", "pdf", "png")
 WIDTH, HEIGHT = 900, 600
 #: Pixels of a png for each unit of the layout.
 PNG_SCALE = 3.0
-#: Papers are white, and their text is dark; a figure's own colours stay.
-_PRINT = {"paper_bgcolor": "white", "plot_bgcolor": "white", "font": {"color": "#222222"}}
+#: Background and text: papers are white, pages may be dark; a figure's own colours stay.
+THEMES: Mapping[str, dict[str, Any]] = {
+    "light": {"paper_bgcolor": "white", "plot_bgcolor": "white", "font": {"color": "#222222"}},
+    "dark": {"paper_bgcolor": "#0d1117", "plot_bgcolor": "#0d1117", "font": {"color": "#e6edf3"}},
+}
 #: Distance of the titles of axes from their labels.
 _STANDOFF = 12
 _EXTRA = "pip install 'consilience[site]'"
@@ -134,8 +138,8 @@ class Browser:
         finally:
             self._stop()
 
-    def image(self, figure: go.Figure, kind: str) -> bytes:
-        """Draw a plotly figure, on white.
+    def image(self, figure: go.Figure, kind: str, theme: str = "light") -> bytes:
+        """Draw a plotly figure.
 
         Parameters
         ----------
@@ -143,15 +147,17 @@ class Browser:
             The figure; as wide and high as it says, else 900 x 600.
         kind
             ``svg``, ``pdf`` or ``png``.
+        theme
+            ``light`` or ``dark``: background and text.
 
         Raises
         ------
         ValueError
-            There is no such format.
+            There is no such format or theme.
         """
         if kind not in FORMATS:
             raise ValueError(f"format: expected one of {', '.join(FORMATS)}, found {kind!r}")
-        content = for_print(figure)
+        content = for_print(figure, theme)
         size = {"width": content["layout"]["width"], "height": content["layout"]["height"]}
         options = {"format": kind, "scale": PNG_SCALE if kind == "png" else 1.0, **size}
         return bytes(self._wait(self._kaleido.calc_fig(content, opts=options)))
@@ -173,15 +179,18 @@ class Browser:
         self._loop.close()
 
 
-def for_print(figure: go.Figure) -> dict[str, Any]:
-    """Return a figure as it goes on paper: white behind it, dark text, a size; the figure itself stays as it is."""
+def for_print(figure: go.Figure, theme: str = "light") -> dict[str, Any]:
+    """Return a figure as it goes on paper: a background, text that stands out, a size; the figure stays as it is."""
+    if theme not in THEMES:
+        raise ValueError(f"theme: expected one of {', '.join(THEMES)}, found {theme!r}")
+    look = THEMES[theme]
     content: dict[str, Any] = figure.to_dict()
     layout = dict(content.get("layout") or {})
-    font = {**(layout.get("font") or {}), **_PRINT["font"]}  # type: ignore[dict-item]
+    font = {**(layout.get("font") or {}), **look["font"]}
     size = {"width": layout.get("width") or WIDTH, "height": layout.get("height") or HEIGHT}
     # Buttons and sliders are for hands.
     still = {name: value for name, value in layout.items() if name not in ("updatemenus", "sliders", "autosize")}
-    content["layout"] = {**{name: _clear(name, value) for name, value in still.items()}, **_PRINT, "font": font, **size}
+    content["layout"] = {**{name: _clear(name, value) for name, value in still.items()}, **look, "font": font, **size}
     return content
 
 
@@ -200,6 +209,7 @@ def export_figures(
     figures: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
     formats: Iterable[str] = ("svg", "pdf"),
+    theme: str = "light",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Exported:
     """Write figures of a board as images, each with its numbers as CSV beside it.
@@ -220,6 +230,8 @@ def export_figures(
         they are named.
     formats
         Of ``svg``, ``pdf``, ``png``; with none of them, numbers alone are written and no browser is needed.
+    theme
+        ``light`` or ``dark``: background and text of the images.
     progress
         Called with the figures done, their number, and what is next.
 
@@ -233,17 +245,20 @@ def export_figures(
     LookupError
         No figure or data set has one of the names, or there is no browser.
     ValueError
-        A format is unknown, or the extra ``site`` is not installed.
+        A format or theme is unknown, or the extra ``site`` is not installed.
     """
     kinds = [kind for kind in dict.fromkeys(formats) if kind != "csv"]
     for kind in kinds:
         if kind not in FORMATS:
             raise ValueError(f"--format: expected any of {', '.join(FORMATS)}, csv, found {kind!r}")
+    if theme not in THEMES:
+        raise ValueError(f"--theme: expected one of {', '.join(THEMES)}, found {theme!r}")
     wanted = _wanted(study, figures, datasets)
     done = Exported()
     if kinds:
         with Browser() as browser:
-            _export(study, output, wanted, kinds, browser, done, progress)
+            draw = partial(browser.image, theme=theme)
+            _export(study, output, wanted, kinds, draw, done, progress)
     else:
         _export(study, output, wanted, kinds, None, done, progress)
     return done
@@ -281,7 +296,7 @@ def _export(
     output: Path,
     wanted: list[tuple[Figure, str]],
     kinds: Sequence[str],
-    browser: Browser | None,
+    draw: Callable[[go.Figure, str], bytes] | None,
     done: Exported,
     progress: Callable[[int, int, str], None] | None,
 ) -> None:
@@ -295,7 +310,7 @@ def _export(
                 done.absent.append(label)
                 continue
             stem = output / dataset / figure.card.name
-            _write(stem, drawing, kinds, browser, done)
+            _write(stem, drawing, kinds, draw, done)
             write_atomically(stem.with_name(f"{stem.name}.md"), _caption(label, figure, drawing))
         except Exception as error:  # one figure's mistake is not the others'
             done.failed[label] = f"{type(error).__name__}: {error}"
@@ -303,7 +318,13 @@ def _export(
         progress(len(wanted), len(wanted), "done")
 
 
-def _write(stem: Path, drawing: Drawing, kinds: Sequence[str], browser: Browser | None, done: Exported) -> None:
+def _write(
+    stem: Path,
+    drawing: Drawing,
+    kinds: Sequence[str],
+    draw: Callable[[go.Figure, str], bytes] | None,
+    done: Exported,
+) -> None:
     """Write one figure: its table, its downloads, an image for each tab and format."""
     table = stem.with_name(f"{stem.name}.csv")
     write_atomically(table, table_csv(drawing.table))
@@ -314,9 +335,9 @@ def _write(stem: Path, drawing: Drawing, kinds: Sequence[str], browser: Browser 
         done.downloads.append(path)
     for label, name in tab_names(stem.name, drawing.plots).items():
         for kind in kinds:
-            assert browser is not None
+            assert draw is not None
             path = stem.with_name(f"{name}.{kind}")
-            write_atomically(path, browser.image(drawing.plots[label], kind))
+            write_atomically(path, draw(drawing.plots[label], kind))
             done.images.append(path)
 
 
