@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from consilience.board.board import build_board
+from consilience.board.columns import lay_out, lines_of
 from consilience.board.groups import with_all_lineages
 from consilience.board.markdown import render
 from consilience.board.schemas import json_schemas
 from consilience.records.pairs import Pair, PairFigures
-from consilience.records.record import Examined, Record
+from consilience.records.record import Examined, Interval, Record
 from consilience.records.schema import to_json
 from consilience.records.spec import MEASUREMENT_1, Choice, Descriptors, Spec, SpecDataset
 from consilience.registry import get_target
@@ -171,3 +172,20 @@ def test_a_board_without_own_twins_has_none_of_it(records: list[Record]) -> None
     assert "training gain [95 %]" not in page
     assert "own untrained twins" not in page
     assert "| soap" not in page.split("## How own twins are drawn")[1]
+
+
+def test_what_is_linear_in_composition_says_so_in_place_of_a_score(records: list[Record]) -> None:
+    soap = next(one for one in records if one.target == "soap")
+    score = soap.scores["beyond_composition"]
+    undefined = score.model_copy(update={"alignment": Interval(value=None, low=None, high=None), "pairs": {}})
+    linear = soap.model_copy(
+        update={
+            "scores": {**soap.scores, "beyond_composition": undefined},
+            "examined": {"beyond_composition": Examined(dominant=0, largest_share=0.1, left=1e-16)},
+        }
+    )
+    board = build_board(SPEC, [linear if one is soap else one for one in records])
+    head, *lines = lay_out("page", lines_of(board.datasets[0], board.datasets[0].rows))
+    place = head.index("alignment [95 %]")
+    assert {line[head.index("target")]: line[place] for line in lines}["soap (c)"] == "linear"
+    assert "twin distance" not in head  # own twins stand in its place

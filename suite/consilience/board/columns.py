@@ -13,7 +13,7 @@ from typing import Any
 from consilience.metrics import get_metric
 from consilience.records.board import DatasetBoard, Row
 from consilience.records.record import Interval, Record
-from consilience.scoring.presets import RANKED
+from consilience.scoring.presets import LEAST_LEFT, RANKED
 
 from .formats import (
     BESIDE_BASELINE,
@@ -35,6 +35,7 @@ from .formats import (
     TWO_ERRORS,
     WORDS,
     Format,
+    Undefined,
     digits,
 )
 from .numbers import PLAIN, Numbers
@@ -170,7 +171,22 @@ def _metrics(lines: Sequence[Line]) -> list[Column]:
 def _aligned(lines: Sequence[Line]) -> list[Column]:
     """Alignment beyond composition, with the digits that its interval carries where boards state gains."""
     title, titles = "alignment [95 %]", dict.fromkeys(_SITE, "beyond composition")
-    return [Column("alignment", title, _alignment(RANKED), _interval_of(lines), (), titles)]
+    return [Column("alignment", title, _alignment_or_linear, _interval_of(lines), (), titles)]
+
+
+def _alignment_or_linear(line: Line) -> Interval | Undefined | None:
+    """Alignment beyond composition; said to be linear where nothing is left of the embedding there."""
+    one, left = line.row.alignment.get(RANKED), line.row.left
+    undefined = one is None or one.value is None
+    return Undefined("linear") if undefined and left is not None and left < LEAST_LEFT else one
+
+
+def _twin_distance(lines: Sequence[Line]) -> list[Column]:
+    """Distance to the first untrained twin; boards that state gains have own twins instead."""
+    if any(line.row.gain for line in lines) and all(line.row.twin_distance is None for line in lines):
+        return []
+    titles = dict.fromkeys(_SITE, "distance to twin")
+    return [Column("twin_distance", "twin distance", lambda line: line.row.twin_distance, NUMBER, (), titles)]
 
 
 def _of_preset(name: str, title: str, preset: str) -> Callable[[Sequence[Line]], list[Column]]:
@@ -178,7 +194,7 @@ def _of_preset(name: str, title: str, preset: str) -> Callable[[Sequence[Line]],
 
 
 def _interval_of(lines: Sequence[Line]) -> Format:
-    return CARRIED if any(line.row.gain for line in lines) else INTERVAL
+    return CARRIED if any(line.row.gain or line.row.left is not None for line in lines) else INTERVAL
 
 
 def _training(lines: Sequence[Line]) -> list[Column]:
@@ -261,10 +277,7 @@ COLUMNS: list[Column | ColumnGroup] = [
         "cknna_paper", "paper", lambda line: line.row.cknna.get("paper"), NUMBER, (*_MARKDOWN, "site"),
         titles={"site": "CKNNA, paper, as measured"},
     ),
-    Column(
-        "twin_distance", "twin distance", lambda line: line.row.twin_distance, NUMBER, (*_MARKDOWN, *_SITE),
-        titles=dict.fromkeys(_SITE, "distance to twin"),
-    ),
+    ColumnGroup("twin_distance", _twin_distance, (*_MARKDOWN, *_SITE)),
     ColumnGroup("metrics", _metrics, ("details", "site details")),
     ColumnGroup("left", _left, ("details", "site details", "target")),
     Column(

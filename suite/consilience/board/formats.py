@@ -33,6 +33,20 @@ class Format:
     element: str = ""
 
 
+@dataclass(frozen=True)
+class Undefined:
+    """A figure that is undefined, and why in one word.
+
+    Attributes
+    ----------
+    word
+        The word.
+    """
+
+    word: str
+    value: None = None
+
+
 def digits(number: int) -> Format:
     """Format of a figure with so many decimals."""
     return Format(lambda value, numbers: numbers.number(value, number), numeric=True)
@@ -50,6 +64,12 @@ def _two_errors(value: tuple[float | None, float | None], numbers: Numbers) -> s
 
 def _beside_baseline(value: tuple[float | None, float | None], numbers: Numbers) -> str:
     return numbers.number(value[0], 4) + (f" ({numbers.number(value[1], 4)})" if value[1] is not None else "")
+
+
+def _carried(value: Any, numbers: Numbers) -> str:
+    if isinstance(value, Undefined):
+        return value.word
+    return numbers.carried(value.value, value.low, value.high) if value else numbers.absent
 
 
 def _marked(row: Row) -> str:
@@ -72,7 +92,7 @@ INTERVAL = Format(
 )
 #: Interval of boards that state gains: of few lineages, a wide one.
 CARRIED = Format(
-    lambda value, numbers: numbers.carried(value.value, value.low, value.high) if value else numbers.absent,
+    _carried,
     numeric=True,
     key=lambda value: value.value if value else None,
     element="carried",

@@ -58,6 +58,9 @@ _LEGEND = (
     "trained on a collection that holds these items or near relatives of them, with the share of the very items that "
     "it has seen where its training items are known by id; unknown, where nobody says. It does not affect the rank."
 )
+_LEGEND_GAIN = _LEGEND.replace("Parameters count the weights.", "Parameters are those that act on the rows.") + (
+    " *linear*: less than a millionth of the embedding's variance is left beyond linear composition; it has no score."
+)
 _DETAILS = (
     "dCor (distance correlation, unbiased and squared), CKA, mutual kNN, I_dCor (correlation of intrinsic dimension): "
     "higher is more alike; II (information imbalance, to and from the references): lower is more alike; all beyond "
@@ -167,7 +170,7 @@ def _dataset(table: DatasetBoard, spec: Spec, notes: Sequence[str], records: Seq
         + (f" Permutations stay within `{code(strata)}`: agreement explained by it is not credited." if strata else ""),
         tabulated(lay_out("page", scored), "pipe"),
         *notes,
-        _LEGEND,
+        _LEGEND_GAIN if states_gain else _LEGEND,
         _training(table),
         _groups(table, settings.permutations, "alignment" if states_gain else "calibrated CKNNA"),
         _discrimination(table),

@@ -91,13 +91,16 @@ class Numbers:
         --------
         >>> PLAIN.carried(0.4127, 0.3811, 0.4444), PLAIN.carried(0.4127, 0.1, 0.7)
         ('0.41 [0.38, 0.44]', '0.4 [0.1, 0.7]')
+        >>> PLAIN.carried(0.2, -0.01, 0.41)
+        '0.2 [0.0, 0.4]'
         """
         if value is None or low is None or high is None:
             return self.interval(value)
         half = (high - low) / 2
         digits = 3 if half <= 0 else min(3, max(1, -math.floor(math.log10(half))))
-        ends = ", ".join(self.number(end, digits) for end in (low, high))
-        return f"{self.number(value, digits)} [{ends}]"
+        # Adding 0 makes 0.0 of the -0.0 that a small negative number is rounded to.
+        middle, *ends = (self.number(round(one, digits) + 0.0, digits) for one in (value, low, high))
+        return f"{middle} [{', '.join(ends)}]"
 
     def rank(self, rank: int | None, interval: tuple[int, int] | None = None) -> str:
         """Rank, with its interval where that holds another rank.

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from consilience.board.formats import INTERVAL
+from consilience.board.formats import INTERVAL, Undefined
 from consilience.board.numbers import SITE
 from consilience.escaping import clean
 
@@ -130,6 +130,8 @@ def _interval(table: Table, line: Line, value: Any) -> Markup:
 def _carried(table: Table, line: Line, value: Any) -> Markup:
     from markupsafe import Markup
 
+    if isinstance(value, Undefined):
+        return Markup('<span class="none">{}</span>').format(value.word)
     if value is None or value.value is None:
         return Markup('<span class="none">{}</span>').format(SITE.absent)
     number, _, ends = SITE.carried(value.value, value.low, value.high).partition(" ")
