@@ -11,6 +11,7 @@ from pathlib import Path
 
 from consilience.board.board import read_records
 from consilience.board.columns import lay_out, lines_of
+from consilience.board.headline import CAPTION, training_section
 from consilience.board.markdown import modality_matrix, tabulated
 from consilience.board.numbers import PLAIN
 from consilience.datasets.tables import DATA
@@ -162,7 +163,14 @@ def filled(text: str, board: Board, records: Iterable[Record] = ()) -> str:
     excerpt = tabulated(lay_out("readme", scored), "pipe")
     rows = modality_matrix(board.datasets[0])
     matrix = tabulated(rows, "pipe") if rows else ""
-    for name, table in (("discrimination", discrimination(board)), ("board", excerpt), ("modalities", matrix)):
+    words, training = training_section(board)
+    lines = "\n".join(f"- {one}" for one in words)
+    answer = (
+        ("training", f"{lines}\n\n{tabulated(training, 'pipe')}\n\n{CAPTION}")
+        if words
+        else ("discrimination", discrimination(board))
+    )
+    for name, table in (answer, ("board", excerpt), ("modalities", matrix)):
         text, found = re.subn(
             rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
         )

@@ -65,6 +65,29 @@ class Twin(NamedTuple):
         return int.from_bytes(hashlib.sha256(f"{self.card}:{self.number}".encode()).digest()[:4], "big") >> 1
 
 
+def file_stem(target: str) -> str:
+    """Name of a target's files, without their ending: not every system takes a colon.
+
+    Examples
+    --------
+    >>> file_stem("chgnet-0.3.0@untrained:2"), file_stem("chgnet-0.3.0@untrained")
+    ('chgnet-0.3.0@untrained-2', 'chgnet-0.3.0@untrained')
+    """
+    return target.replace(":", "-")
+
+
+def target_of(stem: str) -> str:
+    """Target whose files have a name.
+
+    Examples
+    --------
+    >>> target_of("chgnet-0.3.0@untrained-2")
+    'chgnet-0.3.0@untrained:2'
+    """
+    card, marked, number = stem.partition(UNTRAINED + "-")
+    return f"{card}{UNTRAINED}:{number}" if marked else stem
+
+
 def is_twin(name: str) -> bool:
     """Whether a name is that of an untrained twin, whatever its number."""
     return Twin.of(name) is not None

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 
-from consilience.board.board import build_board
+from consilience.board.board import build_board, record_path
 from consilience.board.columns import lay_out, lines_of
 from consilience.board.groups import with_all_lineages
+from consilience.board.headline import headline, training_section, training_table
 from consilience.board.markdown import render
 from consilience.board.schemas import json_schemas
+from consilience.cards import target_of
 from consilience.records.pairs import Pair, PairFigures
 from consilience.records.record import Examined, Interval, Record
 from consilience.records.schema import to_json
 from consilience.records.spec import MEASUREMENT_1, Choice, Descriptors, Spec, SpecDataset
 from consilience.registry import get_target
+from consilience.study.study import Study
 
 from ..scoring.test_gain import DRAWS, REFERENCES, record  # noqa: TID252
+from .test_lock import _toml
 
 MEASUREMENT = MEASUREMENT_1.model_copy(
     update={
@@ -189,3 +194,33 @@ def test_what_is_linear_in_composition_says_so_in_place_of_a_score(records: list
     place = head.index("alignment [95 %]")
     assert {line[head.index("target")]: line[place] for line in lines}["soap (c)"] == "linear"
     assert "twin distance" not in head  # own twins stand in its place
+
+
+def test_the_headline_says_what_training_adds_for_each_kind(records: list[Record]) -> None:
+    board = build_board(SPEC, records)
+    (sentence,) = headline(board)
+    assert sentence.startswith("Networks that read atoms in space: a trained model aligns with a reference more than")
+    assert "of the comparisons, on " in sentence
+    assert "0.50 is a coin toss" in sentence
+    head, line = training_table(board)
+    assert head == ["data set", "atoms", "clear gains", "pooled, for comparison"]
+    assert (line[0], line[2]) == ("qm9-1k", "1 of 2")
+    page = render(board, records=records)
+    assert page.index("## What training adds") < page.index("## qm9-1k")
+    assert sentence in page
+    nothing = build_board(SPEC, [one for one in records if "@untrained" not in one.target])
+    assert training_section(nothing) == ([], [])
+
+
+def test_own_twins_have_files_that_every_system_takes_and_no_page(records: list[Record], tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(_toml(SPEC.model_dump(mode="json")))
+    for one in records:
+        path = record_path(tmp_path / "results", one)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_json(one), "utf-8")
+        assert not set(path.name) & set('<>:"/\\|?*'), "Windows takes no such file"
+        assert target_of(path.stem) == one.target
+    study = Study(tmp_path)
+    everyone = {one.target for one in records}
+    assert set(study.records("qm9-1k", own_twins=True)) == everyone
+    assert set(study.records("qm9-1k")) == {name for name in everyone if "@untrained" not in name}

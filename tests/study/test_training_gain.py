@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consilience.board.board import result_path
 from consilience.records.record import Record
 from consilience.records.schema import to_json
 from consilience.scoring.gain import training_gains
@@ -28,7 +29,7 @@ def study_of(folder: Path, records: list[Record]) -> Study:
     entry = re.sub(r"references = .*", f"references = {list(REFERENCES)}".replace("'", '"'), entry)
     (folder / "spec.toml").write_text(f"{head}{free}\n[[datasets]]{entry}")
     for one in records:
-        path = folder / "results" / "qm9-1k" / f"{one.target}.json"
+        path = result_path(folder / "results", "qm9-1k", one.target)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_json(one.model_copy(update={"board": "confirmation", "coverage": 1.0})))
     return Study(folder)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from consilience.cards import file_stem
 from consilience.records.board import Board, DatasetBoard, Free, Gain, Row, Sanity
 from consilience.records.migrations import read_record
 from consilience.records.pairs import Pair
@@ -38,7 +39,12 @@ def read_records(folder: Path) -> list[Record]:
 
 def record_path(folder: Path, record: Record) -> Path:
     """Where a record lies below a board's ``results`` folder."""
-    return folder / record.dataset / f"{record.target}.json"
+    return result_path(folder, record.dataset, record.target)
+
+
+def result_path(folder: Path, dataset: str, target: str) -> Path:
+    """Where the record of a cell lies below a board's ``results`` folder."""
+    return folder / dataset / f"{file_stem(target)}.json"
 
 
 def build_board(

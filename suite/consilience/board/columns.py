@@ -316,18 +316,20 @@ COLUMNS: list[Column | ColumnGroup] = [
 #: Order of columns in places where it is not that of the list; columns without a name here stand at the "*".
 ORDER: Mapping[str, tuple[str, ...]] = {
     "site": (
-        "rank", "target", "alignment", "alignment_standardized", "alignment_paper", "modality", "family",
+        "rank", "target", "alignment", "training", "alignment_standardized", "alignment_paper", "modality", "family",
         "distribution", "cknna_paper", "twin_distance", "parameters", "coverage", "*", "state", "record",
     ),
     "target": (
-        "rank", "side", "alignment", "alignment_standardized", "alignment_paper", "twin_distance",
+        "rank", "side", "alignment", "training", "alignment_standardized", "alignment_paper", "twin_distance",
         "intrinsic_dimension", "energy_mae", "probe", "covered", "*", "state", "record",
     ),
     "overview": (
-        "alignment", "alignment_standardized", "alignment_paper", "twin_distance", "energy_mae",
+        "alignment", "training", "alignment_standardized", "alignment_paper", "twin_distance", "energy_mae",
         "energy_mae_out_of_sample", "probe", "covered", "*", "state",
     ),
-    "standings": ("name", "alignment", "alignment_standardized", "alignment_paper", "modality", "family", "*"),
+    "standings": (
+        "name", "alignment", "training", "alignment_standardized", "alignment_paper", "modality", "family", "*",
+    ),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from consilience.records.spec import Spec
 from consilience.scoring.presets import PRESET_TITLES, RANKED
 
 from .columns import Line, lay_out, lines_of
+from .headline import CAPTION, training_section
 from .numbers import PLAIN
 from .remarks import EVERY_TABLE, GENERAL
 
@@ -89,6 +90,10 @@ def render(board: Board, remarks: Mapping[str, str] | None = None, records: Iter
     parts = [head.format(board=board.board, title=board.title, k=settings.k, splits=settings.subsamples // 2)]
     if remarks.get(GENERAL):
         parts.append(f"## Remarks\n\n{remarks[GENERAL]}\n")
+    words, table_of_training = training_section(board)
+    if words:
+        lines = "\n".join(f"- {one}" for one in words)
+        parts.append(f"## What training adds\n\n{lines}\n\n{tabulated(table_of_training, 'pipe')}\n\n{CAPTION}\n")
     for matter in dict.fromkeys(row.matter for row in board.overall):
         parts.append(_overall([row for row in board.overall if row.matter == matter]))
     if board.generality:
@@ -191,15 +196,6 @@ def _training(table: DatasetBoard) -> str:
     training = table.training
     if training is None:
         return ""
-    lines = [
-        f"- {_words(modality)}: {paired_words(one)}"
-        + (
-            f"; against references trained on other data {paired_words(training.other_training_sets[modality])}"
-            if modality in training.other_training_sets
-            else ""
-        )
-        for modality, one in training.paired.items()
-    ]
     head = (
         "**Training against own untrained twins**: how often a trained model aligns with a reference more than its own "
         "architecture with random weights does; 0.5 is a coin toss."
@@ -214,7 +210,23 @@ def _training(table: DatasetBoard) -> str:
             f" Of {null.comparisons} twins measured against the others of their target, {null.clear} are called clear "
             f"(at most {PLAIN.percent(null.bound)} at 95 %)."
         )
-    return "\n\n".join([head, "\n".join(lines), gains])
+    return "\n\n".join([head, "\n".join(f"- {line}" for line in training_lines(table)), gains])
+
+
+def training_lines(table: DatasetBoard) -> list[str]:
+    """Paired discrimination of each kind of models on a data set, in words."""
+    training = table.training
+    if training is None:
+        return []
+    return [
+        f"{_words(kind)}: {paired_words(one)}"
+        + (
+            f"; against references trained on other data {paired_words(training.other_training_sets[kind])}"
+            if kind in training.other_training_sets
+            else ""
+        )
+        for kind, one in training.paired.items()
+    ]
 
 
 def paired_words(paired: PairedDiscrimination) -> str:

@@ -34,6 +34,7 @@ from consilience.scoring.scorer import Scorer
 from consilience.scratch import scratch_folder
 from consilience.weights import Weights
 
+from .board import record_path
 from .cells import (
     check_metadata,
     compare_records,
@@ -374,7 +375,7 @@ def _known_rows(
 
 def _published(received: _Received, record: Record) -> Record | None:
     """Scored record of this name on the board; None where there is none."""
-    path = (received.board or Path()) / "results" / record.dataset / f"{record.target}.json"
+    path = record_path((received.board or Path()) / "results", record)
     if received.board is None or not path.is_file():
         return None
     published = read_record(path)

@@ -28,6 +28,8 @@ from consilience.records.migrations import read_record
 from consilience.records.schema import refuse_newer, validated
 from consilience.registry import Target
 
+from .board import result_path
+
 SUBMISSION_VERSION: Literal[1] = 1
 #: All that an archive may hold, unpacked: it is read into memory.
 MOST_BYTES = 2**31
@@ -222,7 +224,7 @@ def taken(board: Path | None, target: Target, datasets: Sequence[str], card: Car
     """Say by what else a name is taken on the board; empty where it is free, or is this very target."""
     card = card or target.card
     for dataset in datasets if board else ():
-        path = (board or Path()) / "results" / dataset / f"{target.name}.json"
+        path = result_path((board or Path()) / "results", dataset, target.name)
         if path.is_file():
             old = read_record(path).card
             told = [(one.family, one.weights_sha256, one.source, one.revision) for one in (old, card)]

@@ -27,7 +27,7 @@ from consilience.registry import Target, get_target
 from consilience.scoring.provenance import stated_identity
 from consilience.scoring.scorer import Scorer
 
-from .board import read_records, record_path
+from .board import read_records, record_path, result_path
 from .cells import (
     check_metadata,
     compare_records,
@@ -176,7 +176,7 @@ def _read_records(folder: Path, spec: Spec, report: Report) -> dict[str, list[Re
             records[record.dataset].append(record)
     for entry in spec.datasets:
         for target in dict.fromkeys((*entry.references, *spec.controls)):
-            path = results / entry.name / f"{target}.json"
+            path = result_path(results, entry.name, target)
             if path not in files:
                 report.find(path.relative_to(folder).as_posix(), "", "missing", "a reference or control of the spec")
     return records

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from consilience.callbacks import Tell
-from consilience.cards import Twin
+from consilience.cards import Twin, target_of
 from consilience.files import write_atomically
 from consilience.records.migrations import read_record
 from consilience.records.schema import to_json
@@ -57,18 +57,19 @@ def withdraw(folder: Path, target: str, reason: str, *, tell: Tell = lambda line
     with publication(folder, tell=tell) as own:
         unfinished = is_unfinished(folder)
         on_board = sorted(folder.glob("results/*/*.json"))
-        paths = [path for path in on_board if path.stem == target or _is_twin_of(path.stem, target, fixed)]
-        if not any(path.stem == target for path in paths):
-            near = near_names(target, {path.stem for path in on_board})
+        names = {path: target_of(path.stem) for path in on_board}
+        paths = [path for path, name in names.items() if name == target or _is_twin_of(name, target, fixed)]
+        if not any(names[path] == target for path in paths):
+            near = near_names(target, set(names.values()))
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise LookupError(f"{target}: not on board {spec.board}{hint}")
-        withdrawn, names = read_withdrawals(folder), {path.parent.name for path in paths}
+        withdrawn, left = read_withdrawals(folder), {path.parent.name for path in paths}
         if unfinished and withdrawn and withdrawn[-1].target == target:  # a withdrawal that was stopped goes on
-            names.update(withdrawn.pop().datasets)
-        datasets = [entry.name for entry in spec.datasets if entry.name in names]
+            left.update(withdrawn.pop().datasets)
+        datasets = [entry.name for entry in spec.datasets if entry.name in left]
         today = datetime.now(UTC).date()
         entry = Withdrawal(target=target, datasets=datasets, date=today, reason=" ".join(reason.split()))
-        own.mark({path.parent.name: [path.stem] for path in paths})
+        own.mark({path.parent.name: [names[path]] for path in paths})
         write_atomically(folder / FILE, to_json(Withdrawals(withdrawn=[*withdrawn, entry])))
         for path in paths:
             identity = stated_identity(read_record(path))

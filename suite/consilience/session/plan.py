@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consilience.cards import target_of
 from consilience.records.spec import DEFAULT_REFERENCES, Spec, SpecDataset
 from consilience.registry import PACKAGE, Target, get_target, list_targets
 from consilience.scoring.cell import Cell
@@ -64,7 +65,9 @@ def _default_targets(
         for target in list_targets().values()
         if target.path.is_relative_to(PACKAGE) and target.card.access == "package"
     ]
-    records = {path.stem: path for path in (published / "results" / dataset).glob("*.json")} if published else {}
+    records = (
+        {target_of(path.stem): path for path in (published / "results" / dataset).glob("*.json")} if published else {}
+    )
     if records:
         own = [
             name

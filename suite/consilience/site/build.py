@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.board.columns import columns_of
-from consilience.board.markdown import discrimination_words, modality_matrix
+from consilience.board.headline import CAPTION, training_section
+from consilience.board.markdown import discrimination_words, modality_matrix, training_lines
 from consilience.cards import UNTRAINED
 from consilience.records.migrations import as_version
 from consilience.records.schema import to_json
@@ -322,9 +323,14 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
     _copy_static(new, {tab.bundle for one in figures for tab in one.tabs})
     _write_records(study, new)
     answers = pages.answers(study)
+    words, training = training_section(study.board)
     page(
         "index.html",
         "index.html",
+        training_words=words,
+        training_table=training,
+        training_caption=CAPTION,
+        picture=next((one for one in by_name.get("training-gain", ()) if not one.error), None),
         answers=answers,
         words=pages.answer_words(answers),
         matters=pages.matters(study),
@@ -342,6 +348,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
             others=cells.Table("site details", columns_of("site details", rows), "../"),
             details=pages.dataset_lines(table),
             part=parts[table.name],
+            training=training_lines(table),
             discrimination=[words for preset in PRESETS if (words := discrimination_words(table, preset))],
             groups=modality_matrix(table),
         )

@@ -20,6 +20,7 @@ from consilience.records.pairs import Pair
 from consilience.records.record import Record
 from consilience.records.run import SavedRun
 from consilience.registry import get_target
+from consilience.scoring.gain import is_own_twin
 from consilience.scoring.presets import PRESETS, RANKED
 
 if TYPE_CHECKING:
@@ -88,12 +89,20 @@ class Study:
                 found[record.dataset][record.target] = record
         return found
 
-    def records(self, dataset: str, *, scored: bool = True) -> dict[str, Record]:
-        """Records of a data set by target, in the order of the board's table; scored ones only by default."""
+    def records(self, dataset: str, *, scored: bool = True, own_twins: bool = False) -> dict[str, Record]:
+        """Records of a data set by target, in the order of the board's table; scored ones only by default.
+
+        Own untrained twins, which stand in their target's row, are among them only where they are asked for: they are
+        scored in brief, and have no page.
+        """
         found = self._records[dataset]
         order = {row.target: place for place, row in enumerate(self.dataset(dataset).rows)}
         names = sorted(found, key=lambda name: order.get(name, len(order)))
-        return {name: found[name] for name in names if found[name].state == "ok" or not scored}
+        return {
+            name: found[name]
+            for name in names
+            if (found[name].state == "ok" or not scored) and (own_twins or not is_own_twin(name))
+        }
 
     @cached_property
     def _pairs(self) -> dict[str, list[Pair]]:

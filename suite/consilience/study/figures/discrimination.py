@@ -40,7 +40,7 @@ def draw(study: Study, dataset: str) -> Drawing | None:
     table: list[dict[str, Cell]] = []
     plots: dict[str, go.Figure] = {}
     for preset in (RANKED, *(other for other in PRESETS if other != RANKED)):
-        compared = {name: _kinds(study.records(name).values(), preset) for name in study.datasets}
+        compared = {name: _kinds(study.records(name, own_twins=True).values(), preset) for name in study.datasets}
         compared = {name: kinds for name, kinds in compared.items() if all(kinds.values())}
         if not compared:
             continue

@@ -52,7 +52,7 @@ class _Arrow:
 )
 def draw(study: Study, dataset: str) -> Drawing | None:
     """Draw the models of a data set that have own twins; None where none has."""
-    records = study.records(dataset)
+    records = study.records(dataset, own_twins=True)
     gains = training_gains(list(records.values()))
     if not gains:
         return None
