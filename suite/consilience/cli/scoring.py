@@ -185,6 +185,8 @@ def embed(
     write_embedding(output, identify(chosen, items), embedding)
     rows, columns = embedding.features.shape
     say(f"{output}: {rows} x {columns}{_missing_rows(embedding.reasons)}")
+    if (precision := embedding.provenance.get("precision")) is not None:
+        say(f"shipped rows, kept as {precision}; --fresh embeds anew, in full precision", err=True)
     if interruption is not None:
         say(f"{chosen.name} on {dataset}: {interruption}", err=True)
         sys.exit(1)
