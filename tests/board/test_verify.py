@@ -342,7 +342,9 @@ def test_a_corrected_card_is_no_difference(board: Path, monkeypatch: pytest.Monk
 
     former = tuple((name, getattr(old.card, name)) for name in ("parameters", "remark"))
     monkeypatch.setitem(
-        registry._targets, "sevennet-0", replace(old, card=card.model_copy(update={"corrections": former}))
+        registry._targets,
+        "sevennet-0",
+        replace(old, card=card.model_copy(update={"corrections": (*old.card.corrections, *former)})),
     )
     assert not verify_board(board).findings
     before = (board / file).read_bytes()
