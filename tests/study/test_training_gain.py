@@ -12,6 +12,7 @@ from consilience.board.board import result_path
 from consilience.records.record import Record
 from consilience.records.schema import to_json
 from consilience.scoring.gain import training_gains
+from consilience.study.claims import judge
 from consilience.study.figures import training_gain
 from consilience.study.study import Study
 
@@ -75,3 +76,10 @@ def test_arrows_lead_from_own_twins_to_the_trained_model(tmp_path: Path, records
 def test_there_is_nothing_to_draw_without_own_twins(tmp_path: Path, records: list[Record]) -> None:
     alone = [one for one in records if ":" not in one.target]
     assert training_gain.draw(study_of(tmp_path, alone), "qm9-1k") is None
+
+
+def test_a_claim_is_judged_by_own_twins(tmp_path: Path, records: list[Record]) -> None:
+    study = study_of(tmp_path, records)
+    claim = next(one for one in judge(study) if one.claim.startswith("Training brings 3D networks"))
+    assert claim.verdict == "held"
+    assert claim.number == "qm9-1k 1.00 (8 comparisons, 1 lineages)."

@@ -365,6 +365,22 @@ def _beyond_composition_tells(study: Study) -> Findings:
     return [(1 if v >= 0.95 else -1, f"{name} {v:.2f}") for name, v in _discriminations(study, RANKED).items()]
 
 
+@_rule(
+    "Training brings 3D networks closer to the references than their own architecture is with random weights (ours).",
+    "training-gain",
+    "on every data set a trained network that reads atoms aligns with a reference more than an untrained one of its "
+    "own architecture in at least 95 of 100 comparisons",
+)
+def _training_adds(study: Study) -> Findings:
+    found = []
+    for table in study.board.datasets:
+        paired = table.training.paired.get("atoms") if table.training is not None else None
+        if paired is not None and paired.value is not None:
+            words = f"{table.name} {paired.value:.2f} ({paired.comparisons} comparisons, {paired.lineages} lineages)"
+            found.append((1 if paired.value >= 0.95 else -1, words))
+    return found
+
+
 # -- what the rules share ----------------------------------------------------------------------------------------
 
 
@@ -464,9 +480,9 @@ def _dimensions(study: Study, dataset: str, wanted: Callable[[Record], bool]) ->
 
 def _discriminations(study: Study, preset: str) -> dict[str, float]:
     return {
-        dataset.name: value
+        dataset.name: found.value
         for dataset in study.board.datasets
-        if (value := dataset.discrimination[preset].value) is not None
+        if (found := dataset.discrimination.get(preset)) is not None and found.value is not None
     }
 
 
