@@ -256,12 +256,12 @@ class Card(FrozenModel):
             raise ValueError("source: a target whose weights are downloaded says where from")
         return self
 
-    def corrected(self, **values: Any) -> Card:
+    def with_corrections(self, **values: Any) -> Card:
         """Return this card with other values of some fields, and the present ones noted as published before.
 
         Examples
         --------
-        >>> card = Card(name="a", family="a", modality="atoms").corrected(licence_code="MIT")
+        >>> card = Card(name="a", family="a", modality="atoms").with_corrections(licence_code="MIT")
         >>> card.licence_code, card.corrections
         ('MIT', (('licence_code', None),))
         """

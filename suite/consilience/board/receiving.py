@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.callbacks import Tell
-from consilience.cards import Card
+from consilience.cards import Card, target_of
 from consilience.datasets.items import Items
 from consilience.embedding.contract import TOLERANCE
 from consilience.embedding.embed import EmbeddingSkippedError, covered_items
@@ -388,7 +388,7 @@ def _others(received: _Received, record: Record) -> Iterator[Known]:
     beside = received.board and received.board / "embeddings"
     for folder in filter(None, (store.shipped, beside)):
         for path in sorted((folder / record.dataset).glob("*.safetensors.gz")):
-            name = path.name.removesuffix(".safetensors.gz")
+            name = target_of(path.name.removesuffix(".safetensors.gz"))
             features = None if name in seen else _features(path)
             if features is not None and len(features) == len(items):
                 seen.add(name)

@@ -22,6 +22,7 @@ import numpy as np
 
 from consilience._moved import moved_names
 from consilience.cache import cache_dir
+from consilience.cards import file_stem
 from consilience.files import sealed, unsealed, write_atomically
 
 from .half import DEVIATION, HALF, from_half, to_half
@@ -228,7 +229,7 @@ def shipped_with(board: str) -> Path:
 
 def shipped_path(folder: Path, dataset: str, target: str) -> Path:
     """Where a shipped embedding lies."""
-    return folder / dataset / f"{target}.safetensors.gz"
+    return folder / dataset / f"{file_stem(target)}.safetensors.gz"
 
 
 def write_embedding(

@@ -59,7 +59,9 @@ HARTREE = 27.211386245988  # eV
         accepts="state_dict of a torchani Ensemble of eight ANI-1x networks, saved with torch.save",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        twin="as published stay the elements' reference energies, which no row depends on",
         energy=True,
+        corrections=(("twin", None),),
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )

@@ -50,9 +50,10 @@ HARTREE = 27.211386245988  # eV, as in Auto3D
         accepts="state_dict of Auto3D's ANI2xt saved with torch.save",
         reads=("state dict", "Lightning checkpoint", "pickled objects"),
         untrained=True,
+        twin="as published stay the elements' reference energies, which no row depends on",
         energy=True,
         remark="Its package does not state the level of theory of its training energies.",
-        corrections=(("remark", None),),
+        corrections=(("remark", None), ("twin", None)),
         resources=Resources(memory_gib=2, batch_size=32),
     )
 )

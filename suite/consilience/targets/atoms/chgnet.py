@@ -55,14 +55,14 @@ def _card(name: str, **fields: Any) -> Card:
 
 @target(
     *(
-        card.corrected(twin="as published stay the elements' reference energies, which no row depends on")
+        card.with_corrections(twin="as published stay the elements' reference energies, which no row depends on")
         for card in (
             _card(
                 "chgnet-0.3.0",
                 title="CHGNet 0.3.0",
                 revision="0.3.0 (chgnet 0.4.2)",
                 weights_sha256="d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
-            ).corrected(
+            ).with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",

@@ -75,7 +75,7 @@ ARCHITECTURE = {
         twin="no reference energies of the elements; energies are not scaled",
         energy=True,
         resources=Resources(memory_gib=4, batch_size=32),
-    ).corrected(
+    ).with_corrections(
         benchmarks=(
             {
                 "benchmark": "Matbench Discovery",

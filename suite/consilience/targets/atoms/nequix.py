@@ -108,7 +108,7 @@ def _card(name: str, title: str, trained_on: tuple[str, ...], theory: str, commi
                 "PBE/PBE+U",
                 MP,
                 "60 of the 128 features were zero on every MPtrj frame tried.",
-            ).corrected(
+            ).with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",

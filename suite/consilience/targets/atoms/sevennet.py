@@ -74,7 +74,7 @@ def _multi_fidelity(name: str, theory: str) -> Card:
 
 @target(
     *(
-        card.corrected(
+        card.with_corrections(
             twin="as published stay the mean number of neighbours by which convolutions divide, and the energies' "
             "scale and shift"
         )
@@ -84,7 +84,7 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                 title="SevenNet-0 (11 July 2024)",
                 revision="11Jul2024 (sevenn 0.13.0)",
                 weights_sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
-            ).corrected(
+            ).with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",
@@ -117,7 +117,7 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                 revision="l3i5 (sevenn 0.13.0)",
                 parameters=1_171_327,
                 weights_sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
-            ).corrected(
+            ).with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",

@@ -74,10 +74,10 @@ def load(card: Card, weights: Weights, device: str) -> Any:
         rows = [one.mean(axis=0, dtype=np.float64) for one in states]
         return np.array(rows), None
 
-    return embed_by_batch(encoded, forward, card.dimension or 0)
+    return embed_by_batch(encode, forward, card.dimension or 0)
 
 
-def encoded(smiles: str) -> dict[str, Any]:
+def encode(smiles: str) -> dict[str, Any]:
     """A reaction of one reactant and no product, as the graph reads it."""
     from rdkit import Chem
 
