@@ -21,11 +21,8 @@ from tabulate import tabulate
 
 from consilience.board.board import read_records
 from consilience.board.publish import read_board
+from consilience.board.ranking import AlignmentTable, alignment_table
 from consilience.metrics.inference.lineages import additive_scores, rank_sets
-from consilience.records.record import Record
-from consilience.registry import get_target
-from consilience.scoring.gain import aligned_with, draws_with
-from consilience.scoring.lineage import lineage_of
 
 Array = NDArray[np.float64]
 
@@ -55,24 +52,16 @@ class Model:
     around: Array
 
 
-def fit(records: Sequence[Record]) -> Model:
+def fit(found: AlignmentTable) -> Model:
     """Fit the model to the ranked targets of a data set."""
-    aligned = [aligned_with(one) for one in records]
-    references = sorted({name for one in aligned for name in one})
-    lineages = [lineage_of(get_target(name).card) for name in references]
-    table = np.array([[one.get(name, np.nan) for name in references] for one in aligned])
-    length = len(draws_with(records[0], next(iter(aligned[0]))))
-    draws = np.full((*table.shape, length), np.nan)
-    for i, (record, one) in enumerate(zip(records, aligned, strict=True)):
-        for name in one:
-            draws[i, references.index(name)] = draws_with(record, name)
+    table = found.table
     truth, _ = additive_scores(table)
     known = np.isfinite(table)
     effects = np.nanmean(table - truth[:, None], axis=0)
     residuals = table - truth[:, None] - effects
-    degrees = known.sum() - len(truth) - len(references) + 1
+    degrees = known.sum() - sum(table.shape) + 1
     interaction = float(np.sqrt(np.nansum(residuals**2) / max(1, degrees)))
-    return Model(truth, known, lineages, interaction, draws - table[:, :, None])
+    return Model(truth, known, found.lineages, interaction, found.draws - table[:, :, None])
 
 
 def simulate(model: Model, draws: int, seed: int = 0) -> tuple[float, float]:
@@ -104,12 +93,13 @@ def main() -> None:
     records = list(read_records(options.board / "results"))
     for table in board.datasets:
         ranked = {row.target for row in table.rows if row.rank is not None}
-        chosen = [one for one in records if one.dataset == table.name and one.target in ranked and aligned_with(one)]
-        if len(chosen) < 2:
+        chosen = [one for one in records if one.dataset == table.name and one.target in ranked]
+        found = alignment_table(chosen)
+        if found is None or len(found.targets) < 2:
             continue
-        model = fit(chosen)
+        model = fit(found)
         coverage, width = simulate(model, options.draws)
-        rows.append([table.name, len(chosen), len(set(model.lineages)), coverage, width])
+        rows.append([table.name, len(found.targets), len(set(model.lineages)), coverage, width])
     head = ["data set", "ranked targets", "lineages of references", "coverage", "mean number of ranks in a set"]
     print(tabulate(rows, head, tablefmt="pipe", floatfmt=".3f"))
 

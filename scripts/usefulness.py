@@ -16,18 +16,17 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.linear_model import RidgeCV
 
 from consilience.board.board import read_records
-from consilience.cards import Card, Twin
+from consilience.cards import Card
 from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.files import write_atomically
 from consilience.records.record import Record
 from consilience.registry import get_target
-from consilience.scoring.energy import _RIDGE, folds
-from consilience.scoring.gain import aligned_with, training_gains
+from consilience.scoring.energy import ridge_out_of_fold
+from consilience.scoring.gain import aligned_with, training_gains, twins_of
 from consilience.scoring.lineage import lineage_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,18 +52,6 @@ def properties_of(dataset: str) -> dict[str, Rows]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
-def out_of_fold(x: Rows, y: Rows, seed: int) -> Rows:
-    """Ridge predictions of several properties (n, p), each with a strength of its own, out of fold."""
-    predicted = np.empty_like(y)
-    for train, test in folds(len(y), seed):
-        mean, scale = x[train].mean(axis=0), x[train].std(axis=0)
-        varying = scale > 1e-9 * np.maximum(np.abs(mean), 1e-30)
-        standard = (x[:, varying] - mean[varying]) / scale[varying]
-        model = RidgeCV(alphas=_RIDGE, gcv_mode="svd", alpha_per_target=True).fit(standard[train], y[train])
-        predicted[test] = model.predict(standard[test]).reshape(len(test), -1)
-    return predicted
-
-
 def probe_scores(features: Rows, properties: Mapping[str, Rows], controls: Rows) -> dict[str, float]:
     """Log ratio of the error without the embedding to that with it, by property."""
     scores = {}
@@ -75,8 +62,8 @@ def probe_scores(features: Rows, properties: Mapping[str, Rows], controls: Rows)
         here = np.isfinite(properties[names[0]]) & np.isfinite(features).all(axis=1)
         y = np.column_stack([properties[name][here] for name in names])
         y = (y - y.mean(axis=0)) / y.std(axis=0)
-        y = y - out_of_fold(controls[here], y, 0)
-        error = np.abs(y - out_of_fold(features[here], y, 1)).mean(axis=0)
+        y = y - ridge_out_of_fold(controls[here], y, 0)
+        error = np.abs(y - ridge_out_of_fold(features[here], y, 1)).mean(axis=0)
         scores |= dict(zip(names, np.log(np.abs(y).mean(axis=0) / error).tolist(), strict=True))
     return scores
 
@@ -151,12 +138,12 @@ def of_dataset(dataset: str, records: Sequence[Record], probes: Probes) -> dict[
     trained = {name: one for name, one in scored.items() if one.trained}
     alignment = {name: float(np.mean(list(aligned_with(one).values()))) for name, one in trained.items()}
     cards = {name: one.card for name, one in trained.items()}
-    twins: dict[str, list[float]] = {}
-    for name, value in score.items():
-        if (twin := Twin.of(name)) is not None and twin.number:
-            twins.setdefault(twin.card, []).append(value)
+    twins = {
+        card: [score[one.target] for one in own if one.target in score]
+        for card, own in twins_of(list(scored.values())).items()
+    }
     gains = {name: one.estimate.value for name, one in training_gains(list(scored.values())).items()}
-    gain_of_probe = {n: score[n] - float(np.mean(twins[n])) for n in gains if n in score and n in twins}
+    gain_of_probe = {n: score[n] - float(np.mean(twins[n])) for n in gains if n in score and twins.get(n)}
 
     def compare(
         left: Mapping[str, float], right: Mapping[str, float], of: Callable[[Card], bool] = lambda card: True

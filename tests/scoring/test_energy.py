@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from consilience.scoring.energy import energy_error, probe
+from consilience.scoring.energy import energy_error, probe, ridge_out_of_fold
 
 
 @pytest.fixture
@@ -69,3 +69,16 @@ def test_composition_is_no_merit_of_the_embedding(rng: np.random.Generator) -> N
     found = probe(fractions, energies, counts, fractions)
     assert found is not None
     assert found.mae == pytest.approx(found.baseline, rel=0.05)
+
+
+def test_several_properties_are_predicted_as_each_alone() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(120, 8))
+    y = np.column_stack([x @ random.normal(size=8) + 0.1 * random.normal(size=120), random.normal(size=120)])
+    together = ridge_out_of_fold(x, y, 0)
+    assert together.shape == y.shape
+    for column in range(2):
+        np.testing.assert_allclose(together[:, column], ridge_out_of_fold(x, y[:, column], 0), atol=1e-12)
+    nothing = ridge_out_of_fold(np.ones_like(x), y, 0)  # no column varies: the mean of the others
+    assert np.isfinite(nothing).all()
+    assert np.abs(nothing - y.mean(axis=0)).max() < 0.5

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from consilience.records.board import Board, PairedDiscrimination, Training
 
-from consilience.records.board import Board, DatasetBoard, PairedDiscrimination
-
-from .numbers import PLAIN, Numbers
+from .numbers import PLAIN
 
 #: Kinds of models as sentences name them; others by the name of their domain or modality.
 KINDS: dict[str, str] = {
@@ -18,13 +16,8 @@ KINDS: dict[str, str] = {
     "protein_structure": "models of protein structures",
     "antibodies": "models of antibodies, on other proteins",
 }
-#: From here on training is said to tell: so large a share of the comparisons.
+#: From here on a figure is said to tell trained from untrained: so large a share of the comparisons.
 TELLS = 0.95
-
-
-def kind_words(kind: str) -> str:
-    """Name of a kind of models in sentences."""
-    return KINDS.get(kind, kind.replace("_", " "))
 
 
 def headline(board: Board) -> list[str]:
@@ -41,65 +34,60 @@ def headline(board: Board) -> list[str]:
         One sentence for each kind of models, that of the most data sets first.
     """
     kinds: dict[str, dict[str, PairedDiscrimination]] = {}
-    for table in tables_of(board):
-        for kind, one in (table.training.paired if table.training else {}).items():
+    for name, training in _trainings(board).items():
+        for kind, one in training.paired.items():
             if one.value is not None:
-                kinds.setdefault(kind, {})[table.name] = one
+                kinds.setdefault(kind, {})[name] = one
     ordered = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind != "atoms", kind))
     return [_sentence(kind, kinds[kind]) for kind in ordered]
 
 
 def _sentence(kind: str, by_dataset: dict[str, PairedDiscrimination]) -> str:
     values = {name: one.value for name, one in by_dataset.items() if one.value is not None}
-    told = [name for name, value in values.items() if value >= TELLS]
+    clear = [name for name, value in values.items() if value >= TELLS]
     least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     lineages = max(one.lineages for one in by_dataset.values())
     shares = PLAIN.number(values[least], 2)
     if values[most] - values[least] >= 0.005:
         shares += f" ({least}) to {PLAIN.number(values[most], 2)} ({most})"
-    words = kind_words(kind)
+    words = KINDS.get(kind, kind.replace("_", " "))
     return (
         f"{words[0].upper()}{words[1:]}: a trained model aligns with a reference more than its own architecture with "
-        f"random weights does in {shares} of the comparisons, on {len(told)} of {len(values)} data sets in at least "
+        f"random weights does in {shares} of the comparisons, on {len(clear)} of {len(values)} data sets in at least "
         f"{TELLS:.0%} ({lineages} {'lineage' if lineages == 1 else 'lineages'} at most; 0.50 is a coin toss)."
     )
 
 
-def tables_of(board: Board) -> list[DatasetBoard]:
-    """Tables of the data sets that state what training adds."""
-    return [table for table in board.datasets if table.training is not None]
+def _trainings(board: Board) -> dict[str, Training]:
+    """What training adds, of the data sets that state it."""
+    return {table.name: table.training for table in board.datasets if table.training is not None}
 
 
-def kinds_of(board: Board) -> list[str]:
+def _kinds(board: Board) -> list[str]:
     """Kinds of models that any data set has a figure for, in the order of `KINDS`."""
-    found = {kind for table in tables_of(board) for kind in (table.training.paired if table.training else {})}
-    known = [kind for kind in KINDS if kind in found]
-    return known + sorted(found.difference(known))
+    present = {kind for training in _trainings(board).values() for kind in training.paired}
+    known = [kind for kind in KINDS if kind in present]
+    return known + sorted(present.difference(known))
 
 
-def training_table(board: Board, numbers: Numbers = PLAIN) -> list[list[str]]:
+def training_table(board: Board) -> list[list[str]]:
     """Head and one line for each data set: paired discrimination by kind, clear gains, pooled discrimination."""
-    kinds = kinds_of(board)
-    rows = [["data set", *(kind.replace("_", " ") for kind in kinds), "clear gains", "pooled, for comparison"]]
-    for table in tables_of(board):
-        training = table.training
-        assert training is not None
-        pooled = table.discrimination.get(board.spec.ranked)
-        rows.append(
-            [
-                table.name,
-                *(_paired(training.paired.get(kind), numbers) for kind in kinds),
-                f"{training.clear} of {training.targets}",
-                numbers.number(pooled.value if pooled else None, 2),
-            ]
-        )
+    kinds = _kinds(board)
+    pooled = {table.name: table.discrimination.get(board.spec.ranked) for table in board.datasets}
+    head = ["data set", *(kind.replace("_", " ") for kind in kinds), "clear gains", "pooled, for comparison"]
+    rows = [head]
+    for name, training in _trainings(board).items():
+        cells = [_paired(training.paired.get(kind)) for kind in kinds]
+        one = pooled[name]
+        clear = f"{training.clear} of {training.targets}"
+        rows.append([name, *cells, clear, PLAIN.number(one.value if one else None, 2)])
     return rows
 
 
-def _paired(one: PairedDiscrimination | None, numbers: Numbers) -> str:
+def _paired(one: PairedDiscrimination | None) -> str:
     if one is None or one.value is None:
         return ""
-    return f"{numbers.number(one.value, 2)} ({one.comparisons}; {one.positive}/{one.lineages})"
+    return f"{PLAIN.number(one.value, 2)} ({one.comparisons}; {one.positive}/{one.lineages})"
 
 
 #: What the table of :func:`training_table` shows.
@@ -111,7 +99,7 @@ CAPTION = (
 )
 
 
-def training_section(board: Board) -> tuple[Sequence[str], list[list[str]]]:
+def training_section(board: Board) -> tuple[list[str], list[list[str]]]:
     """Sentences and table of a board; both empty where it states no gains."""
     words = headline(board)
     return words, training_table(board) if words else []

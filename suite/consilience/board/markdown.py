@@ -11,7 +11,7 @@ from consilience.records.spec import Spec
 from consilience.scoring.presets import PRESET_TITLES, RANKED
 
 from .columns import Line, lay_out, lines_of
-from .headline import CAPTION, training_section
+from .headline import CAPTION, TELLS, training_section
 from .numbers import PLAIN
 from .remarks import EVERY_TABLE, GENERAL
 
@@ -55,11 +55,11 @@ Built from `results/`, `pairs/` and `remarks.md` of this folder; do not edit.
 """
 
 _LEGEND = (
-    "(c) control, (r) reference. Parameters count the weights. Contamination (in/out): in, where the target was "
+    "(c) control, (r) reference. {parameters} Contamination (in/out): in, where the target was "
     "trained on a collection that holds these items or near relatives of them, with the share of the very items that "
     "it has seen where its training items are known by id; unknown, where nobody says. It does not affect the rank."
 )
-_LEGEND_GAIN = _LEGEND.replace("Parameters count the weights.", "Parameters are those that act on the rows.") + (
+_LEGEND_GAIN = _LEGEND + (
     " *linear*: less than a millionth of the embedding's variance is left beyond linear composition; it has no score."
 )
 _DETAILS = (
@@ -111,7 +111,7 @@ def discrimination_words(table: DatasetBoard, preset: str) -> str:
     found = table.discrimination[preset]
     if found.value is None:
         return ""
-    if found.value >= 0.95:
+    if found.value >= TELLS:
         verdict = "trained pairs nearly always score higher"
     elif found.value >= 0.8:
         verdict = "trained pairs mostly score higher"
@@ -175,7 +175,9 @@ def _dataset(table: DatasetBoard, spec: Spec, notes: Sequence[str], records: Seq
         + (f" Permutations stay within `{code(strata)}`: agreement explained by it is not credited." if strata else ""),
         tabulated(lay_out("page", scored), "pipe"),
         *notes,
-        _LEGEND_GAIN if states_gain else _LEGEND,
+        _LEGEND_GAIN.format(parameters="Parameters are those that act on the rows.")
+        if states_gain
+        else _LEGEND.format(parameters="Parameters count the weights."),
         _training(table),
         _groups(table, settings.permutations, "alignment" if states_gain else "calibrated CKNNA"),
         _discrimination(table),

@@ -43,6 +43,43 @@ def rank_intervals(draws: Mapping[str, Sequence[float | None]], level: float = 0
     return {name: (int(low[i]), int(high[i])) for i, name in enumerate(names)}
 
 
+@dataclass(frozen=True)
+class AlignmentTable:
+    """Alignments of the targets of a data set with its references.
+
+    Attributes
+    ----------
+    targets
+        Names of t targets.
+    table : ndarray of shape (t, r)
+        Alignments with r references; nan where a target is not compared with a reference.
+    draws : ndarray of shape (t, r, s)
+        The same in s other draws of the items.
+    lineages
+        Lineage of each reference.
+    """
+
+    targets: list[str]
+    table: NDArray[np.float64]
+    draws: NDArray[np.float64]
+    lineages: list[str]
+
+
+def alignment_table(records: Sequence[Record]) -> AlignmentTable | None:
+    """Alignments of the records of a data set that have any; None where none has."""
+    aligned = {record.target: aligned_with(record) for record in records}
+    names = [name for name, pairs in aligned.items() if pairs]
+    references = sorted({reference for pairs in aligned.values() for reference in pairs})
+    if not names:
+        return None
+    by_name = {record.target: record for record in records}
+    table = np.array([[aligned[name].get(one, np.nan) for one in references] for name in names])
+    draws = [[draws_with(by_name[name], one) if one in aligned[name] else None for one in references] for name in names]
+    length = max(len(one) for row in draws for one in row if one is not None)
+    filled = np.array([[np.full(length, np.nan) if one is None else one for one in row] for row in draws])
+    return AlignmentTable(names, table, filled, [lineage_of(get_target(one).card) for one in references])
+
+
 def rank_sets(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
     """Ranks that each target may have, over draws of the items and other lineages of references.
 
@@ -54,19 +91,12 @@ def rank_sets(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
     records
         Ranked targets of a data set, of a board whose alignment is cut off nowhere.
     """
-    aligned = {record.target: aligned_with(record) for record in records}
-    names = [name for name, pairs in aligned.items() if pairs]
-    references = sorted({reference for pairs in aligned.values() for reference in pairs})
-    if not names:
+    found = alignment_table(records)
+    if found is None:
         return {}
-    by_name = {record.target: record for record in records}
-    table = np.array([[aligned[name].get(one, np.nan) for one in references] for name in names])
-    draws = [[draws_with(by_name[name], one) if one in aligned[name] else None for one in references] for name in names]
-    length = max(len(one) for row in draws for one in row if one is not None)
-    filled = np.array([[np.full(length, np.nan) if one is None else one for one in row] for row in draws])
-    lineages = [lineage_of(get_target(one).card) for one in references]
+    names, table = found.targets, found.table
     place = ranks({name: float(np.nanmean(row)) for name, row in zip(names, table, strict=True)})
-    sets = lineage_rank_sets(table, filled, lineages)
+    sets = lineage_rank_sets(table, found.draws, found.lineages)
     return {
         name: (min(one.low, place[name]), max(one.high, place[name])) for name, one in zip(names, sets, strict=True)
     }

@@ -120,19 +120,22 @@ def composition_residual(
 
 
 def ridge_out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Predict each y by a ridge regression on x that has not seen it, its strength chosen among the others, (n,)."""
+    """Predict each y by a ridge regression on x that has not seen it, its strength chosen among the others.
+
+    Several properties, (n, p), have a strength each; the result has the shape of `y`.
+    """
     from sklearn.linear_model import RidgeCV
 
-    predicted = np.empty(len(y))
+    predicted = np.empty(y.shape)
     for train, test in folds(len(y), seed):
         mean, scale = x[train].mean(axis=0), x[train].std(axis=0)
         varying = scale > 1e-9 * np.maximum(np.abs(mean), 1e-30)
         if not varying.any():
-            predicted[test] = y[train].mean()
+            predicted[test] = y[train].mean(axis=0)
             continue
         standard = (x[:, varying] - mean[varying]) / scale[varying]
-        model = RidgeCV(alphas=_RIDGE, gcv_mode="svd").fit(standard[train], y[train])
-        predicted[test] = model.predict(standard[test])
+        model = RidgeCV(alphas=_RIDGE, gcv_mode="svd", alpha_per_target=y.ndim > 1).fit(standard[train], y[train])
+        predicted[test] = model.predict(standard[test]).reshape(len(test), *y.shape[1:])
     return predicted
 
 

@@ -323,11 +323,11 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
     _copy_static(new, {tab.bundle for one in figures for tab in one.tabs})
     _write_records(study, new)
     answers = pages.answers(study)
-    words, training = training_section(study.board)
+    sentences, training = training_section(study.board)
     page(
         "index.html",
         "index.html",
-        training_words=words,
+        training_words=sentences,
         training_table=training,
         training_caption=CAPTION,
         picture=next((one for one in by_name.get("training-gain", ()) if not one.error), None),

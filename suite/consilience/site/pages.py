@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from consilience.board.columns import Line
+from consilience.board.headline import TELLS
 from consilience.board.numbers import SITE
 from consilience.escaping import clean
 from consilience.scoring.presets import PRESET_TITLES, PRESETS, RANKED
@@ -169,10 +170,6 @@ def answers(study: Study) -> list[Answer]:
             )
         )
     return found
-
-
-#: From here on a preset is said to tell trained from untrained, as the board's own page says it.
-TELLS = 0.95
 
 
 def answer_words(found: Sequence[Answer]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from consilience.board.headline import TELLS
 from consilience.records.pairs import Pair, PairFigures
 from consilience.records.record import Record
 from consilience.records.values import mean_value, or_nan
@@ -362,7 +363,7 @@ def _raw_is_blind(study: Study) -> Findings:
     "on every data set a trained pair outscores a pair with an untrained network in at least 95 of 100 comparisons",
 )
 def _beyond_composition_tells(study: Study) -> Findings:
-    return [(1 if v >= 0.95 else -1, f"{name} {v:.2f}") for name, v in _discriminations(study, RANKED).items()]
+    return [(1 if v >= TELLS else -1, f"{name} {v:.2f}") for name, v in _discriminations(study, RANKED).items()]
 
 
 @_rule(
@@ -377,7 +378,7 @@ def _training_adds(study: Study) -> Findings:
         paired = table.training.paired.get("atoms") if table.training is not None else None
         if paired is not None and paired.value is not None:
             words = f"{table.name} {paired.value:.2f} ({paired.comparisons} comparisons, {paired.lineages} lineages)"
-            found.append((1 if paired.value >= 0.95 else -1, words))
+            found.append((1 if paired.value >= TELLS else -1, words))
     return found
 
 
