@@ -157,7 +157,8 @@ def run(name: str, count: int) -> dict[str, Any]:
     import numpy as np
 
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+    from consilience.embedding.embed import covered_items
+    from consilience.embedding.errors import EmbeddingSkippedError
     from consilience.isolation.environments import Header, ensure
     from consilience.registry import get_target
 

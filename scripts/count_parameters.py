@@ -18,7 +18,9 @@ import tempfile
 from pathlib import Path
 
 from consilience.datasets.items import open_dataset
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items, interpreter
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingSkippedError
+from consilience.embedding.run import interpreter
 from consilience.registry import Target, get_target
 from consilience.testing import sample_datasets
 

@@ -2,9 +2,9 @@
 
 ``python scripts/embed_all.py --datasets confirmation-qm9 confirmation-mp --seeds 1 2 3 --jobs 2 --log FILE``
 
-What is in the store is not made again, so that the command can be killed and repeated. A twin is embedded with the
-first of the seeds, and with the others only if that took less than three minutes. Cells that failed stand in the log
-with their reason and are tried again with ``--retry`` alone.
+One process embeds all data sets by one target. What is in the store is not made again: the command can be killed
+and repeated. A twin is embedded with the first of the seeds, and with the others only if that took less than three
+minutes. Cells that failed stand in the log with their reason and are tried again with ``--retry`` alone.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.embed import covered_items, embed_each
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.registry import PACKAGE, Target, list_targets
@@ -91,25 +91,30 @@ def main() -> None:
     if options.count:
         return
 
-    def work(cell: tuple[int, Items, Target]) -> None:
-        place, items, target = cell
-        if place > 1:
-            first = store.get(identify(target.untrained(options.seeds[0]), items))
-            if first is None or float(first.provenance.get("seconds") or 0) > SLOW:
-                log.write(dataset=items.name, target=target.name, state="left out", reason="slow, or its first failed")
-                return
-        began = time.monotonic()
-        try:
-            embedding = embed(target, items, store, time_limit=options.time_limit)
-        except (EmbeddingFailedError, EmbeddingSkippedError) as error:
-            log.write(dataset=items.name, target=target.name, state="failed", reason=str(error))
-            return
-        missing = int((~embedding.embedded).sum())
-        seconds = round(time.monotonic() - began, 1)
-        log.write(dataset=items.name, target=target.name, state="done", missing=missing, seconds=seconds)
+    def is_slow(target: Target, items: Items) -> bool:
+        first = store.get(identify(target.untrained(options.seeds[0]), items))
+        return first is None or float(first.provenance.get("seconds") or 0) > SLOW
 
+    def work(jobs: list[tuple[int, Items, Target]]) -> None:
+        target, chosen = jobs[0][2], []
+        for place, items, _ in jobs:
+            if place > 1 and is_slow(target, items):
+                log.write(dataset=items.name, target=target.name, state="left out", reason="slow, or its first failed")
+            else:
+                chosen.append(items)
+        results = embed_each(target, chosen, store, time_limit=options.time_limit)
+        for items, result in zip(chosen, results, strict=True):
+            if isinstance(result, Exception):
+                log.write(dataset=items.name, target=target.name, state="failed", reason=str(result))
+            else:
+                missing, seconds = int((~result.embedded).sum()), result.provenance["seconds"]
+                log.write(dataset=items.name, target=target.name, state="done", missing=missing, seconds=seconds)
+
+    by_target: dict[str, list[tuple[int, Items, Target]]] = {}
+    for cell in todo:
+        by_target.setdefault(cell[2].name, []).append(cell)
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(work, todo))
+        list(pool.map(work, by_target.values()))
 
 
 if __name__ == "__main__":

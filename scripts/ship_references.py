@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import SHIPPED, Store, shipped_path, write_embedding
 from consilience.registry import get_target

@@ -289,7 +289,8 @@ def test_the_gate_stands_before_an_adapter_of_a_user(
 ) -> None:
     """A file that passes the first look (here: it changed since) is judged again as it is read."""
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.embed import EmbeddingFailedError, embed
+    from consilience.embedding.embed import embed
+    from consilience.embedding.errors import EmbeddingFailedError
     from consilience.embedding.store import Store
     from consilience.registry import load_target_file
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items, embed
+from consilience.embedding.embed import covered_items, embed
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import SHIPPED, Store, shipped_path
 from consilience.records.spec import DEFAULT_SPEC, read_spec

@@ -22,15 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .embedding.contract import DISTINCT, TOLERANCE, deviation
-from .embedding.embed import (
-    EmbeddingFailedError,
-    EmbeddingInterruptedError,
-    EmbeddingSkippedError,
-    covered_items,
-    interpreter,
-    target_job,
-)
+from .embedding.embed import covered_items
+from .embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
 from .embedding.fetch import run_target_jobs
+from .embedding.run import interpreter, target_job
 from .embedding.shards import read_shards
 from .escaping import one_line
 from .header import Header

@@ -14,7 +14,8 @@ import pytest
 
 import consilience
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, embed
+from consilience.embedding.embed import embed
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.registry import Target, load_target_file

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, embed
+from consilience.embedding.embed import embed
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingSkippedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.registry import Target, load_target_file

@@ -15,7 +15,9 @@ import pytest
 from filelock import FileLock
 
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, embed, run_worker
+from consilience.embedding.embed import embed
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError
+from consilience.embedding.run import run_worker
 from consilience.embedding.store import Store
 from consilience.isolation.opens import _remote_address
 from consilience.isolation.sandbox import probe

@@ -19,7 +19,8 @@ import pytest
 
 from consilience.datasets.items import Items, open_dataset
 from consilience.embedding import inputs as module
-from consilience.embedding.embed import EmbeddingFailedError, embed
+from consilience.embedding.embed import embed
+from consilience.embedding.errors import EmbeddingFailedError
 from consilience.embedding.identity import identify
 from consilience.embedding.inputs import Inputs, Origin, collect
 from consilience.embedding.store import Store

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from consilience.datasets.items import open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, run_worker
+from consilience.embedding.errors import EmbeddingFailedError
+from consilience.embedding.run import run_worker
 from consilience.embedding.shards import read_shards
 from consilience.isolation import sandbox
 from consilience.isolation.sandbox import SandboxError, require

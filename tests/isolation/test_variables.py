@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from consilience.datasets.items import open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, embed
+from consilience.embedding.embed import embed
+from consilience.embedding.errors import EmbeddingFailedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Store
 from consilience.isolation.job import check_device

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from consilience import get_target
 from consilience.cards import DatasetCard
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, run_worker
+from consilience.embedding.errors import EmbeddingFailedError
+from consilience.embedding.run import run_worker
 from consilience.embedding.shards import read_shards
 from consilience.isolation import environments
 from consilience.registry import Target

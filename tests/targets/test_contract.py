@@ -18,7 +18,8 @@ import pytest
 from consilience import get_dataset, get_target, list_targets
 from consilience.cards import UNTRAINED
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.isolation.environments import Header, ensure
 from consilience.registry import PACKAGE, Target
 from consilience.testing import EmbeddingFailedError, Report, check_target, check_targets, sample_datasets

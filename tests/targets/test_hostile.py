@@ -17,7 +17,7 @@ import pytest
 import consilience
 from consilience.checkpoints import CheckpointError, recognise
 from consilience.datasets.items import Items, open_dataset
-from consilience.embedding.embed import target_job
+from consilience.embedding.run import target_job
 from consilience.header import Header
 from consilience.isolation.environments import python_of
 from consilience.isolation.guarded import Guarded

@@ -14,7 +14,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from consilience.datasets.items import open_dataset
-from consilience.embedding.embed import EmbeddingFailedError, run_worker
+from consilience.embedding.errors import EmbeddingFailedError
+from consilience.embedding.run import run_worker
 from consilience.embedding.shards import read_shards
 from consilience.isolation.environments import Header, ensure
 from consilience.registry import PACKAGE, get_adapter, get_target

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from consilience.datasets.items import Items
-from consilience.embedding.embed import interpreter, run_worker
+from consilience.embedding.run import interpreter, run_worker
 from consilience.embedding.shards import read_shards
 from consilience.header import Header
 from consilience.isolation.environments import site_folders

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.contract import TOLERANCE, deviation
-from consilience.embedding.embed import covered_items, run_worker
+from consilience.embedding.embed import covered_items
+from consilience.embedding.run import run_worker
 from consilience.embedding.shards import read_shards
 from consilience.metrics import cknna
 from consilience.records.spec import read_spec

@@ -22,7 +22,8 @@ from consilience.callbacks import Tell
 from consilience.cards import Card, target_of
 from consilience.datasets.items import Items
 from consilience.embedding.contract import TOLERANCE
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import Embedding, parse_embedding, write_embedding
 from consilience.records.migrations import SUBMISSION, parse_record, read_record

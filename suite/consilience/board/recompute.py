@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from consilience.datasets.items import Items
 from consilience.embedding.contract import TOLERANCE, deviation
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, run_worker
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingSkippedError
+from consilience.embedding.run import run_worker
 from consilience.embedding.shards import read_shards
 from consilience.embedding.store import Embedding
 from consilience.isolation.sandbox import Sandbox, SandboxError, require

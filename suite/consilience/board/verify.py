@@ -15,7 +15,8 @@ from typing import Any
 
 from consilience._moved import moved_names
 from consilience.callbacks import StepProgress, Tell
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import identify
 from consilience.embedding.store import Embedding, Store
 from consilience.records.migrations import read_record

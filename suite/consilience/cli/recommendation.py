@@ -108,7 +108,8 @@ def _embed(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError, covered_items, embed
+    from consilience.embedding.embed import covered_items, embed
+    from consilience.embedding.errors import EmbeddingFailedError, EmbeddingSkippedError
     from consilience.embedding.identity import identify
     from consilience.recommend.analysis import LeftOut
 

@@ -49,7 +49,7 @@ def check(
     from dataclasses import asdict
 
     from consilience.cache import check_cache
-    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingSkippedError
+    from consilience.embedding.errors import EmbeddingFailedError, EmbeddingSkippedError
     from consilience.isolation.sandbox import SandboxError, confine, require
     from consilience.testing import check_target
     from consilience.user_files import dataset_name
@@ -160,8 +160,8 @@ def embed(
     """
     from consilience.cache import check_cache
     from consilience.datasets.items import open_dataset
-    from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
     from consilience.embedding.embed import embed as embed_items
+    from consilience.embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
     from consilience.embedding.identity import identify
     from consilience.embedding.store import SHIPPED, Store, write_embedding
     from consilience.user_files import dataset_name

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,20 @@ from filelock import FileLock
 
 from consilience.callbacks import Progress
 from consilience.escaping import masked
-from consilience.header import ForeignHeaderError, Header, refuse_foreign
+from consilience.header import Header
 from consilience.isolation import environments
-from consilience.isolation.job import JobFailedError, Outcome, hardware
-from consilience.isolation.sandbox import Places, Sandbox
-from consilience.registry import PACKAGE
+from consilience.isolation.job import hardware
+from consilience.isolation.opens import Opens
 from consilience.scratch import scratch_folder
 
 from .code import code_digest
+from .errors import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
 from .fetch import run_target_jobs
 from .identity import identify
 from .inputs import InputsError
 from .reads import Reads
-from .shards import drop_shards, read_shards, remember_batch_size, remembered_batch_size, rows_missing_for_now
+from .run import failure_of, interpreter, places_of, target_job
+from .shards import drop_shards, read_shards, rows_missing_for_now
 from .store import Embedding, Store, content_key
 
 if TYPE_CHECKING:
@@ -36,30 +38,6 @@ if TYPE_CHECKING:
 
 #: A target whose declared elements cover less of a data set than this is skipped there.
 MIN_COVERAGE = 0.5
-
-
-class EmbeddingFailedError(RuntimeError):
-    """A target could not embed a data set; the message is the reason shown on the board."""
-
-
-class EmbeddingInterruptedError(EmbeddingFailedError):
-    """Memory, time, a signal or a disk ended an embedding, not the target; the next run goes on.
-
-    Parameters
-    ----------
-    reason
-        What ended it.
-    embedding
-        The rows there are, where only some are missing; it is not stored.
-    """
-
-    def __init__(self, reason: str, embedding: Embedding | None = None) -> None:
-        super().__init__(reason)
-        self.embedding = embedding
-
-
-class EmbeddingSkippedError(RuntimeError):
-    """A target does not apply to a data set; the message is the reason shown on the board."""
 
 
 def embed(
@@ -98,52 +76,174 @@ def embed(
     EmbeddingInterruptedError
         Memory, time or the like ended it, for all items or for some.
     """
-    covered = covered_items(target, items)
-    identity = identify(target, items)
-    stored_embedding = None if fresh else store.get(identity)
-    if stored_embedding is not None:
-        return stored_embedding
-    folder = store.cell(identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # released by the system when its holder dies
-        stored_embedding = None if fresh else store.get(identity)
-        if stored_embedding is not None:
-            return stored_embedding
-        began = time.perf_counter()
-        reads = Reads(target, folder, fresh=fresh)
-        outcome = run_worker(
-            target,
-            items.select(covered),
-            "embed",
-            folder=folder,
-            device=device,
-            time_limit=time_limit,
-            progress=progress,
-            reads=reads,
-        )
-        seconds = time.perf_counter() - began
-        if code_digest(target.path) != identity.code:
-            drop_shards(folder, behind=0)
+    (result,) = embed_each(target, [items], store, device=device, time_limit=time_limit, progress=progress, fresh=fresh)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def embed_each(
+    target: Target,
+    datasets: Sequence[Items],
+    store: Store,
+    *,
+    device: str = "cpu",
+    time_limit: float = 1800.0,
+    progress: Progress | None = None,
+    fresh: bool = False,
+) -> list[Embedding | EmbeddingFailedError | EmbeddingSkippedError]:
+    """Embeddings of several data sets by one target, made by one process: it imports the packages once.
+
+    Each is stored as soon as it is made. What the process reads for one data set counts as read for those after it.
+
+    Parameters
+    ----------
+    target, store, device, time_limit, progress, fresh
+        See :func:`embed`. The time limit is that of each data set, and progress that of the one at hand.
+    datasets
+        The items of each data set.
+
+    Returns
+    -------
+    list
+        For each data set its embedding, or the error that :func:`embed` would raise.
+    """
+    results: dict[int, Embedding | EmbeddingFailedError | EmbeddingSkippedError] = {}
+    cells: list[_Cell] = []
+    for place, items in enumerate(datasets):
+        try:
+            cell = _Cell(target, items, store, place)
+        except EmbeddingSkippedError as error:
+            results[place] = error
+            continue
+        cell.look_up(fresh=fresh)
+        cells.append(cell)
+    with ExitStack() as stack:
+        waiting = [cell for cell in cells if cell.result is None]
+        for cell in sorted(waiting, key=lambda one: one.identity.key):  # all processes lock in one order
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(cell.folder / "lock"))  # released by the system when its holder dies
+            cell.look_up(fresh=fresh)
+        for cell in waiting:
+            if cell.result is None:
+                cell.begin(fresh=fresh)
+        while waiting := [cell for cell in waiting if cell.result is None]:
+            _run(target, waiting, device=device, time_limit=time_limit, progress=progress)
+    for cell in cells:
+        assert cell.result is not None
+        results[cell.place] = cell.result
+    return [results[place] for place in range(len(datasets))]
+
+
+class _Cell:
+    """One data set that a target embeds: its folder, what is read, what the worker says, and what comes of it."""
+
+    def __init__(self, target: Target, items: Items, store: Store, place: int) -> None:
+        self.covered = covered_items(target, items)
+        self.target, self.items, self.place = target, items, place
+        self.identity = identify(target, items)
+        self.folder = store.cell(self.identity)
+        self.result: Embedding | EmbeddingFailedError | None = None
+        self.messages: dict[str, Mapping[str, Any]] = {}
+        self.began = 0.0
+        self._store = store
+
+    def look_up(self, *, fresh: bool) -> None:
+        """Take what is stored, unless it is to be made anew."""
+        self.result = None if fresh else self._store.get(self.identity)
+
+    def begin(self, *, fresh: bool) -> None:
+        """Keep the shards of a run that was ended, where nothing that it read has changed."""
+        self.reads = Reads(self.target, self.folder, fresh=fresh)
+
+    def listen(self, event: str, message: Mapping[str, Any], *, device: str) -> None:
+        """Take a message of the worker; the last one of a job makes the embedding."""
+        self.messages[event] = message
+        if event == "start" and not self.began:
+            self.began = time.perf_counter()
+        self.reads.listen(event, message)
+        if event == "done":
+            try:
+                self.result = self._stored(device)
+            except EmbeddingFailedError as error:
+                self.result = error
+
+    def _stored(self, device: str) -> Embedding:
+        target, reads, seconds = self.target, self.reads, time.perf_counter() - self.began
+        if code_digest(target.path) != self.identity.code:
+            drop_shards(self.folder, behind=0)
             raise EmbeddingFailedError(f"{target.path.name} changed while it ran; run it again")
-        embedding = _collect(target, items, covered, folder)
-        done = outcome.of("progress")
+        embedding = _collect(target, self.items, self.covered, self.folder)
+        done, loaded = self.messages.get("progress", {}), self.messages.get("loaded", {})
         embedding.provenance.update(
-            identity=asdict(identity),
+            identity=asdict(self.identity),
             inputs=reads.summary(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(seconds, 2),
-            items_per_second=round(len(covered) / max(float(done.get("seconds", seconds)), 1e-6), 2)
+            items_per_second=round(len(self.covered) / max(float(done.get("seconds", seconds)), 1e-6), 2)
             if not done.get("resumed")
             else None,
-            weights_sha256=outcome.of("loaded").get("weights_sha256"),
-            peak_memory_mib=outcome.of("done").get("peak_memory_mib"),
+            weights_sha256=loaded.get("weights_sha256"),
+            peak_memory_mib=self.messages["done"].get("peak_memory_mib"),
             packages=environments.packages_of(Header.of(target.path)),
             hardware=hardware(device),
         )
-        if missing := rows_missing_for_now(folder):
+        if missing := rows_missing_for_now(self.folder):
             raise EmbeddingInterruptedError(f"{missing} (tried again in the next run)", embedding)
-        store.put(identity, embedding, reads.inputs)
-    return replace(embedding, key=content_key(identity, reads.inputs))
+        self._store.put(self.identity, embedding, reads.inputs)
+        return replace(embedding, key=content_key(self.identity, reads.inputs))
+
+
+def _run(target: Target, cells: Sequence[_Cell], *, device: str, time_limit: float, progress: Progress | None) -> None:
+    """Run one worker on some cells; those that it began have a result afterwards, and one of them at least."""
+    cells[0].began = time.perf_counter()
+    if progress is not None:
+        progress(0, len(cells[0].items))  # building the environment may take a while: show that something goes on
+    try:
+        python = interpreter(target)
+    except EmbeddingFailedError as error:
+        for cell in cells:
+            cell.result = error
+        return
+    with scratch_folder() as scratch:
+        jobs = []
+        for cell in cells:
+            items_file = scratch / f"items-{cell.place}.npz"
+            cell.items.select(cell.covered).save(items_file, view=target.card.input_view)
+            jobs.append(target_job(target, items_file, "embed", folder=cell.folder, device=device))
+        folders = [cell.folder for cell in cells]
+
+        def observe() -> Opens:
+            opens = Opens()
+            for cell in cells:
+                cell.reads.follow(opens, (*folders, Path(scratch)))
+            return opens
+
+        at = cells[0]
+
+        def listen(number: int, event: str, message: Mapping[str, Any]) -> None:
+            nonlocal at
+            at = cells[number]
+            at.listen(event, message, device=device)
+
+        try:
+            outcomes = run_target_jobs(
+                python,
+                jobs,
+                cells[0].folder / "worker.log",
+                observe=observe,
+                time_limit=time_limit * len(cells),
+                progress=progress,
+                listen=listen,
+                places=places_of(target, scratch, *folders),
+            )
+        except InputsError as error:  # the worker was ended; the cells after this one go to another
+            at.result = EmbeddingFailedError(str(error))
+            return
+    begun = [cell for cell in cells if "start" in cell.messages] or cells
+    for cell, outcome in zip(cells, outcomes, strict=True):
+        if cell.result is None and cell in begun:
+            cell.result = failure_of(outcome, target, cell.folder)
 
 
 def covered_items(target: Target, items: Items) -> list[int]:
@@ -176,121 +276,3 @@ def _collect(target: Target, items: Items, covered: list[int], folder: Path) -> 
         matter = "crystals" if target.card.periodic else "molecules"
         reasons[i] = f"elements not covered: {', '.join(sorted(missing))}" if missing else f"reads {matter} only"
     return Embedding(features, energies, list(items.ids), reasons, truncated=truncated)
-
-
-def run_worker(
-    target: Target,
-    items: Items,
-    task: str,
-    *,
-    folder: Path,
-    device: str = "cpu",
-    time_limit: float = 1800.0,
-    progress: Progress | None = None,
-    save_to: Path | None = None,
-    reads: Reads | None = None,
-    sandbox: Sandbox = "none",
-    stranger: bool | None = None,
-) -> Outcome:
-    """Run one job in the target's environment and wait for it.
-
-    With `reads`, what the target reads is noted. With a `sandbox`, the code sees no network and no files but the
-    target's folder, the checkpoint and its own. The header of a `stranger` (by default, whoever's code runs in a
-    sandbox) may name wheels of the configured index only. With `save_to`, the task ``"examine"`` also writes the
-    model's weights there, where the target can.
-
-    Raises
-    ------
-    EmbeddingFailedError
-        With the worker's reason, or what ended it.
-    """
-    if progress is not None:
-        progress(0, len(items))  # building the environment may take a while: show that something goes on
-    python = interpreter(target, sandbox=sandbox, stranger=sandbox != "none" if stranger is None else stranger)
-    with scratch_folder() as scratch:
-        items_file = scratch / "items.npz"
-        items.save(items_file, view=target.card.input_view)
-        job = target_job(target, items_file, task, folder=folder, device=device, save_to=save_to)
-        checkpoint = [] if target.weights.path is None else [target.weights.path]
-        places = Places((Path(scratch), target.path.parent, *checkpoint), (folder,))
-        log = folder / "worker.log"
-        try:
-            (outcome,) = run_target_jobs(
-                python,
-                [job],
-                log,
-                observe=None if reads is None else partial(reads.observe, Path(scratch)),
-                time_limit=time_limit,
-                progress=progress,
-                listen=None if reads is None else reads.listen,
-                sandbox=sandbox,
-                places=places,
-            )
-            if outcome.failure is not None:
-                raise JobFailedError(outcome)
-            return outcome
-        except InputsError as error:
-            raise EmbeddingFailedError(str(error)) from error
-        except JobFailedError as error:
-            if error.outcome.signal is not None:  # memory, most often: the next run begins with smaller batches
-                size = remembered_batch_size(folder) or job["batch_size"]
-                last = error.outcome.of("progress").get("batch", size)
-                remember_batch_size(folder, max(1, last // 2))
-            kind = EmbeddingInterruptedError if error.outcome.circumstance else EmbeddingFailedError
-            raise kind(str(error)) from error
-
-
-def interpreter(target: Target, *, stranger: bool = False, sandbox: Sandbox = "none") -> Path:
-    """Interpreter of the target's environment, which is built if it does not exist.
-
-    Of a `stranger`, whose code is not to run here, wheels of the configured index are installed only, in the sandbox.
-
-    Raises
-    ------
-    EmbeddingFailedError
-        It could not be built.
-    """
-    header = Header.of(target.path)
-    if stranger := stranger and not target.path.is_relative_to(PACKAGE):
-        try:
-            refuse_foreign(header, target.path.name)
-        except ForeignHeaderError as error:
-            raise EmbeddingFailedError(str(error)) from error
-    try:
-        return environments.ensure(header, wheels_only=stranger, sandbox=sandbox)
-    except environments.EnvironmentBuildError as error:
-        kind = EmbeddingInterruptedError if error.circumstance else EmbeddingFailedError
-        raise kind(f"environment: {error}") from error
-
-
-def target_job(
-    target: Target,
-    items_file: Path,
-    task: str,
-    *,
-    folder: Path,
-    device: str = "cpu",
-    save_to: Path | None = None,
-) -> dict[str, Any]:
-    """Job of a worker: embed the items of a file into shards in `folder`, or examine the target on them."""
-    weights = target.weights
-    return {
-        "entry": "consilience.embedding.target_job:use_target",
-        "task": task,
-        "target_file": str(target.path),
-        "target": target.card.name,
-        "weights": {
-            "kind": weights.kind,
-            "path": str(weights.path) if weights.path else None,
-            "seed": weights.seed,
-            "trusted": weights.trusted,
-            "expected_sha256": weights.expected_sha256,
-        },
-        "items_file": str(items_file),
-        "folder": str(folder),
-        "device": device,
-        "batch_size": target.card.resources.batch_size,
-        "dimension": target.card.dimension,
-        "save_to": str(save_to) if save_to else None,
-        "network": Header.of(target.path).network,
-    }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience.circumstances import tells_of_network
-from consilience.isolation.job import Outcome, run_jobs
+from consilience.isolation.job import Listener, Outcome, run_jobs
 from consilience.isolation.opens import Opens
 
 _ADVICE = (
@@ -26,13 +26,14 @@ def run_target_jobs(
     log: Path,
     *,
     observe: Callable[[], Opens] | None = None,
+    listen: Listener | None = None,
     **options: Any,
 ) -> list[Outcome]:
     """Carry jobs of targets out; where loading one asks for the network, fetch first.
 
     Parameters
     ----------
-    python, jobs, log, options
+    python, jobs, log, listen, options
         See :func:`consilience.isolation.job.run_jobs`. Jobs of one file have the same header, which says whether they
         embed with the network; never in a sandbox.
     observe
@@ -46,19 +47,23 @@ def run_target_jobs(
     observe = observe or Opens
     network = options.get("sandbox", "none") == "none" and any(job["network"] for job in jobs)
 
-    def run(chosen: Sequence[dict[str, Any]]) -> tuple[list[Outcome], Opens]:
+    def listener(places: Sequence[int]) -> Listener | None:
+        """Listen to some of the jobs, by their places among all."""
+        return listen and (lambda number, event, message: listen(places[number], event, message))
+
+    def run(places: Sequence[int]) -> tuple[list[Outcome], Opens]:
         opens = observe()
         opens.network = network
-        return run_jobs(python, chosen, log, opens=opens, network=network, **options), opens
+        chosen = [jobs[place] for place in places]
+        return run_jobs(python, chosen, log, opens=opens, network=network, listen=listener(places), **options), opens
 
-    outcomes, opens = run(jobs)
+    outcomes, opens = run(range(len(jobs)))
     places = [] if network else [i for i, one in enumerate(outcomes) if _lacks_weights(one, opens)]
     if places:
-        chosen = [jobs[place] for place in places]
-        fetching = [job | {"task": "fetch"} for job in chosen]
-        fetched = run_jobs(python, fetching, log, network=True, token=True, **options)
+        fetching = [jobs[place] | {"task": "fetch"} for place in places]
+        fetched = run_jobs(python, fetching, log, network=True, token=True, listen=listener(places), **options)
         if all(one.failure is None for one in fetched):
-            fetched, opens = run(chosen)
+            fetched, opens = run(places)
         for place, one in zip(places, fetched, strict=True):
             outcomes[place] = one
     for one in outcomes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +52,9 @@ class Reads:
         drop_shards(folder, behind=items)
         drop_damaged(folder)
 
-    def observe(self, *own: Path) -> Opens:
-        """Return an observer for the worker that is about to start; what the suite hands it lies in `own`."""
-        self._opens = Opens()
-        self._outputs = [self._folder, *own]
-        return self._opens
+    def follow(self, opens: Opens, own: Iterable[Path]) -> None:
+        """Observe a worker that is about to start; what the suite hands it, and what it writes, lies in `own`."""
+        self._opens, self._outputs = opens, list(own)
 
     def listen(self, event: str, message: Mapping[str, Any]) -> None:
         """Take what the worker says has been read; raises :class:`InputsError`."""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .opens import Opens
 
 WORKER = Path(__file__).with_name("worker.py")
-#: Called with a message's event and its content.
-Listener = Callable[[str, Mapping[str, Any]], None]
+#: Called with the place of a message's job, its event and its content.
+Listener = Callable[[int, str, Mapping[str, Any]], None]
 
 
 class JobFailedError(RuntimeError):
@@ -153,7 +153,7 @@ def run_jobs(
     opens
         Observes which files the worker and its children open.
     listen
-        Called with each message's event and content; an exception ends the worker and is raised.
+        Called with the place of each message's job, its event and content; an exception ends the worker and is raised.
     sandbox, places
         Which sandbox the worker runs in, and what it sees of the file system there. Its home is a folder in the first
         place that it may write to.
@@ -231,7 +231,8 @@ def _listen(
     for line in stdout:
         try:
             message = json.loads(line)
-            event, outcome = message.pop("event"), outcomes[message.pop("job")]
+            event, number = message.pop("event"), int(message.pop("job"))
+            outcome = outcomes[number]
         except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
             continue  # no message of the worker
         if event == "progress":
@@ -242,7 +243,7 @@ def _listen(
             tell(message["text"])
         outcome.messages[event] = message
         if listen is not None:
-            listen(event, message)
+            listen(number, event, message)
         if all(one.ended for one in outcomes):
             return
 

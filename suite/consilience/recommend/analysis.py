@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from consilience import __version__
 from consilience.board.words import published
 from consilience.cards import Sha256
-from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import identify
 from consilience.header import Header
 from consilience.isolation.environments import python_of

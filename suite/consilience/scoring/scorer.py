@@ -23,12 +23,8 @@ from consilience.cache import cache_dir
 from consilience.callbacks import Progress
 from consilience.cards import UNTRAINED
 from consilience.circumstances import in_words, is_circumstance, named
-from consilience.embedding.embed import (
-    EmbeddingFailedError,
-    EmbeddingInterruptedError,
-    EmbeddingSkippedError,
-    covered_items,
-)
+from consilience.embedding.embed import covered_items
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
 from consilience.embedding.identity import Identity, identify
 from consilience.embedding.store import Embedding, Store, shipped_with
 from consilience.escaping import masked

@@ -55,7 +55,8 @@ def forecast(session: Session, cells: Iterable[Cell]) -> list[CellForecast]:
 def _of_cell(
     session: Session, cell: Cell, rates: Mapping[tuple[str, str], float], *, reference: bool = False
 ) -> CellForecast:
-    from consilience.embedding.embed import EmbeddingSkippedError, covered_items
+    from consilience.embedding.embed import covered_items
+    from consilience.embedding.errors import EmbeddingSkippedError
 
     target, items = cell.target, session.runner.items(cell.dataset)
     try:

@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consilience.callbacks import Progress
-from consilience.embedding.embed import (
-    EmbeddingFailedError,
-    EmbeddingInterruptedError,
-    EmbeddingSkippedError,
-    covered_items,
-    embed,
-)
+from consilience.embedding.embed import covered_items, embed
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
 from consilience.embedding.store import Store
 from consilience.execution.executor import Executor
 from consilience.scoring.cell import Cell

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.callbacks import Progress
-from consilience.embedding.embed import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError, embed
+from consilience.embedding.embed import embed
+from consilience.embedding.errors import EmbeddingFailedError, EmbeddingInterruptedError, EmbeddingSkippedError
 from consilience.embedding.store import Store
 from consilience.execution.executor import Task
 from consilience.registry import PACKAGE, Target, get_dataset, get_target, load_target_file
