@@ -9,7 +9,6 @@ on the row.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from consilience.datasets.items import open_dataset
+from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.embed import covered_items
 from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.run import interpreter
@@ -25,7 +24,7 @@ from consilience.registry import Target, get_target
 from consilience.testing import sample_datasets
 
 SUITE = Path(__file__).resolve().parents[1] / "suite"
-ITEMS = 4
+LEAST_ITEMS, MOST_ITEMS = 4, 24
 #: Runs inside the target's environment.
 COUNT = """
 import gc, json, sys
@@ -99,17 +98,40 @@ print("RESULT " + json.dumps({"acting": acting, "total": total, "tensors": len(t
 """
 
 
+def most_elements(target: Target) -> Items:
+    """Items of one data set that hold as many elements as few items can: some networks have a part for each element."""
+    chosen: tuple[set[str], Items] | None = None
+    for name in sample_datasets():
+        items = open_dataset(name)
+        if not items.has_view(target.card.input_view):
+            continue
+        try:
+            left = covered_items(target, items)
+        except EmbeddingSkippedError:
+            continue
+        elements = items.elements if items.has_view("atoms") else [frozenset[str]()] * len(items)
+        places: list[int] = []
+        held: set[str] = set()
+        while len(places) < MOST_ITEMS:
+            best = max(left, key=lambda i: (len(elements[i] - held), -len(elements[i])))
+            if len(places) >= LEAST_ITEMS and elements[best] <= held:
+                break
+            places.append(best)
+            left.remove(best)
+            held |= elements[best]
+        if chosen is None or len(held) > len(chosen[0]):
+            chosen = held, items.select(places)
+    assert chosen is not None, f"{target.name} reads no sample of the suite"
+    return chosen[1]
+
+
 def count(target: Target) -> dict[str, object]:
     """Count the parameters of one target."""
     view = target.card.input_view
-    for name in sample_datasets():
-        items = open_dataset(name)
-        with contextlib.suppress(EmbeddingSkippedError):
-            if items.has_view(view) and len(covered := covered_items(target, items)) >= ITEMS:
-                break
+    items = most_elements(target)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{view}.npz"
-        items.select(covered[:: len(covered) // ITEMS][:ITEMS]).save(file, view=view)
+        items.save(file, view=view)
         command = [str(interpreter(target)), "-c", COUNT, str(SUITE), str(target.path), str(file), target.name]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
