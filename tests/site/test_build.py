@@ -280,6 +280,30 @@ class _Page(HTMLParser):
             self.loaded.append(address)
 
 
+def test_remarks_and_withdrawals_stand_on_the_pages(
+    small_board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "list_figures", dict)
+    (small_board / "remarks.md").write_text(
+        "General: [a link](https://example.org), [one beside](../v1/remarks.md), <script>alert(1)</script>, "
+        "![a picture](https://example.org/p.png).\n\n"
+        f"## every table\n\nUnder each.\n\n## {SMALL}\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    )
+    withdrawn = {"target": "mymodel", "datasets": [SMALL], "date": "2026-11-01", "reason": "a <b>mistake</b>"}
+    (small_board / "withdrawn.json").write_text(json.dumps({"withdrawn": [withdrawn]}))
+    output = tmp_path / "site"
+    build.build_site(small_board, output, jobs=1)
+    front = (output / "index.html").read_text("utf-8")
+    assert 'General: <a href="https://example.org">a link</a>, one beside, ' in front
+    assert "&lt;script&gt;alert(1)" in front
+    assert "<img" not in front
+    assert "mymodel (2026-11-01; " in front
+    assert "<b>mistake" not in front
+    page = (output / "dataset" / f"{SMALL}.html").read_text("utf-8")
+    assert "<p>Under each.</p>" in page
+    assert "<td>2</td>" in page
+
+
 @pytest.mark.slow
 def test_site_stands_on_its_own(small_board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {"means": _figure("means", "board"), "broken": _figure("broken", "dataset", fails=True)}

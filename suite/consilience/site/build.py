@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from consilience.board.columns import columns_of
 from consilience.board.headline import CAPTION, training_section
 from consilience.board.markdown import discrimination_words, modality_matrix, training_lines
+from consilience.board.remarks import EVERY_TABLE, GENERAL, read_remarks
 from consilience.cards import UNTRAINED
 from consilience.records.migrations import as_version
 from consilience.records.schema import to_json
@@ -322,6 +323,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
 
     _copy_static(new, {tab.bundle for one in figures for tab in one.tabs})
     _write_records(study, new)
+    remarks = read_remarks(study.folder, study.board.spec)
     answers = pages.answers(study)
     sentences, training = training_section(study.board)
     page(
@@ -335,6 +337,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
         words=pages.answer_words(answers),
         matters=pages.matters(study),
         generality=study.board.generality,
+        remarks={GENERAL: remarks.get(GENERAL, "")},
         scored=len({name for data in study.datasets for name in study.records(data)}),
     )
     for table in study.board.datasets:
@@ -348,6 +351,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
             others=cells.Table("site details", columns_of("site details", rows), "../"),
             details=pages.dataset_lines(table),
             part=parts[table.name],
+            remarks=[remarks.get(place, "") for place in (table.name, EVERY_TABLE)],
             training=training_lines(table),
             discrimination=[words for preset in PRESETS if (words := discrimination_words(table, preset))],
             groups=modality_matrix(table),

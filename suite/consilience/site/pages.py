@@ -59,6 +59,7 @@ def environment() -> Environment:
         "p": SITE.chance,
         "cell": cell,
         "measured": measured,
+        "markdown": _html,
         "listed": lambda names: names if isinstance(names, str | int) else ", ".join(map(str, names or ())),
     }
     found.globals |= {
@@ -75,6 +76,26 @@ def environment() -> Environment:
 def _cleaned(value: Any) -> Any:
     """Write out control characters of what a template shows; it escapes the rest."""
     return clean(value) if type(value) is str else value
+
+
+def _html(text: str) -> Markup:
+    """Markdown of the board's publisher as HTML: no raw HTML, nothing that is loaded, links to other sites alone."""
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    tokens = reader.parse(clean(text))
+    for block in tokens:
+        leaves, kept = [False], []
+        for one in block.children or ():
+            if one.type == "link_open":  # what is beside the board's page is not beside the site's
+                leaves.append(str(one.attrGet("href")).startswith("https://"))
+            if leaves[-1] or not one.type.startswith("link_"):
+                kept.append(one)
+            if one.type == "link_close":
+                leaves.pop()
+        block.children = None if block.children is None else kept
+    return Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704 (its texts are escaped)
 
 
 def _dot(value: float | None, low: float | None = None, high: float | None = None, top: float = 1.0) -> Markup:
