@@ -20,6 +20,7 @@ from consilience.datasets.items import Items, open_dataset
 from consilience.embedding.embed import covered_items, embed_each
 from consilience.embedding.errors import EmbeddingSkippedError
 from consilience.embedding.identity import identify
+from consilience.embedding.shards import remember_batch_size
 from consilience.embedding.store import Store
 from consilience.registry import PACKAGE, Target, list_targets
 
@@ -73,6 +74,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--without", nargs="*", default=[], help="leave out targets whose name holds one of these")
     parser.add_argument("--also", nargs="*", default=[], help="targets whose weights were fetched before")
+    parser.add_argument(
+        "--singly",
+        nargs="*",
+        default=[],
+        help="data sets of large structures, which are embedded one at a time: on a CPU 1.3 to 1.6 times as fast",
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--time-limit", type=float, default=3600.0)
     parser.add_argument("--log", type=Path, required=True)
@@ -102,6 +109,11 @@ def main() -> None:
                 log.write(dataset=items.name, target=target.name, state="left out", reason="slow, or its first failed")
             else:
                 chosen.append(items)
+        for items in chosen:
+            if items.name in options.singly and target.card.input_view == "atoms":
+                folder = store.cell(identify(target, items))
+                folder.mkdir(parents=True, exist_ok=True)
+                remember_batch_size(folder, 1)
         results = embed_each(target, chosen, store, time_limit=options.time_limit)
         for items, result in zip(chosen, results, strict=True):
             if isinstance(result, Exception):
