@@ -1,9 +1,11 @@
-"""How often a board's rank sets hold the true rank, simulated from the model fitted to the board; a Markdown table.
+"""How often a board's rank sets hold the true rank, and whether its order repeats on other items; a Markdown table.
 
-The model is score = target + reference + (target x lineage of the reference) + items. Targets are those of the board,
-the interaction is normal with the residuals' variance, and the noise of the items has the covariance of the board's own
-draws. In each repetition all but the targets are drawn anew, and `consilience.metrics.inference.lineages.rank_sets` is
-asked for the sets::
+Coverage is simulated from a model fitted to the board: score = target + reference + (target x lineage of the
+reference) + items. Targets are those of the board, the interaction is normal with the residuals' variance, and the noise
+of the items has the covariance of the board's own draws. In each repetition all but the targets are drawn anew, and
+`consilience.metrics.inference.lineages.rank_sets` is asked for the sets. The order is compared between the halves of each
+random split of the items, as the records hold them: mean Spearman correlation over the splits, of all trained targets
+and of the potentials among them::
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.rank_set_coverage leaderboard/v2 [--draws 1000]
 """
@@ -17,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from tabulate import tabulate
 
 from consilience.board.board import read_records
 from consilience.board.publish import read_board
 from consilience.board.ranking import AlignmentTable, alignment_table
 from consilience.metrics.inference.lineages import additive_scores, rank_sets
+from consilience.records.record import Record
 
 Array = NDArray[np.float64]
 
@@ -83,6 +87,25 @@ def simulate(model: Model, draws: int, seed: int = 0) -> tuple[float, float]:
     return float(np.mean(inside)), float(np.mean(width))
 
 
+#: Networks trained on a property of relaxed structures, and not on energies along a potential-energy surface.
+PROPERTY_NETWORKS = ("cgcnn", "megnet")
+
+
+def is_potential(record: Record) -> bool:
+    """Whether a record is of a potential."""
+    return record.card.modality == "atoms" and record.card.family not in PROPERTY_NETWORKS
+
+
+def halves_agree(records: Sequence[Record]) -> float:
+    """Mean rank correlation of alignments between disjoint halves of the items; nan for fewer than three targets."""
+    found = alignment_table(records)
+    if found is None or len(found.targets) < 3:
+        return float("nan")
+    # Draws 2p and 2p + 1 are the halves of split p, put around the score of all items.
+    scores = np.nanmean(found.draws, axis=1)
+    return float(np.mean([spearmanr(scores[:, i], scores[:, i + 1])[0] for i in range(0, scores.shape[1], 2)]))
+
+
 def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,8 +122,11 @@ def main() -> None:
             continue
         model = fit(found)
         coverage, width = simulate(model, options.draws)
-        rows.append([table.name, len(found.targets), len(set(model.lineages)), coverage, width])
+        trained = [one for one in records if one.dataset == table.name and one.trained and one.target in ranked]
+        halves = halves_agree(trained), halves_agree([one for one in trained if is_potential(one)])
+        rows.append([table.name, len(found.targets), len(set(model.lineages)), coverage, width, *halves])
     head = ["data set", "ranked targets", "lineages of references", "coverage", "mean number of ranks in a set"]
+    head += ["rank correlation of halves", "among potentials"]
     print(tabulate(rows, head, tablefmt="pipe", floatfmt=".3f"))
 
 
