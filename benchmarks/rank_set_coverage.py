@@ -1,11 +1,11 @@
 """How often a board's rank sets hold the true rank, and whether its order repeats on other items; a Markdown table.
 
 Coverage is simulated from a model fitted to the board: score = target + reference + (target x lineage of the
-reference) + items. Targets are those of the board, the interaction is normal with the residuals' variance, and the noise
-of the items has the covariance of the board's own draws. In each repetition all but the targets are drawn anew, and
-`consilience.metrics.inference.lineages.rank_sets` is asked for the sets. The order is compared between the halves of each
-random split of the items, as the records hold them: mean Spearman correlation over the splits, of all trained targets
-and of the potentials among them::
+reference) + items. Targets are those of the board, the interaction is normal with the residuals' variance, and the
+noise of the items has the covariance of the board's own draws. In each repetition all but the targets are drawn anew,
+and `consilience.metrics.inference.lineages.rank_sets` is asked for the sets. The order is compared between the halves
+of each random split of the items, as the records hold them: mean Spearman correlation over the splits, of all trained
+targets and of the potentials among them::
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.rank_set_coverage leaderboard/v2 [--draws 1000]
 """
