@@ -26,8 +26,7 @@ from consilience.registry import PACKAGE, Target, list_targets
 
 #: A twin that takes longer is embedded with one seed.
 SLOW = 180.0
-#: Networks that are 1.3 to 1.6 times as fast on a CPU with one large structure at a time: what a batch holds at once does
-#: not fit into its caches.
+#: Networks that are 1.3 to 1.6 times as fast on a CPU with one large structure at a time: a batch exceeds its caches.
 FAST_SINGLY = ("sevennet", "diep", "tensornet")
 LEAST_COVERAGE = 0.95
 
