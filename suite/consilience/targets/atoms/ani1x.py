@@ -63,7 +63,7 @@ HARTREE = 27.211386245988  # eV
         energy=True,
         corrections=(("twin", None),),
         resources=Resources(memory_gib=2, batch_size=32),
-    )
+    ).with_corrections(parameters=2_610_176, total_parameters=2_613_280)
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; the networks of an element are applied to that element's atoms alone."""

@@ -55,7 +55,7 @@ HARTREE = 27.211386245988  # eV, as in Auto3D
         remark="Its package does not state the level of theory of its training energies.",
         corrections=(("remark", None), ("twin", None)),
         resources=Resources(memory_gib=2, batch_size=32),
-    )
+    ).with_corrections(parameters=1_712_352, total_parameters=1_713_223)
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; the network of an element is applied to that element's atoms alone."""

@@ -86,50 +86,50 @@ def _card(name: str, predicts: str, crystals: int, sha256: str, parameters: int 
         "formation energy (eV/atom)",
         28_046,
         "e2f8bb910744f2c2f21d968285b6fd4316d795d0f3e7465ed0e3b4f3c92651a1",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-final-energy",
         "total energy (eV/atom)",
         28_046,
         "1afe9260a0b7bd01d2a0a752fbac12be5badea6a56e57aeea5877ae8f9a32c57",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-band-gap",
         "band gap (eV)",
         16_458,
         "d269775b9be0995c046abed3dd6556c281a3eff7b2e1d73cf81b99e2a1d4aa6c",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-fermi-energy",
         "Fermi energy (eV)",
         28_046,
         "5ed4ba15b5bd3e04ce6b0eca75f15bb6465557aada4097f11291ea1e7cd48afb",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-bulk-modulus",
         "bulk modulus (log10 GPa)",
         2_041,
         "0a3f66b9a0ee6acef11bb852717424a6c3560073239c17bdbea568cc43816dd3",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-shear-modulus",
         "shear modulus (log10 GPa)",
         2_041,
         "34173bc59a0a8f9f74021155b304b74d9e709b1ff241d3f02e83031c9deb216c",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-poisson-ratio",
         "Poisson ratio",
         2_041,
         "8d152338550b49ff6c3790cccdb892ee8bafe513bc49ab21955cdf7807e89513",
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_641),
     _card(
         "cgcnn-metal-classification",
         "metal or semiconductor",
         37_394,
         "3791d48885afafb28c0797e22637b63ea591cf7fb27497ce537911261b92edc8",
         parameters=96_674,
-    ),
+    ).with_corrections(parameters=94_528, total_parameters=96_674),
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`."""

@@ -62,7 +62,9 @@ def _card(name: str, **fields: Any) -> Card:
                 title="CHGNet 0.3.0",
                 revision="0.3.0 (chgnet 0.4.2)",
                 weights_sha256="d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
-            ).with_corrections(
+            )
+            .with_corrections(parameters=366_669, total_parameters=412_525)
+            .with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",
@@ -89,7 +91,7 @@ def _card(name: str, **fields: Any) -> Card:
                 parameters=400_438,
                 layer="atom features after the last convolution (input of the energy MLP)",
                 weights_sha256="ef624f78b6db9d315b4ef256f1bb3207449924191b91720dc17d3f60c5df980e",
-            ),
+            ).with_corrections(parameters=358_998, total_parameters=400_438),
             _card(
                 "chgnet-r2scan",
                 title="CHGNet r2SCAN (0.3.0, fine-tuned)",
@@ -98,7 +100,7 @@ def _card(name: str, **fields: Any) -> Card:
                 level_of_theory="r2SCAN (fine-tuned from PBE/PBE+U)",
                 reference="10.1038/s41524-025-01796-y",
                 weights_sha256="8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad",
-            ),
+            ).with_corrections(parameters=366_669, total_parameters=412_525),
         )
     )
 )

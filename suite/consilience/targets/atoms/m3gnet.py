@@ -75,7 +75,9 @@ ARCHITECTURE = {
         twin="no reference energies of the elements; energies are not scaled",
         energy=True,
         resources=Resources(memory_gib=4, batch_size=32),
-    ).with_corrections(
+    )
+    .with_corrections(parameters=210_779, total_parameters=227_549)
+    .with_corrections(
         benchmarks=(
             {
                 "benchmark": "Matbench Discovery",

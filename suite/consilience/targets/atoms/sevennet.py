@@ -84,7 +84,9 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                 title="SevenNet-0 (11 July 2024)",
                 revision="11Jul2024 (sevenn 0.13.0)",
                 weights_sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
-            ).with_corrections(
+            )
+            .with_corrections(parameters=834_189, total_parameters=842_623)
+            .with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",
@@ -110,14 +112,16 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                 revision="22May2024 (sevenn 0.13.0)",
                 trained_on=("MPF.2021.2.8", "Materials-Project"),
                 weights_sha256="5d389fafd512e6ae2830d74d0b66ffc49a55d3832653ff8e7bf7f1343013c1d1",
-            ),
+            ).with_corrections(parameters=834_189, total_parameters=842_623),
             _card(
                 "sevennet-l3i5",
                 title="SevenNet-l3i5",
                 revision="l3i5 (sevenn 0.13.0)",
                 parameters=1_171_327,
                 weights_sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
-            ).with_corrections(
+            )
+            .with_corrections(parameters=1_162_893, total_parameters=1_171_327)
+            .with_corrections(
                 benchmarks=(
                     {
                         "benchmark": "Matbench Discovery",
@@ -137,8 +141,12 @@ def _multi_fidelity(name: str, theory: str) -> Card:
                     },
                 )
             ),
-            _multi_fidelity("sevennet-mf-0-pbe", "PBE/PBE+U"),
-            _multi_fidelity("sevennet-mf-0-r2scan", "r2SCAN"),
+            _multi_fidelity("sevennet-mf-0-pbe", "PBE/PBE+U").with_corrections(
+                parameters=837_517, total_parameters=846_168
+            ),
+            _multi_fidelity("sevennet-mf-0-r2scan", "r2SCAN").with_corrections(
+                parameters=837_517, total_parameters=846_168
+            ),
         )
     )
 )

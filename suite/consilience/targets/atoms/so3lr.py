@@ -60,7 +60,7 @@ RENAMED = {
         charge="used",
         corrections=(("charge", "ignored"), ("twin", None)),
         resources=Resources(memory_gib=2, batch_size=64),
-    )
+    ).with_corrections(parameters=428_668, total_parameters=529_852)
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; the network reads the total charge. Its embedding of spins was never trained: singlets all."""

@@ -70,7 +70,10 @@ def _card(name: str, functional: str) -> Card:
     )
 
 
-@target(_card("tensornet-matpes-pbe-v2025.1", "PBE"), _card("tensornet-matpes-r2scan-v2025.1", "r2SCAN"))
+@target(
+    _card("tensornet-matpes-pbe-v2025.1", "PBE").with_corrections(parameters=738_048, total_parameters=837_378),
+    _card("tensornet-matpes-r2scan-v2025.1", "r2SCAN").with_corrections(parameters=738_048, total_parameters=837_378),
+)
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build `embed`; molecules need no cell."""
     import torch

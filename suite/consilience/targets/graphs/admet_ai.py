@@ -54,13 +54,13 @@ def _card(name: str, title: str, parameters: int, sha256: str) -> Card:
         "ADMET-AI, classification, ensemble member 0",
         327_331,
         "9a5fb298a6564e8ef739890c90b02e831521073f49eefd2310fb56cdb61a2378",
-    ),
+    ).with_corrections(parameters=227_700, total_parameters=327_331),
     _card(
         "admet-ai-regression",
         "ADMET-AI, regression, ensemble member 0",
         321_010,
         "c709dc4526dc7f6cf39cea64190f63adbb2b95e280d34582c492fc53da64a1a4",
-    ),
+    ).with_corrections(parameters=227_700, total_parameters=321_010),
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Load the message passing of one network, or build it anew: Chemprop's defaults are its settings."""

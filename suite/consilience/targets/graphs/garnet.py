@@ -53,7 +53,7 @@ FILE = "trained_models/v_0_1_0.pt"
         distinct=False,  # the features hold no bond orders and no chirality
         remark="Reads formal charges of -1, 0, 1 and 2 only.",
         resources=Resources(batch_size=128, memory_gib=2),
-    )
+    ).with_corrections(total_parameters=414_368)
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build the package's network; its read-outs are left out."""

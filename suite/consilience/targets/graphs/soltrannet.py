@@ -45,7 +45,7 @@ from consilience.targets._wheel import in_wheel
         distinct=False,  # the graph holds no bond orders and no chirality; several elements share a feature
         remark="Eight columns only: a check at the small end more than a representation.",
         resources=Resources(batch_size=128, memory_gib=2),
-    )
+    ).with_corrections(parameters=3_384, total_parameters=3_393)
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Build the package's network; its parts are loaded by file, not imported with the package."""

