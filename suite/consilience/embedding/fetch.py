@@ -35,7 +35,7 @@ def run_target_jobs(
     ----------
     python, jobs, log, listen, options
         See :func:`consilience.isolation.job.run_jobs`. Jobs of one file have the same header, which says whether they
-        embed with the network; never in a sandbox.
+        embed with the network; never in a sandbox. Jobs that fetch have no listener.
     observe
         Makes the observer of what a worker opens.
 
@@ -61,7 +61,7 @@ def run_target_jobs(
     places = [] if network else [i for i, one in enumerate(outcomes) if _lacks_weights(one, opens)]
     if places:
         fetching = [jobs[place] | {"task": "fetch"} for place in places]
-        fetched = run_jobs(python, fetching, log, network=True, token=True, listen=listener(places), **options)
+        fetched = run_jobs(python, fetching, log, network=True, token=True, **options)
         if all(one.failure is None for one in fetched):
             fetched, opens = run(places)
         for place, one in zip(places, fetched, strict=True):
