@@ -11,15 +11,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic_core import to_jsonable_python
 
 from consilience.board.cells import pairs_of
 from consilience.board.groups import read_pairs
 from consilience.board.lock import FOLDER, NOTE, Publication, is_unfinished, mark_path, publication
 from consilience.board.publish import publish
+from consilience.board.tolerance import TOLERANCE, differences
 from consilience.board.verify import verify_board
 from consilience.records.migrations import read_record
+from consilience.records.pairs import AllPairs
 from consilience.records.spec import read_spec
 from consilience.scoring.scorer import Scorer
 
@@ -215,13 +219,19 @@ def test_publishers_at_the_same_time_publish_what_one_does(made_board: Path, tmp
     publishers = [start(PUBLISHER, str(board), *NAMES[number::count]) for number in range(count)]
     for publisher in publishers:
         assert publisher.wait(600) == 0, publisher.communicate()[0]
-    assert pairs(board) == pairs(made_board)
-    assert figures(board) == figures(made_board)
+    # Publishers score in other groups: sums are taken in another order, and the last digit published may differ.
+    assert not differing(pairs(made_board), pairs(board))
+    assert not differing(figures(made_board), figures(board))
     assert not verify_board(board).findings
     assert not list(board.rglob("*.part"))
 
 
-def pairs(board: Path) -> object:
+def differing(expected: object, found: object) -> list[tuple[str, Any, Any]]:
+    """What differs by more than rounding of what is published."""
+    return list(differences(to_jsonable_python(expected), to_jsonable_python(found), TOLERANCE))
+
+
+def pairs(board: Path) -> AllPairs:
     found = read_pairs(board, "mof-500")
     assert found is not None
     return found
@@ -263,7 +273,7 @@ def test_a_publication_that_was_killed_is_made_whole_by_the_next_command(
     assert len(found.pairs) == 6 * 5 / 2
     assert not is_unfinished(board)
     publish(board, [record], all_pairs=pairs_of(board, scorer))
-    assert pairs(board) == pairs(made_board)
+    assert not differing(pairs(made_board), pairs(board))
 
 
 def _then(method, action):  # type: ignore[no-untyped-def]
