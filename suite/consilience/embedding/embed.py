@@ -99,7 +99,8 @@ def embed_each(
     Parameters
     ----------
     target, store, device, time_limit, progress, fresh
-        See :func:`embed`. The time limit is that of each data set, and progress that of the one at hand.
+        See :func:`embed`. All data sets together have as many times the time limit as there are, and progress is that
+        of the one at hand.
     datasets
         The items of each data set.
 
