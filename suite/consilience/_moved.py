@@ -32,7 +32,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "datasets._tables": ("datasets.tables",),
     "embedding.environments": ("isolation.environments",),
     "embedding.items_file": ("datasets.layout",),
-    "embedding.process": ("embedding.embed", "isolation.job"),
+    "embedding.process": ("embedding.embed", "embedding.run", "embedding.errors", "isolation.job"),
     "embedding.worker": ("isolation.worker",),
     "leaderboard": ("board",),
     "leaderboard.submission": ("board.submission", "board.packing", "board.receiving"),

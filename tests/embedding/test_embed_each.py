@@ -93,6 +93,17 @@ def test_what_is_read_for_one_counts_for_those_after_it(
     assert not any(store.contains(identify(target, items)) for items in datasets[:2])
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak can be reset on Linux alone")
+def test_the_peak_memory_is_that_of_each_data_set(
+    write_target: Callable[..., Path], datasets: list[Items], store: Store
+) -> None:
+    body = "held = np.ones(2**26) if not items[0].pbc.any() and len(items) == 20 else None\ndel held\n" + GOOD
+    (target,) = load_target_file(write_target(body, name="hungry"))
+    peaks = [one.provenance["peak_memory_mib"] for one in embed_each(target, datasets, store)]
+    assert peaks[0] > peaks[1] + 400, "the first holds 512 MiB for a moment"
+    assert peaks[0] > peaks[2] + 400
+
+
 def test_an_environment_that_can_not_be_built_fails_each(
     write_target: Callable[..., Path], datasets: list[Items], store: Store
 ) -> None:

@@ -337,7 +337,7 @@ def _write_pages(study: Study, parts: dict[str, _Part], new: Path, progress: Sta
         words=pages.answer_words(answers),
         matters=pages.matters(study),
         generality=study.board.generality,
-        remarks={GENERAL: remarks.get(GENERAL, "")},
+        remarks=remarks.get(GENERAL),
         scored=len({name for data in study.datasets for name in study.records(data)}),
     )
     for table in study.board.datasets:
